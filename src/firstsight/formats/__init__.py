@@ -1,0 +1,1 @@
+"""File formats shared by recordings, simulated worlds and run folders. Every writer is atomic."""

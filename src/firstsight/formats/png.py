@@ -1,0 +1,106 @@
+"""Pictures, and the 16-bit PNGs of KITTI for depth, disparity, flow and ids.
+
+Source: KITTI devkits (Geiger et al. 2013; Menze and Geiger 2015; Uhrig et al. 2017): depth and disparity are value x 256 with
+0 for none; flow is (u, v, valid) with u, v stored as 64 x value + 2^15, in RGB order.
+"""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float32, Integer, UInt8, UInt16
+
+from firstsight.errors import InputError
+from firstsight.formats.atomic import write_bytes
+
+Values = tuple[Float32[np.ndarray, "height width"], Bool[np.ndarray, "height width"]]
+
+
+def decode(path: Path, flags: int) -> np.ndarray:
+    """The pixels of an image file, channels as OpenCV orders them (BGR). Raises InputError where it is missing or damaged."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        raise InputError(f"{path}: missing image; restore it or leave its frame out") from None
+    damaged = InputError(f"{path}: damaged or truncated image; copy it again or leave its frame out")
+    if not content or is_truncated(path.suffix.lower(), content):
+        raise damaged
+    pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+    if pixels is None:
+        raise damaged
+    return pixels
+
+
+def is_truncated(suffix: str, content: bytes) -> bool:
+    """Whether the end marker is missing: OpenCV decodes such files and fills the rest with grey, saying nothing."""
+    if suffix == ".png":
+        return b"IEND" not in content[-64:]
+    if suffix in (".jpg", ".jpeg"):
+        return b"\xff\xd9" not in content[-4096:]
+    return False
+
+
+def read_image(path: Path) -> UInt8[np.ndarray, "height width 3"]:
+    """RGB picture; grey files become three equal channels, 16-bit files are scaled to 8."""
+    return np.ascontiguousarray(decode(path, cv2.IMREAD_COLOR)[:, :, ::-1])
+
+
+def write_image(path: Path, image: UInt8[np.ndarray, "height width *channels"]) -> None:
+    """RGB (or grey) picture in the format of the suffix."""
+    _write(path, image[:, :, ::-1] if image.ndim == 3 else image)
+
+
+def read_sixteen_bit(path: Path) -> UInt16[np.ndarray, "height width"]:
+    pixels = decode(path, cv2.IMREAD_UNCHANGED)
+    if pixels.dtype != np.uint16 or pixels.ndim != 2:
+        raise InputError(f"{path}: expected a 16-bit single-channel PNG, found {pixels.dtype} {pixels.shape}")
+    return pixels
+
+
+def read_scaled(path: Path, per_unit: float = 256.0) -> Values:
+    """Values stored as value x per_unit with 0 for none: KITTI depth (m) and disparity (px)."""
+    raw = read_sixteen_bit(path)
+    return (raw / np.float32(per_unit)).astype(np.float32), raw > 0
+
+
+def write_scaled(
+    path: Path,
+    values: Float32[np.ndarray, "height width"],
+    valid: Bool[np.ndarray, "height width"],
+    per_unit: float = 256.0,
+) -> None:
+    """The inverse of read_scaled; values that do not fit 16 bits become none, positive ones never round down to none."""
+    scaled = np.nan_to_num(values * per_unit, nan=0.0, posinf=0.0, neginf=0.0)
+    fits = valid & (scaled > 0) & (scaled < 65535.5)
+    _write(path, np.where(fits, np.maximum(np.rint(scaled), 1), 0).astype(np.uint16))
+
+
+def read_flow(path: Path) -> tuple[Float32[np.ndarray, "height width 2"], Bool[np.ndarray, "height width"]]:
+    """Flow in px (x right, y down) and where it is valid."""
+    raw = decode(path, cv2.IMREAD_UNCHANGED)
+    if raw.dtype != np.uint16 or raw.ndim != 3:
+        raise InputError(f"{path}: expected a 16-bit three-channel KITTI flow PNG, found {raw.dtype} {raw.shape}")
+    flow = (raw[:, :, :0:-1].astype(np.float32) - 2**15) / 64
+    return flow, raw[:, :, 0] > 0
+
+
+def write_flow(
+    path: Path, flow: Float32[np.ndarray, "height width 2"], valid: Bool[np.ndarray, "height width"]
+) -> None:
+    """KITTI flow PNG; values beyond +-512 px are stored as invalid."""
+    scaled = np.rint(np.nan_to_num(flow) * 64 + 2**15)
+    fits = valid & ((scaled >= 0) & (scaled <= 65535)).all(-1)
+    stored = np.dstack([scaled, fits]).astype(np.float32) * fits[:, :, None]
+    _write(path, stored[:, :, ::-1].astype(np.uint16))
+
+
+def write_ids(path: Path, ids: Integer[np.ndarray, "height width"]) -> None:
+    """16-bit ids, 0 = none."""
+    _write(path, ids.astype(np.uint16))
+
+
+def _write(path: Path, pixels: np.ndarray) -> None:
+    # level 1: a third of the time of the default for a tenth more bytes
+    done, content = cv2.imencode(path.suffix, np.ascontiguousarray(pixels), [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    assert done
+    write_bytes(path, content.tobytes())

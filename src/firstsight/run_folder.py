@@ -1,0 +1,138 @@
+"""The run folder: what `perceive` writes and everything else reads. The layout is a frozen interface (docs/run_folder.md)."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float64, Int64, UInt16
+
+from firstsight.errors import InputError
+from firstsight.formats import png, trajectory
+from firstsight.formats.atomic import write_json
+from firstsight.recordings.recording import DepthImage, FlowImage
+
+
+@dataclass(kw_only=True)
+class StageRecord:
+    """What became of one stage; `reason` says why it was skipped, or what to know about how it was done."""
+
+    name: str
+    method: str
+    status: Literal["done", "skipped"]
+    reason: str = ""
+    frames: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(kw_only=True, frozen=True)
+class Metric:
+    """A measured value with its unit ("" for a pure number) and how exactly it was measured."""
+
+    name: str
+    value: float
+    unit: str
+    protocol: str
+
+
+@dataclass(kw_only=True)
+class RunRecord:
+    """The content of run.json."""
+
+    version: str
+    source: str
+    format: str
+    frames: int
+    scale: Literal["metric", "unknown"] = "metric"
+    sensors: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
+    flagged_frames: list[dict[str, Any]] = field(default_factory=list)  # {frame, reason}
+    stages: list[StageRecord] = field(default_factory=list)
+    metrics: list[Metric] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths and values of one run. Readers return None for what the run does not have."""
+
+    path: Path
+
+    @property
+    def record_path(self) -> Path:
+        return self.path / "run.json"
+
+    @property
+    def trajectory_path(self) -> Path:
+        return self.path / "trajectory.txt"
+
+    @property
+    def cloud_path(self) -> Path:
+        return self.path / "map.ply"
+
+    @property
+    def occupancy_path(self) -> Path:
+        return self.path / "map.pgm"
+
+    @property
+    def places_path(self) -> Path:
+        return self.path / "places.json"
+
+    @property
+    def objects_path(self) -> Path:
+        return self.path / "objects.json"
+
+    @property
+    def rerun_path(self) -> Path:
+        return self.path / "recording.rrd"
+
+    @property
+    def report_path(self) -> Path:
+        return self.path / "report.html"
+
+    def depth_path(self, frame: int) -> Path:
+        return self.path / "depth" / f"{frame:06d}.png"
+
+    def flow_path(self, frame: int) -> Path:
+        return self.path / "flow" / f"{frame:06d}.png"
+
+    def moving_path(self, frame: int) -> Path:
+        return self.path / "moving" / f"{frame:06d}.png"
+
+    def read_record(self) -> RunRecord:
+        """Raises InputError where the folder holds no run."""
+        try:
+            content = json.loads(self.record_path.read_text())
+            content["stages"] = [StageRecord(**stage) for stage in content["stages"]]
+            content["metrics"] = [Metric(**metric) for metric in content["metrics"]]
+            return RunRecord(**content)
+        except FileNotFoundError:
+            raise InputError(f"{self.path}: not a run folder (no run.json); make one with `firstsight perceive`") from None
+        except (ValueError, TypeError, KeyError) as error:
+            raise InputError(f"{self.record_path}: not a run record ({error}); run `firstsight perceive` again") from None
+
+    def write_record(self, record: RunRecord) -> None:
+        write_json(self.record_path, asdict(record))
+
+    def read_depth(self, frame: int) -> DepthImage | None:
+        path = self.depth_path(frame)
+        return DepthImage(*png.read_scaled(path)) if path.exists() else None
+
+    def write_depth(self, frame: int, depth: DepthImage) -> None:
+        png.write_scaled(self.depth_path(frame), depth.depth, depth.valid)
+
+    def read_flow(self, frame: int) -> FlowImage | None:
+        """Flow of frame -> frame + 1; what is valid is also what was found visible."""
+        path = self.flow_path(frame)
+        if not path.exists():
+            return None
+        flow, valid = png.read_flow(path)
+        return FlowImage(flow, valid, valid)
+
+    def read_moving(self, frame: int) -> UInt16[np.ndarray, "height width"] | None:
+        path = self.moving_path(frame)
+        return png.read_sixteen_bit(path) if path.exists() else None
+
+    def read_trajectory(self) -> tuple[Int64[np.ndarray, " rows"], Float64[np.ndarray, "rows 4 4"]] | None:
+        return trajectory.read_tum(self.trajectory_path) if self.trajectory_path.exists() else None
