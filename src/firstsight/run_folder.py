@@ -108,9 +108,13 @@ class RunFolder:
             content["metrics"] = [Metric(**metric) for metric in content["metrics"]]
             return RunRecord(**content)
         except FileNotFoundError:
-            raise InputError(f"{self.path}: not a run folder (no run.json); make one with `firstsight perceive`") from None
+            raise InputError(
+                f"{self.path}: not a run folder (no run.json); make one with `firstsight perceive`"
+            ) from None
         except (ValueError, TypeError, KeyError) as error:
-            raise InputError(f"{self.record_path}: not a run record ({error}); run `firstsight perceive` again") from None
+            raise InputError(
+                f"{self.record_path}: not a run record ({error}); run `firstsight perceive` again"
+            ) from None
 
     def write_record(self, record: RunRecord) -> None:
         write_json(self.record_path, asdict(record))

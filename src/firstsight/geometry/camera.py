@@ -47,9 +47,7 @@ def unproject(
     return torch.cat([plane * depth, depth], 1)
 
 
-def scale_intrinsics(
-    intrinsics: Float[Tensor, "... 3 3"], scale_x: float, scale_y: float
-) -> Float[Tensor, "... 3 3"]:
+def scale_intrinsics(intrinsics: Float[Tensor, "... 3 3"], scale_x: float, scale_y: float) -> Float[Tensor, "... 3 3"]:
     """Intrinsics after resizing the image by the factors: the corner -0.5 stays, so centres move by half a pixel."""
     change = intrinsics.new_tensor([[scale_x, 0, (scale_x - 1) / 2], [0, scale_y, (scale_y - 1) / 2], [0, 0, 1]])
     return change @ intrinsics

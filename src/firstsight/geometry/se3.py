@@ -79,9 +79,7 @@ def se3_log(a_from_b: Float[Tensor, "... 4 4"]) -> Float[Tensor, "... 6"]:
     return torch.cat([(inverse_left_jacobian @ a_from_b[..., :3, 3:])[..., 0], rotation], -1)
 
 
-def from_parts(
-    rotation: Float[Tensor, "... 3 3"], translation: Float[Tensor, "... 3"]
-) -> Float[Tensor, "... 4 4"]:
+def from_parts(rotation: Float[Tensor, "... 3 3"], translation: Float[Tensor, "... 3"]) -> Float[Tensor, "... 4 4"]:
     """The 4x4 matrix of a rotation and a translation."""
     top = torch.cat([rotation, translation[..., None]], -1)
     bottom = torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=top.dtype, device=top.device).expand(*top.shape[:-2], 1, 4)
