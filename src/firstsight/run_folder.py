@@ -36,6 +36,16 @@ class Metric:
     protocol: str
 
 
+@dataclass(kw_only=True, frozen=True)
+class Finding:
+    """What the doctor found in one check: `measured` in words and numbers, `advice` what to do about it ("" when ok)."""
+
+    check: str
+    verdict: Literal["ok", "note", "unfit"]
+    measured: str
+    advice: str = ""
+
+
 @dataclass(kw_only=True)
 class RunRecord:
     """The content of run.json."""
@@ -49,6 +59,7 @@ class RunRecord:
     settings: dict[str, Any] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
     flagged_frames: list[dict[str, Any]] = field(default_factory=list)  # {frame, reason}
+    findings: list[Finding] = field(default_factory=list)
     stages: list[StageRecord] = field(default_factory=list)
     metrics: list[Metric] = field(default_factory=list)
 
@@ -105,6 +116,7 @@ class RunFolder:
         try:
             content = json.loads(self.record_path.read_text())
             content["stages"] = [StageRecord(**stage) for stage in content["stages"]]
+            content["findings"] = [Finding(**finding) for finding in content["findings"]]
             content["metrics"] = [Metric(**metric) for metric in content["metrics"]]
             return RunRecord(**content)
         except FileNotFoundError:

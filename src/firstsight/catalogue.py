@@ -1,0 +1,73 @@
+"""Every method, one line each. A line names the class; the rest of what is shown is read from its module's docstring."""
+
+import ast
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+from firstsight.errors import InputError
+
+METHODS = {
+    "semi-global-matching": "firstsight.depth.semi_global_matching:SemiGlobalMatching",
+    "plane-sweep": "firstsight.depth.plane_sweep:PlaneSweep",
+    "depth-completion": "firstsight.fusion.depth_completion:DepthCompletion",
+    "dense-inverse-search": "firstsight.flow.dense_inverse_search:DenseInverseSearch",
+    "visual-odometry": "firstsight.motion.visual_odometry:VisualOdometry",
+    "monocular-odometry": "firstsight.motion.monocular_odometry:MonocularOdometry",
+    "lidar-odometry": "firstsight.motion.lidar_odometry:LidarOdometry",
+    "moving-object-segmentation": "firstsight.motion.moving_objects:MovingObjectSegmentation",
+    "point-cloud-map": "firstsight.mapping.point_cloud:PointCloudMap",
+    "occupancy-grid": "firstsight.mapping.occupancy:OccupancyGrid",
+    "keyframe-graph": "firstsight.mapping.keyframes:KeyframeGraph",
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A method of the catalogue. Nothing of it is imported before `load`."""
+
+    name: str
+    target: str
+
+    @property
+    def family(self) -> str:
+        return self.target.split(".")[1]
+
+    @cached_property
+    def description(self) -> str:
+        """The docstring of the method's module, read without importing it."""
+        spec = find_spec(self.target.split(":")[0])
+        assert spec is not None, self.target
+        assert spec.origin is not None, self.target
+        return ast.get_docstring(ast.parse(Path(spec.origin).read_text())) or ""
+
+    def said(self, heading: str) -> str:
+        """What the docstring says under `heading:` ("Paper", "Idea", "Role"), on one line; "" where it says nothing."""
+        lines = self.description.splitlines()
+        starts = [i for i, line in enumerate(lines) if line.startswith(f"{heading}:")]
+        if not starts:
+            return ""
+        words = [lines[starts[0]].split(":", 1)[1]]
+        for line in lines[starts[0] + 1 :]:
+            if not line.startswith(" "):
+                break
+            words.append(line)
+        return " ".join(" ".join(words).split())
+
+    def load(self) -> type:
+        """The method's class."""
+        module, name = self.target.split(":")
+        return getattr(import_module(module), name)
+
+
+def entries() -> tuple[Entry, ...]:
+    return tuple(Entry(name, target) for name, target in METHODS.items())
+
+
+def find(name: str) -> Entry:
+    """Raises InputError naming the methods where there is none of that name."""
+    if name not in METHODS:
+        raise InputError(f"{name}: no such method; there are {', '.join(METHODS)}")
+    return Entry(name, METHODS[name])

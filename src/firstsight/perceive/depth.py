@@ -1,0 +1,119 @@
+"""Depth of every frame, from whatever the rig offers: a stereo pair, a depth sensor, LiDAR, or one camera's own motion."""
+
+from abc import abstractmethod
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from firstsight.depth.plane_sweep import PlaneSweep
+from firstsight.depth.semi_global_matching import SemiGlobalMatching
+from firstsight.errors import InputError
+from firstsight.fusion.depth_completion import DepthCompletion
+from firstsight.geometry.images import to_tensor
+from firstsight.geometry import se3
+from firstsight.geometry.points import project_to_depth
+from firstsight.geometry.warp import disparity_to_depth
+from firstsight.perceive.stage import Stage
+from firstsight.perceive.workspace import Workspace, depth_image, depth_tensors
+from firstsight.recordings.recording import Camera, DepthImage, Rig, Scan
+from firstsight.roles import Depth
+
+MAX_DEPTH_M = 255.0  # what the 16-bit PNG of KITTI holds
+NEIGHBOUR_MOTION_PX = 10.0  # parallax enough for depth, overlap enough for matching
+MAX_HOP = 10
+
+
+class DepthStage(Stage):
+    """A stage that writes depth; frames already written by a killed run are kept."""
+
+    name = "depth"
+
+    def process(self, frame: int) -> None:
+        if self.work.run.depth_path(frame).exists():
+            return
+        depth = self.estimate(frame)
+        self.work.run.write_depth(frame, depth_image(depth))
+
+    @abstractmethod
+    def estimate(self, frame: int) -> Depth: ...
+
+
+class StereoDepth(DepthStage):
+    method = "semi-global-matching"
+
+    def __init__(self, work: Workspace):
+        super().__init__(work)
+        self.estimator = SemiGlobalMatching()
+
+    def estimate(self, frame: int) -> Depth:
+        rig = self.work.recording.rig
+        left, right = (to_tensor(self.work.recording[frame].image(name)) for name in rig.stereo)
+        disparity, valid = self.estimator(left, right)
+        return stereo_depth(rig, disparity, valid)
+
+
+def stereo_depth(rig: Rig, disparity: Tensor, valid: Tensor) -> Depth:
+    """Metric depth of the left camera from disparity, where it is finite and fits the run folder's depth format."""
+    left, right = (rig.camera(name) for name in rig.stereo)
+    offset = float(left.intrinsics[0, 2] - right.intrinsics[0, 2])
+    depth = disparity_to_depth(disparity, float(left.intrinsics[0, 0]), rig.baseline_m, offset)
+    return Depth(depth, valid & (depth < MAX_DEPTH_M))
+
+
+class SensorDepth(DepthStage):
+    method = "depth sensor"
+
+    def estimate(self, frame: int) -> Depth:
+        return depth_tensors(self.work.recording.depth[frame])
+
+
+class LidarDepth(DepthStage):
+    method = "depth-completion"
+
+    def __init__(self, work: Workspace):
+        super().__init__(work)
+        self.completer = DepthCompletion()
+
+    def estimate(self, frame: int) -> Depth:
+        scan = self.work.recording[frame].scan()
+        if scan is None:
+            raise InputError(f"frame {frame}: no LiDAR sweep at this instant; its depth is left out")
+        sparse = lidar_depth(scan, self.work.recording.rig, self.work.camera)
+        return self.completer(self.work.image(frame), depth_tensors(sparse))
+
+
+def lidar_depth(scan: Scan, rig: Rig, camera: Camera) -> DepthImage:
+    """The sweep's returns as sparse depth of the camera, the nearest return winning where several meet."""
+    camera_from_lidar = np.linalg.inv(camera.body_from_camera) @ rig.lidar.body_from_lidar
+    points = scan.points @ camera_from_lidar[:3, :3].T.astype(np.float32) + camera_from_lidar[:3, 3].astype(np.float32)
+    return DepthImage(*project_to_depth(points, camera.intrinsics, *camera.size))
+
+
+class MultiViewDepth(DepthStage):
+    """One camera: depth from its own motion, so this runs after the motion stage, in the trajectory's unit."""
+
+    method = "plane-sweep"
+
+    def __init__(self, work: Workspace):
+        super().__init__(work)
+        self.estimator = PlaneSweep()
+
+    def estimate(self, frame: int) -> Depth:
+        neighbours = self.neighbours(frame)
+        poses = torch.from_numpy(self.work.world_from_camera)
+        images = torch.cat([self.work.image(j) for j in neighbours])
+        neighbour_from_image = se3.inverse(poses[neighbours]) @ poses[frame]
+        return self.estimator(self.work.image(frame), images, neighbour_from_image, self.work.intrinsics)
+
+    def neighbours(self, frame: int) -> list[int]:
+        """Frames on both sides, so far apart that pixels move some NEIGHBOUR_MOTION_PX between them."""
+        flow = self.work.flow(min(frame, len(self.work.recording) - 2))
+        if not self.work.has_pose(frame) or flow is None:
+            raise InputError(f"frame {frame}: its motion is not known; one camera gives no depth there")
+        typical_px = float(flow.flow.norm(dim=1).median())
+        hop = int(np.clip(round(NEIGHBOUR_MOTION_PX / max(typical_px, 1e-3)), 1, MAX_HOP))
+        chosen = [frame + k * hop for k in (-2, -1, 1, 2) if self.work.has_pose(frame + k * hop)]
+        if not chosen:
+            raise InputError(f"frame {frame}: no neighbouring frame with known motion; one camera gives no depth there")
+        return chosen

@@ -1,0 +1,159 @@
+"""The trajectory, from LiDAR, from images with depth, from one camera alone, or as the recording's odometry gives it."""
+
+from abc import abstractmethod
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float64
+
+from firstsight.errors import InputError
+from firstsight.formats.trajectory import write_tum
+from firstsight.motion.lidar_odometry import LidarOdometry
+from firstsight.motion.monocular_odometry import MonocularOdometry
+from firstsight.motion.visual_odometry import VisualOdometry
+from firstsight.perceive.stage import Stage
+from firstsight.perceive.workspace import Workspace
+from firstsight.recordings.recording import Transforms
+from firstsight.roles import Observation, Odometry
+
+
+class Progress(NamedTuple):
+    """What an odometry stage carries: the method's state, and which frames it was given."""
+
+    odometry: Odometry
+    frames: list[int]
+
+
+class OdometryStage(Stage):
+    """Steps an odometry through the frames; its sensor's poses become the reference camera's."""
+
+    name = "motion"
+
+    def __init__(self, work: Workspace):
+        super().__init__(work)
+        self.state = Progress(self.start(), [])
+
+    @abstractmethod
+    def start(self) -> Odometry: ...
+
+    @abstractmethod
+    def observe(self, frame: int) -> Observation: ...
+
+    @property
+    def body_from_sensor(self) -> Float64[np.ndarray, "4 4"]:
+        return self.work.body_from_camera
+
+    def process(self, frame: int) -> None:
+        self.state.odometry.step(self.observe(frame))
+        self.state.frames.append(frame)
+
+    def finish(self) -> str:
+        if not self.state.frames:
+            return ""
+        first_from_sensor, valid = (part.numpy() for part in self.state.odometry.trajectory())
+        first_from_sensor = first_from_sensor.copy()
+        frames = np.array(self.state.frames)
+        remark = ""
+        if self.state.odometry.scale == "unknown" and self.work.recording.odometry is not None:
+            scale = metric_scale(first_from_sensor, self.work.recording.odometry[frames], valid)
+            first_from_sensor[:, :3, 3] *= scale
+            remark = f"scale from the recorded odometry (x {scale:.4g})"
+        write_poses(self.work, frames[valid], self.in_world(first_from_sensor, int(frames[0]))[valid])
+        lost = frames[~valid]
+        return "; ".join(filter(None, [remark, f"lost in {len(lost)} frames: {brief(lost)}" if len(lost) else ""]))
+
+    def in_world(self, first_from_sensor: Transforms, first: int) -> Transforms:
+        """world_from_camera: the world is the first body frame, placed where the recorded odometry puts it if there is one."""
+        odometry = self.work.recording.odometry
+        world_from_first_body = np.eye(4) if odometry is None else odometry[first]
+        body_from_sensor = self.body_from_sensor
+        sensor_from_camera = np.linalg.inv(body_from_sensor) @ self.work.body_from_camera
+        return world_from_first_body @ body_from_sensor @ first_from_sensor @ sensor_from_camera
+
+
+class CameraMotion(OdometryStage):
+    """One camera alone."""
+
+    method = "monocular-odometry"
+
+    def start(self) -> Odometry:
+        return MonocularOdometry()
+
+    def observe(self, frame: int) -> Observation:
+        return Observation(
+            self.work.recording[frame].stamp_ns, image=self.work.image(frame), intrinsics=self.work.intrinsics
+        )
+
+
+class DepthCameraMotion(OdometryStage):
+    """A camera with depth, from a sensor or from stereo."""
+
+    method = "visual-odometry"
+
+    def start(self) -> Odometry:
+        return VisualOdometry()
+
+    def observe(self, frame: int) -> Observation:
+        depth = self.work.depth(frame)
+        if depth is None:
+            raise InputError(f"frame {frame}: it has no depth, so its motion is left out")
+        return Observation(
+            self.work.recording[frame].stamp_ns,
+            image=self.work.image(frame),
+            intrinsics=self.work.intrinsics,
+            depth=depth,
+        )
+
+
+class LidarMotion(OdometryStage):
+    method = "lidar-odometry"
+
+    def start(self) -> Odometry:
+        return LidarOdometry()
+
+    @property
+    def body_from_sensor(self) -> Float64[np.ndarray, "4 4"]:
+        return self.work.recording.rig.lidar.body_from_lidar
+
+    def observe(self, frame: int) -> Observation:
+        scan = self.work.recording[frame].scan()
+        if scan is None:
+            raise InputError(f"frame {frame}: no LiDAR sweep at this instant, so its motion is left out")
+        times = None if scan.times_s is None else torch.from_numpy(scan.times_s)
+        return Observation(
+            self.work.recording[frame].stamp_ns, points_lidar=torch.from_numpy(scan.points), point_times_s=times
+        )
+
+
+class RecordedMotion(Stage):
+    """The recording's odometry as it is."""
+
+    name = "motion"
+    method = "recorded odometry"
+
+    def process(self, frame: int) -> None:
+        pass
+
+    def finish(self) -> str:
+        frames = np.arange(len(self.work.recording))
+        write_poses(self.work, frames, self.work.recording.odometry @ self.work.body_from_camera)
+        return "as recorded: no sensor to better it"
+
+
+def write_poses(work: Workspace, frames: np.ndarray, world_from_camera: Transforms) -> None:
+    write_tum(work.run.trajectory_path, work.recording.stamps_ns[frames], world_from_camera)
+
+
+def metric_scale(estimated: Transforms, metric: Transforms, valid: Bool[np.ndarray, " frames"]) -> float:
+    """The factor that makes the estimated steps as long as the metric ones, by the median over the frames that moved."""
+    estimated_m = np.linalg.norm(np.diff(estimated[valid, :3, 3], axis=0), axis=1)
+    metric_m = np.linalg.norm(np.diff(metric[valid, :3, 3], axis=0), axis=1)
+    moved = estimated_m > 1e-3 * max(estimated_m.max(initial=0.0), 1e-12)
+    return float(np.median(metric_m[moved] / estimated_m[moved])) if moved.any() else 1.0
+
+
+def brief(frames: np.ndarray, most: int = 6) -> str:
+    """The first few numbers of a list, and how many more there are."""
+    shown = ", ".join(str(int(frame)) for frame in frames[:most])
+    return shown if len(frames) <= most else f"{shown} and {len(frames) - most} more"

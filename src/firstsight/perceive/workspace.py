@@ -1,0 +1,88 @@
+"""What the stages of one run share: the recording, and what earlier stages wrote, as the types that methods take."""
+
+import shutil
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Float64
+from torch import Tensor
+
+from firstsight.geometry.images import to_tensor
+from firstsight.recordings.recording import Camera, DepthImage, FlowImage, Recording, Transforms
+from firstsight.roles import Depth, Flow
+from firstsight.run_folder import RunFolder
+
+
+class Workspace:
+    """One recording and its run folder. Reading a frame that cannot be decoded raises InputError."""
+
+    def __init__(self, recording: Recording, run: RunFolder):
+        self.recording, self.run = recording, run
+        self.flagged: dict[int, str] = {}
+
+    @property
+    def scratch(self) -> Path:
+        """Working files, removed when the run is complete."""
+        return self.run.path / ".work"
+
+    def clean(self) -> None:
+        shutil.rmtree(self.scratch, ignore_errors=True)
+
+    @property
+    def camera(self) -> Camera:
+        """The reference camera of a rig that has one."""
+        camera = self.recording.rig.reference
+        assert camera is not None
+        return camera
+
+    @cached_property
+    def intrinsics(self) -> Float64[Tensor, "3 3"]:
+        return torch.from_numpy(self.camera.intrinsics)
+
+    @cached_property
+    def body_from_camera(self) -> Float64[np.ndarray, "4 4"]:
+        """Of the reference camera; of a rig without cameras, the body's own axes stand in for it."""
+        camera = self.recording.rig.reference
+        return camera.body_from_camera if camera is not None else np.eye(4)
+
+    def image(self, frame: int) -> Float32[Tensor, "1 3 height width"]:
+        return to_tensor(self.recording[frame].image())
+
+    def depth(self, frame: int) -> Depth | None:
+        """Depth that the depth stage wrote, None where it has none."""
+        stored = self.run.read_depth(frame)
+        return None if stored is None else depth_tensors(stored)
+
+    def flow(self, frame: int) -> Flow | None:
+        """Flow to the next frame that the flow stage wrote, None where it has none."""
+        stored = self.run.read_flow(frame)
+        return None if stored is None else flow_tensors(stored)
+
+    @cached_property
+    def world_from_camera(self) -> Transforms:
+        """Poses that the motion stage wrote, by frame; NaN where a frame has none."""
+        poses = np.full((len(self.recording), 4, 4), np.nan)
+        written = self.run.read_trajectory()
+        if written is not None:
+            poses[np.searchsorted(self.recording.stamps_ns, written[0])] = written[1]
+        return poses
+
+    def has_pose(self, frame: int) -> bool:
+        return 0 <= frame < len(self.recording) and bool(np.isfinite(self.world_from_camera[frame]).all())
+
+
+def depth_tensors(depth: DepthImage) -> Depth:
+    return Depth(torch.from_numpy(depth.depth)[None, None], torch.from_numpy(depth.valid)[None, None])
+
+
+def depth_image(depth: Depth) -> DepthImage:
+    return DepthImage(depth.depth[0, 0].numpy(), depth.valid[0, 0].numpy())
+
+
+def flow_tensors(flow: FlowImage) -> Flow:
+    return Flow(
+        torch.from_numpy(np.ascontiguousarray(flow.flow.transpose(2, 0, 1)))[None],
+        torch.from_numpy(flow.valid)[None, None],
+    )

@@ -1,0 +1,22 @@
+"""Shared by all tests: one thread (the machine is small and timings are not tested), and the real recordings where present."""
+
+from pathlib import Path
+
+import cv2
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> None:
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real recordings beside the repository; tests that want them are skipped where they are absent."""
+    folder = Path(__file__).parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("real recordings (../shared/data) are not on this machine")
+    return folder
