@@ -39,7 +39,7 @@ def displacement(
     grey_a: UInt8[np.ndarray, "height width"], grey_b: UInt8[np.ndarray, "height width"], config: Config
 ) -> Float32[np.ndarray, "height width 2"]:
     """Where each pixel of a goes in b, in px; dense, also where it cannot be right."""
-    return cv2.DISOpticalFlow_create(PRESETS[config.preset]).calc(grey_a, grey_b, None)
+    return cv2.DISOpticalFlow.create(PRESETS[config.preset]).calc(grey_a, grey_b, None)
 
 
 @final

@@ -1,10 +1,11 @@
 """Maps in the world frame: a coloured cloud, an occupancy grid and a graph of places, moving objects left out."""
 
-from collections.abc import Callable
-from typing import NamedTuple
+from abc import abstractmethod
+from pathlib import Path
 
-import numpy as np
 import torch
+from jaxtyping import Bool, Float64
+from torch import Tensor
 
 from firstsight.formats import occupancy, point_cloud
 from firstsight.formats.atomic import write_json
@@ -14,3 +15,105 @@ from firstsight.mapping.point_cloud import PointCloudMap
 from firstsight.perceive.stage import Stage
 from firstsight.perceive.workspace import Workspace
 from firstsight.roles import Depth, Mapper, Observation
+
+
+class MappingStage(Stage):
+    """Integrates every frame that has depth and a pose. A frame whose moving objects are unknown is left out."""
+
+    def __init__(self, work: Workspace):
+        super().__init__(work)
+        self.state = self.start()
+        self.moving_known = work.run.objects_path.exists()
+
+    @abstractmethod
+    def start(self) -> Mapper: ...
+
+    def process(self, frame: int) -> None:
+        observation = self.observe(frame)
+        if observation is not None:
+            self.state.integrate(observation, self.pose(frame))
+
+    def pose(self, frame: int) -> Float64[Tensor, "4 4"]:
+        return torch.from_numpy(self.work.world_from_camera[frame])
+
+    def observe(self, frame: int, with_moving: bool = False) -> Observation | None:
+        """The frame with depth of what stands still (`with_moving`: of everything)."""
+        static = self.static(frame)
+        depth = self.work.depth(frame)
+        if depth is None or static is None or not self.work.has_pose(frame):
+            return None
+        return Observation(
+            self.work.recording[frame].stamp_ns,
+            image=self.work.image(frame),
+            intrinsics=self.work.intrinsics,
+            depth=depth if with_moving else Depth(depth.depth, depth.valid & static),
+        )
+
+    def static(self, frame: int) -> Bool[Tensor, "height width"] | None:
+        """Pixels that do not belong to a moving object; None where that is not known."""
+        if not self.moving_known:
+            return torch.ones(self.work.camera.size, dtype=torch.bool)
+        ids = self.work.run.read_moving(frame)
+        return None if ids is None else torch.from_numpy(ids == 0)
+
+
+class CloudStage(MappingStage):
+    name = "map"
+    method = "point-cloud-map"
+
+    def start(self) -> Mapper:
+        return PointCloudMap()
+
+    def finish(self) -> str:
+        points, colours = self.state.points()
+        point_cloud.write_ply(self.work.run.cloud_path, points, colours, "firstsight map, world frame")
+        return f"{len(points)} points"
+
+
+class OccupancyStage(MappingStage):
+    """Where the recording's true occupancy is known, a second grid keeps the moving objects in, to measure what they cost."""
+
+    name = "occupancy"
+    method = "occupancy-grid"
+
+    def start(self) -> Mapper:
+        return OccupancyGrid()
+
+    def __init__(self, work: Workspace):
+        super().__init__(work)
+        self.compare = work.recording.truth.occupancy is not None
+        self.state = [OccupancyGrid() for _ in range(1 + self.compare)]
+
+    def process(self, frame: int) -> None:
+        for grid, with_moving in zip(self.state, (False, True), strict=False):
+            observation = self.observe(frame, with_moving)
+            if observation is not None:
+                grid.integrate(observation, self.pose(frame))
+
+    def finish(self) -> str:
+        write_grid(self.work.run.occupancy_path, self.state[0])
+        if self.compare:
+            write_grid(with_moving_path(self.work), self.state[1])
+        return ""
+
+
+def with_moving_path(work: Workspace) -> Path:
+    return work.scratch / "with_moving.pgm"
+
+
+def write_grid(path: Path, grid: OccupancyGrid) -> None:
+    result = grid.occupancy()
+    occupancy.write_map(path, result.occupied, result.free, result.origin_m, result.cell_size_m)
+
+
+class PlacesStage(MappingStage):
+    name = "places"
+    method = "keyframe-graph"
+
+    def start(self) -> Mapper:
+        return KeyframeGraph()
+
+    def finish(self) -> str:
+        places = self.state.places()
+        write_json(self.work.run.places_path, places)
+        return f"{len(places['nodes'])} places, {sum(e['kind'] == 'shortcut' for e in places['edges'])} shortcuts"

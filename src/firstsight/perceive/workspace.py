@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float32, Float64
 from torch import Tensor
 
+from firstsight.evaluation.trajectory import on_frames
 from firstsight.geometry.images import to_tensor
 from firstsight.recordings.recording import Camera, DepthImage, FlowImage, Recording, Transforms
 from firstsight.roles import Depth, Flow
@@ -63,11 +64,10 @@ class Workspace:
     @cached_property
     def world_from_camera(self) -> Transforms:
         """Poses that the motion stage wrote, by frame; NaN where a frame has none."""
-        poses = np.full((len(self.recording), 4, 4), np.nan)
         written = self.run.read_trajectory()
-        if written is not None:
-            poses[np.searchsorted(self.recording.stamps_ns, written[0])] = written[1]
-        return poses
+        if written is None:
+            return np.full((len(self.recording), 4, 4), np.nan)
+        return on_frames(*written, self.recording.stamps_ns)
 
     def has_pose(self, frame: int) -> bool:
         return 0 <= frame < len(self.recording) and bool(np.isfinite(self.world_from_camera[frame]).all())

@@ -1,0 +1,37 @@
+# make demo, make test: all that a fresh clone needs. Set-up happens on first use (.venv) and again only when it must.
+PYTHON ?= python3
+BIN := .venv/bin
+OUT ?= runs/demo
+
+.PHONY: demo test test-slow check bench docs clean
+
+demo: .venv/ready
+	$(BIN)/firstsight perceive sim:street --out $(OUT)
+
+test: .venv/ready
+	$(BIN)/pytest -q -m "not slow"
+
+test-slow: .venv/ready
+	$(BIN)/pytest -q -m slow
+
+check: .venv/ready
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/ty check src
+	$(BIN)/pytest -q tests/test_layers.py
+
+bench: .venv/ready
+	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+docs: .venv/ready
+	$(BIN)/python docs/generate_methods.py
+	sh tools/install.sh -e '.[docs]'
+	$(BIN)/zensical build
+
+clean:
+	rm -rf .venv runs site
+
+.venv/ready: pyproject.toml constraints.txt tools/install.sh
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	sh tools/install.sh -e '.[dev]'
+	touch $@

@@ -1,0 +1,3 @@
+from firstsight.cli import main
+
+main()

@@ -1,0 +1,219 @@
+"""A coloured point cloud of everything seen, in bounded memory.
+
+Paper:  Niessner, Zollhoefer, Izadi, Stamminger. Real-time 3D Reconstruction at Scale using Voxel Hashing. 2013 (section 4,
+        the hash table); Curless, Levoy. A Volumetric Method for Building Complex Models from Range Images. 1996 (averaging).
+Idea:   the world is cut into voxels, of which a hash table keeps only those that hold points; each keeps the running mean
+        of the positions and colours that fell into it:
+        mean <- mean + (sample - mean) / count                                                    -> accumulate()
+        A pixel at a depth edge lies on neither surface. On a plane inverse depth rho is linear in the image, so it is an
+        edge where |rho(-1) - 2 rho(0) + rho(+1)| > edge rho(0), along the row or the column      -> sample_pixels()
+Differs: points instead of a signed distance, so no surface. When the table is full, voxels that only one frame saw, and not
+        lately, are dropped; if that does not help, voxels double in size (the whole map stays, coarser).
+Role:   Mapper.  Points in the world frame, in the unit of the depth.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple, final
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Float64, Int32, Int64, UInt8
+from numba import njit
+from torch import Tensor
+
+from firstsight.geometry.se3 import transform
+from firstsight.mapping.visible import median_distance_m
+from firstsight.roles import Mapper, Observation
+
+AXIS_BITS = 21  # three voxel coordinates share one int64
+HALF = 1 << (AXIS_BITS - 1)
+EMPTY = -1
+GREY = 0.7  # colour of points that no camera saw
+RECENT_FRAMES = 10  # a voxel this young may still be seen again
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    voxel_size_m: float | None = None  # None: 1/250 of the first frame's median depth
+    max_range_m: float | None = None  # None: 3 times the first frame's median depth
+    max_voxels: int = 900_000  # 60 bytes each
+    pixel_stride: int = 2
+    edge: float = 0.05  # relative kink of inverse depth that makes a pixel a depth edge
+    min_frames: int = 2  # a voxel is in the output if this many frames saw it
+
+
+class Voxels(NamedTuple):
+    """The table: `slots` maps a hash to a row of the other arrays, EMPTY where free. Rows fill up from 0."""
+
+    slots: Int32[np.ndarray, " slots"]
+    keys: Int64[np.ndarray, " rows"]
+    means: Float32[np.ndarray, "rows 6"]  # x y z in the world, r g b in [0, 1]
+    seen: Int32[np.ndarray, "rows 3"]  # samples, frames, last frame
+
+
+def empty_voxels(rows: int) -> Voxels:
+    """A table for a power of two of rows, its slots at most half full."""
+    return Voxels(
+        slots=np.full(2 * rows, EMPTY, np.int32),
+        keys=np.empty(rows, np.int64),
+        means=np.zeros((rows, 6), np.float32),
+        seen=np.zeros((rows, 3), np.int32),
+    )
+
+
+@njit(cache=True)
+def sample_pixels(depth, valid, image, intrinsics, stride, max_range, edge):
+    """Points in the camera frame with colour, (n, 6) float32, of every stride-th pixel that is valid, near and no depth edge.
+
+    depth, valid (h, w); image (3, h, w) float32; intrinsics (3, 3).
+    """
+    height, width = depth.shape
+    samples = np.empty((((height - 1) // stride + 1) * ((width - 1) // stride + 1), 6), np.float32)
+    count = 0
+    for y in range(1, height - 1, stride):
+        for x in range(1, width - 1, stride):
+            z = depth[y, x]
+            around = valid[y, x - 1] and valid[y, x + 1] and valid[y - 1, x] and valid[y + 1, x]
+            if not (valid[y, x] and around and z < max_range):
+                continue
+            along_row = abs(1 / depth[y, x - 1] + 1 / depth[y, x + 1] - 2 / z)
+            along_column = abs(1 / depth[y - 1, x] + 1 / depth[y + 1, x] - 2 / z)
+            if max(along_row, along_column) > edge / z:
+                continue
+            ray_y = (y - intrinsics[1, 2]) / intrinsics[1, 1]
+            ray_x = (x - intrinsics[0, 2] - intrinsics[0, 1] * ray_y) / intrinsics[0, 0]
+            samples[count, 0], samples[count, 1], samples[count, 2] = ray_x * z, ray_y * z, z
+            for channel in range(3):
+                samples[count, 3 + channel] = image[channel, y, x]
+            count += 1
+    return samples[:count]
+
+
+@njit(cache=True)
+def find_row(point, voxel_size, used, voxels):
+    """The row of the point's voxel; a new one takes row `used`. EMPTY for a point beyond what a key can hold.
+
+    Linear probing from a multiplicative hash (Knuth, The Art of Computer Programming 3, section 6.4).
+    """
+    slots, keys, _, seen = voxels
+    key = np.int64(0)
+    for axis in range(3):
+        cell = np.floor(np.float64(point[axis]) / voxel_size) + HALF
+        if not 0 <= cell < 2 * HALF:
+            return EMPTY
+        key = (key << AXIS_BITS) | np.int64(cell)
+    last_slot = len(slots) - 1
+    slot = np.int64((np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(24)) & last_slot
+    while slots[slot] != EMPTY:
+        if keys[slots[slot]] == key:
+            return np.int64(slots[slot])
+        slot = (slot + 1) & last_slot
+    slots[slot], keys[used] = used, key
+    seen[used, 2] = EMPTY
+    return used
+
+
+@njit(cache=True)
+def accumulate(samples, frame, voxel_size, used, voxels):
+    """Adds samples (n, 6) of a frame to the table, which must have room; returns the rows now used."""
+    _, _, means, seen = voxels
+    for i in range(len(samples)):
+        row = find_row(samples[i], voxel_size, used, voxels)
+        if row == EMPTY:
+            continue
+        used = max(used, row + 1)
+        seen[row, 0] += 1
+        means[row] += (samples[i] - means[row]) / np.float32(seen[row, 0])
+        seen[row, 1] += seen[row, 2] != frame
+        seen[row, 2] = frame
+    return used
+
+
+@njit(cache=True)
+def merge(source, kept, voxel_size, target):
+    """Moves the `kept` rows of a table into an empty, larger or coarser one; returns the rows it uses there."""
+    _, _, means, seen = target
+    used = 0
+    for i in kept:
+        row = find_row(source.means[i], voxel_size, used, target)
+        if row == EMPTY:
+            continue
+        used = max(used, row + 1)
+        seen[row, 0] += source.seen[i, 0]
+        means[row] += (source.means[i] - means[row]) * np.float32(source.seen[i, 0] / seen[row, 0])
+        seen[row, 1] = max(seen[row, 1], source.seen[i, 1])
+        seen[row, 2] = max(seen[row, 2], source.seen[i, 2])
+    return used
+
+
+@final
+class PointCloudMap(Mapper):
+    """Fuses the depth of each frame, or its LiDAR points where it has no depth (the pose is then the LiDAR's)."""
+
+    def __init__(self, config: Config | None = None):
+        self.config = config or Config()
+        self.voxel_size_m = self.config.voxel_size_m or 0.0  # 0: follows from the first frame
+        self.max_range_m = self.config.max_range_m or 0.0
+        self.frames = 0
+        self.voxels = empty_voxels(1 << 16)
+        self.used = 0
+
+    def integrate(self, observation: Observation, world_from_camera: Float64[Tensor, "4 4"]) -> None:
+        self.frames += 1
+        distance_m = median_distance_m(observation)
+        if distance_m is None:
+            return
+        self.voxel_size_m = self.voxel_size_m or distance_m / 250
+        self.max_range_m = self.max_range_m or 3 * distance_m
+        samples = self._samples(observation)
+        samples[:, :3] = transform(world_from_camera, torch.from_numpy(samples[:, :3]).double()).float().numpy()
+        self._make_room(len(samples))
+        self.used = accumulate(samples, self.frames, self.voxel_size_m, self.used, self.voxels)
+        self._keep_bound()
+
+    def points(self) -> tuple[Float32[np.ndarray, "points 3"], UInt8[np.ndarray, "points 3"]]:
+        """World points and RGB of the voxels that at least `min_frames` frames saw (all frames, where they were fewer)."""
+        kept = self.voxels.seen[: self.used, 1] >= min(self.config.min_frames, self.frames)
+        means = self.voxels.means[: self.used][kept]
+        return means[:, :3].copy(), (means[:, 3:].clip(0, 1) * 255).round().astype(np.uint8)
+
+    def _samples(self, observation: Observation) -> Float32[np.ndarray, "samples 6"]:
+        """Points in the sensor's frame with their colours."""
+        if observation.depth is None:
+            assert observation.points_lidar is not None
+            near = observation.points_lidar.norm(dim=-1) < self.max_range_m
+            points = observation.points_lidar[near].numpy()
+            return np.hstack([points, np.full_like(points, GREY)])
+        assert observation.intrinsics is not None
+        depth = observation.depth
+        image = torch.full((3, *depth.depth.shape[-2:]), GREY) if observation.image is None else observation.image[0]
+        return sample_pixels(
+            depth.depth[0, 0].numpy(),
+            depth.valid[0, 0].numpy(),
+            image.numpy(),
+            observation.intrinsics.numpy(),
+            self.config.pixel_stride,
+            self.max_range_m,
+            self.config.edge,
+        )
+
+    def _make_room(self, samples: int) -> None:
+        """Grows the table so that every sample could open a voxel."""
+        needed = self.used + samples
+        if needed > len(self.voxels.keys):
+            self._move(np.arange(self.used), empty_voxels(1 << (needed - 1).bit_length()))
+
+    def _keep_bound(self) -> None:
+        if self.used <= self.config.max_voxels:
+            return
+        _, frames, last = self.voxels.seen[: self.used].T
+        self._move(
+            np.flatnonzero((frames > 1) | (last > self.frames - RECENT_FRAMES)), empty_voxels(len(self.voxels.keys))
+        )
+        while self.used > 0.75 * self.config.max_voxels:  # so that the next frames find room
+            self.voxel_size_m *= 2
+            self._move(np.arange(self.used), empty_voxels(len(self.voxels.keys)))
+
+    def _move(self, rows: Int64[np.ndarray, " rows"], target: Voxels) -> None:
+        self.used = merge(self.voxels, rows, self.voxel_size_m, target)
+        self.voxels = target

@@ -1,0 +1,130 @@
+"""Metrics of a run against whatever truth its recording carries, each with its protocol."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from firstsight.errors import InputError
+from firstsight.evaluation.depth import DepthErrors, DepthProtocol, DisparityErrors
+from firstsight.evaluation.flow import FlowErrors
+from firstsight.evaluation.occupancy import Grid, occupancy_metrics
+from firstsight.evaluation.segmentation import MaskErrors
+from firstsight.evaluation.trajectory import align_trajectories, has_pose, trajectory_metrics
+from firstsight.formats.occupancy import read_map
+from firstsight.perceive.mapping import with_moving_path
+from firstsight.perceive.workspace import Workspace
+from firstsight.recordings.recording import Transform
+from firstsight.run_folder import Metric
+
+Metrics = tuple[Metric, ...]
+
+
+def measure(work: Workspace, scale: str) -> list[Metric]:
+    """All metrics that the recording's truth allows. `scale` is the run's: "unknown" aligns scales before comparing."""
+    measures: tuple[Callable[[Workspace, str], Metrics], ...] = (
+        measure_disparity,
+        measure_depth,
+        measure_flow,
+        measure_trajectory,
+        measure_moving,
+        measure_occupancy,
+    )
+    return [metric for part in measures for metric in part(work, scale)]
+
+
+def measure_disparity(work: Workspace, _: str) -> Metrics:
+    truth, rig = work.recording.truth.disparity, work.recording.rig
+    if truth is None or rig.stereo is None or work.recording.depth is not None:
+        return ()
+    left, right = (rig.camera(name) for name in rig.stereo)
+    focal_baseline = left.intrinsics[0, 0] * rig.baseline_m
+    errors = DisparityErrors()
+    for frame in range(len(work.recording)):
+        depth = work.run.read_depth(frame)
+        if depth is not None:
+            disparity = focal_baseline / np.where(depth.valid, depth.depth, 1) + (
+                left.intrinsics[0, 2] - right.intrinsics[0, 2]
+            )
+            errors.add(disparity.astype(np.float32), depth.valid, truth[frame])
+    return errors.metrics()
+
+
+def measure_depth(work: Workspace, scale: str) -> Metrics:
+    truth = work.recording.truth
+    if truth.depth is None:
+        return ()
+    errors = DepthErrors(DepthProtocol(align="none" if scale == "metric" else "median"))
+    for frame in range(len(work.recording)):
+        depth = work.run.read_depth(frame)
+        if depth is not None and readable(lambda frame=frame: truth.depth[frame]):
+            errors.add(depth, truth.depth[frame])
+    return against(truth.depth_reference, errors.metrics())
+
+
+def measure_flow(work: Workspace, _: str) -> Metrics:
+    truth = work.recording.truth.flow
+    if truth is None:
+        return ()
+    errors = FlowErrors()
+    for frame in range(len(work.recording) - 1):
+        flow = work.run.read_flow(frame)
+        if flow is not None:
+            errors.add(flow, truth[frame])
+    return errors.metrics()
+
+
+def measure_trajectory(work: Workspace, scale: str) -> Metrics:
+    recording, truth = work.recording, work.recording.truth
+    true = truth.world_from_camera
+    if true is None or (has_pose(work.world_from_camera) & has_pose(true)).sum() < 3:
+        return ()
+    alignment = "se3" if scale == "metric" else "sim3"
+    metrics = trajectory_metrics(work.world_from_camera, true, alignment, truth.trajectory_reference)
+    if recording.odometry is None:
+        return metrics
+    raw = trajectory_metrics(recording.odometry @ work.body_from_camera, true, "se3", truth.trajectory_reference)
+    return (*metrics, *(replace(metric, name=f"{metric.name}, raw odometry") for metric in raw))
+
+
+def measure_moving(work: Workspace, _: str) -> Metrics:
+    truth = work.recording.truth.moving
+    if truth is None:
+        return ()
+    errors = MaskErrors()
+    for frame in range(len(work.recording)):
+        ids = work.run.read_moving(frame)
+        if ids is not None:
+            errors.add(ids, truth[frame])
+    return errors.metrics()
+
+
+def measure_occupancy(work: Workspace, _: str) -> Metrics:
+    truth = work.recording.truth
+    if truth.occupancy is None or truth.world_from_camera is None or not work.run.occupancy_path.exists():
+        return ()
+    true_from_estimated = true_world_from_estimated(work)
+    left_out = occupancy_metrics(Grid(*read_map(work.run.occupancy_path)), truth.occupancy, true_from_estimated)
+    kept_in = occupancy_metrics(Grid(*read_map(with_moving_path(work))), truth.occupancy, true_from_estimated)
+    return (*left_out, *(replace(metric, name=f"{metric.name}, moving objects kept in") for metric in kept_in))
+
+
+def true_world_from_estimated(work: Workspace) -> Transform:
+    return align_trajectories(
+        work.world_from_camera, work.recording.truth.world_from_camera, "se3"
+    ).true_from_estimated
+
+
+def against(reference: str, metrics: Metrics) -> Metrics:
+    return tuple(replace(metric, protocol=f"against {reference}; {metric.protocol}") for metric in metrics)
+
+
+def readable(load: Callable[[], object]) -> bool:
+    """Whether a frame of the truth can be decoded: a damaged sweep must not end a run that is otherwise done."""
+    try:
+        load()
+    except InputError:
+        return False
+    return True
+
+

@@ -1,0 +1,159 @@
+"""EuRoC MAV dataset and other recordings in the ASL layout: stereo (or one camera) and the true state of the IMU.
+
+Conventions there -> ours:
+- `T_BS` of a camera = imu_from_camera, with B the IMU, whose axes point anywhere -> our body sits at cam0 and looks along its
+  optical axis (x forward, y left, z up); `body_from_camera` of cam0 is the forward camera, that of cam1 follows from both T_BS.
+- `intrinsics` [fu, fv, cu, cv], pixel centres at integers -> the 3x3 matrix; `resolution` [width, height] -> size.
+- `distortion_model` radial-tangential or equidistant with four coefficients -> the same, in OpenCV's order.
+- `data.csv` (ns, file name) -> stamps; frames are the stamps whose picture exists for both cameras.
+- `state_groundtruth_estimate0/data.csv`: ns, position, quaternion (w, x, y, z), ...: world_from_imu -> `world_from_camera` of
+  cam0 at the nearest row within half a frame, NaN where there is none.
+- Pictures are grey and distorted as read; `open_recording` undistorts and rectifies them (rectification.py).
+
+Source: Burri et al., The EuRoC micro aerial vehicle datasets (IJRR 2016), section 4.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int64
+
+from firstsight.errors import InputError
+from firstsight.formats.trajectory import from_rows, read_rows
+from firstsight.recordings.association import half_period_ns, poses_at
+from firstsight.recordings.files import first_image_size, image_channel
+from firstsight.recordings.recording import (
+    BODY_FROM_FORWARD_CAMERA,
+    Camera,
+    Distortion,
+    Recording,
+    Rig,
+    Transform,
+    Truth,
+    read_text,
+)
+
+NAME = "EuRoC / ASL"
+LAYOUT = "mav0/cam0 (and cam1) with sensor.yaml, data.csv and data/*.png"
+
+CAMERAS = ("cam0", "cam1")
+TRUTH = "state_groundtruth_estimate0"
+DISTORTION_MODELS = {"radial-tangential": "radial-tangential", "radtan": "radial-tangential", "equidistant": "equidistant"}
+
+
+def recognises(path: Path) -> bool:
+    return any((_root(path) / name).is_dir() for name in CAMERAS[:1])
+
+
+def _root(path: Path) -> Path:
+    return path / "mav0" if (path / "mav0").is_dir() else path
+
+
+def read(path: Path) -> Recording:
+    """Raises InputError where a calibration or list is missing or cannot be read, or no frame is complete."""
+    root = _root(path)
+    names = [name for name in CAMERAS if (root / name).is_dir()]
+    listed = {name: _listed_pictures(root / name) for name in names}
+    stamps, remarks = _complete_frames(root, listed)
+    sensors = {name: read_yaml(root / name / "sensor.yaml") for name in names}
+    imu_from_camera = {name: _extrinsics(sensors[name], root / name / "sensor.yaml") for name in names}
+    body_from_imu = BODY_FROM_FORWARD_CAMERA @ np.linalg.inv(imu_from_camera[names[0]])
+    pictures = {name: [listed[name][stamp] for stamp in stamps.tolist()] for name in names}
+    sizes = {name: first_image_size(pictures[name]) for name in names}
+    cameras = [
+        _camera(root / name, sensors[name], sizes[name], body_from_imu @ imu_from_camera[name]) for name in names
+    ]
+    return Recording(
+        source=str(path),
+        format=NAME,
+        rig=Rig(cameras=tuple(cameras), stereo=("cam0", "cam1") if len(names) == 2 else None),
+        stamps_ns=stamps,
+        images={name: image_channel(pictures[name], sizes[name]) for name in names},
+        truth=_truth(root / TRUTH / "data.csv", stamps, imu_from_camera[names[0]]),
+        remarks=remarks,
+    )
+
+
+def _listed_pictures(folder: Path) -> dict[int, Path]:
+    """The pictures of data.csv by stamp, whether they exist or not."""
+    rows = [line.split(",") for line in read_text(folder / "data.csv").splitlines() if line.strip()]
+    try:
+        return {int(row[0]): folder / "data" / row[1].strip() for row in rows if not row[0].startswith("#")}
+    except (ValueError, IndexError):
+        raise InputError(f"{folder / 'data.csv'}: expected rows 'nanoseconds,file name'; mend the file") from None
+
+
+def _complete_frames(
+    root: Path, listed: Mapping[str, Mapping[int, Path]]
+) -> tuple[Int64[np.ndarray, " frames"], tuple[str, ...]]:
+    """Stamps whose picture exists for every camera, in the order of the first list, and a remark about the others."""
+    first, *others = listed.values()
+    stamps = [
+        stamp
+        for stamp, picture in first.items()
+        if picture.exists() and all(stamp in other and other[stamp].exists() for other in others)
+    ]
+    if not stamps:
+        raise InputError(f"{root}: no listed frame has its picture in {' and '.join(listed)}; unpack cam0/data")
+    missing = len(first) - len(stamps)
+    remark = f"{missing} of {len(first)} listed frames left out: a picture is missing in {' or '.join(listed)}"
+    return np.array(stamps, dtype=np.int64), (remark,) if missing else ()
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A sensor.yaml. OpenCV's first line `%YAML:1.0` is no YAML and is left out."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    text = "\n".join(line for line in read_text(path).splitlines() if not line.startswith("%"))
+    try:
+        content = YAML(typ="safe", pure=True).load(text)
+    except YAMLError as error:
+        raise InputError(f"{path}: not YAML ({' '.join(str(error).split())}); restore the file") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: not a sensor description; restore the file")
+    return content
+
+
+def _numbers(sensor: Mapping[str, Any], key: str, count: int, source: Path) -> list[float]:
+    value = sensor.get(key)
+    value = value.get("data") if isinstance(value, dict) else value
+    if not isinstance(value, list) or len(value) != count or not all(isinstance(v, int | float) for v in value):
+        raise InputError(f"{source}: '{key}' must be {count} numbers; restore the file")
+    return [float(v) for v in value]
+
+
+def _extrinsics(sensor: Mapping[str, Any], source: Path) -> Transform:
+    return np.array(_numbers(sensor, "T_BS", 16, source)).reshape(4, 4)
+
+
+def _camera(folder: Path, sensor: Mapping[str, Any], size: tuple[int, int], body_from_camera: Transform) -> Camera:
+    source = folder / "sensor.yaml"
+    fu, fv, cu, cv = _numbers(sensor, "intrinsics", 4, source)
+    width, height = _numbers(sensor, "resolution", 2, source)
+    if (height, width) != size:
+        raise InputError(f"{folder}: images are {size[1]}x{size[0]} but calibrated for {width:.0f}x{height:.0f}")
+    model = DISTORTION_MODELS.get(sensor.get("distortion_model", ""))
+    if model is None:
+        known = ", ".join(DISTORTION_MODELS)
+        raise InputError(f"{source}: distortion_model '{sensor.get('distortion_model')}' is none of {known}")
+    coefficients = _numbers(sensor, "distortion_coefficients", 4, source)
+    return Camera(
+        name=folder.name,
+        size=size,
+        intrinsics=np.array([[fu, 0.0, cu], [0.0, fv, cv], [0.0, 0.0, 1.0]]),
+        body_from_camera=body_from_camera,
+        distortion=Distortion(model=model, coefficients=tuple(coefficients)),
+    )
+
+
+def _truth(path: Path, stamps: Int64[np.ndarray, " frames"], imu_from_camera: Transform) -> Truth:
+    if not path.exists():
+        return Truth()
+    table = read_rows(path, 8)
+    rows = [line.split(",")[0] for line in read_text(path).splitlines() if line.strip() and not line.startswith("#")]
+    world_from_imu = from_rows(table[:, [1, 2, 3, 5, 6, 7, 4]])
+    at_frames = poses_at(stamps, np.array(rows, dtype=np.int64), world_from_imu, half_period_ns(stamps))
+    return Truth(world_from_camera=at_frames @ imu_from_camera)

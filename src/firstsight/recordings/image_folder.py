@@ -1,0 +1,60 @@
+"""A folder of pictures from one camera.
+
+Conventions there -> ours:
+- Pictures in natural order of their names (`frame2` before `frame10`) -> frames.
+- `camera-intrinsics.txt` or `intrinsics.txt`, a 3x3 matrix with pixel centres at integers -> intrinsics.
+- No calibration -> a horizontal field of view of 60 degrees is assumed, and flagged (`open_recording(fov_deg=...)` states it).
+- No times -> 10 Hz from 0. The camera looks ahead in the body frame.
+"""
+
+import math
+from pathlib import Path
+
+from firstsight.geometry.camera import field_of_view_intrinsics
+from firstsight.recordings.files import first_image_size, image_channel, image_files, read_matrix, regular_stamps
+from firstsight.recordings.recording import BODY_FROM_FORWARD_CAMERA, Camera, Recording, Rig
+
+NAME = "image folder"
+LAYOUT = "a folder of png, jpg, ... pictures of one size"
+
+CAMERA = "camera"
+CALIBRATION_FILES = ("camera-intrinsics.txt", "intrinsics.txt")
+ASSUMED_FOV_DEG = 60.0
+RATE_HZ = 10.0
+
+
+def recognises(path: Path) -> bool:
+    return bool(image_files(path))
+
+
+def read(path: Path) -> Recording:
+    """Raises InputError where no picture can be read or the intrinsics are no 3x3 matrix."""
+    pictures = image_files(path)
+    camera = _camera(path, first_image_size(pictures))
+    return Recording(
+        source=str(path),
+        format=NAME,
+        rig=Rig(cameras=(camera,)),
+        stamps_ns=regular_stamps(len(pictures), RATE_HZ),
+        images={CAMERA: image_channel(pictures, camera.size)},
+        remarks=(f"timestamps assumed: {RATE_HZ:g} Hz (pictures have none)",),
+    )
+
+
+def _camera(path: Path, size: tuple[int, int]) -> Camera:
+    for name in CALIBRATION_FILES:
+        if (path / name).exists():
+            intrinsics = read_matrix(path / name, 3, 3)
+            return Camera(name=CAMERA, size=size, intrinsics=intrinsics, body_from_camera=BODY_FROM_FORWARD_CAMERA)
+    return assumed_camera(CAMERA, size)
+
+
+def assumed_camera(name: str, size: tuple[int, int], fov_deg: float = ASSUMED_FOV_DEG) -> Camera:
+    """A camera that looks ahead, whose intrinsics are a guess from its horizontal field of view."""
+    return Camera(
+        name=name,
+        size=size,
+        intrinsics=field_of_view_intrinsics(*size, math.radians(fov_deg)).numpy(),
+        body_from_camera=BODY_FROM_FORWARD_CAMERA,
+        assumed=True,
+    )

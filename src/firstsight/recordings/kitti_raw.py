@@ -1,0 +1,258 @@
+"""KITTI raw data: a drive folder with the calibration of its day in the parent folder.
+
+Conventions there -> ours:
+- Velodyne frame (x forward, y left, z up) -> the body frame; `body_from_lidar` is the identity.
+- `P_rect_0i` = K [I | t] with camera_i_from_camera_0 = t -> intrinsics K, `body_from_camera` through `R_rect_00` and
+  `calib_velo_to_cam` (Tr: camera_0 from velodyne, before rectification).
+- `S_rect_0i` (width, height) -> `size` (height, width).
+- Velodyne rows (x, y, z, reflectance) -> points in metres and intensity. Synchronised scans are not motion compensated and
+  carry no times per point -> `times_s` None.
+- Stamps `2011-09-26 13:02:25.964389445` (local time) -> ns, taken as UTC; without them 10 Hz from 0.
+- OXTS (latitude, longitude, altitude in degrees and m; roll, pitch, yaw in rad) -> Mercator position scaled at the first
+  latitude, world = first body frame.
+- `poses_kiss_icp_velodyne.txt`: 3x4 rows first_velodyne_from_velodyne -> the same world.
+- Files are paired by number, not by position: a number that the Velodyne lacks is a frame without a scan.
+
+Source: Geiger, Lenz, Stiller, Urtasun, Vision meets Robotics: The KITTI Dataset (IJRR 2013), sections IV and V.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float64, Int64
+
+from firstsight.errors import InputError
+from firstsight.formats.trajectory import read_kitti, read_rows
+from firstsight.recordings.files import (
+    first_image_size,
+    image_channel,
+    image_files,
+    numbered,
+    regular_stamps,
+    require_same_count,
+    velodyne_channel,
+)
+from firstsight.recordings.recording import Camera, Lidar, Recording, Rig, Transform, Transforms, read_text
+
+NAME = "KITTI raw drive"
+LAYOUT = "image_0[0-3]/data/*.png and velodyne_points/data/*.bin, with calib_*.txt in the parent folder"
+
+CAMERAS = ("image_02", "image_03", "image_00", "image_01")  # colour first
+STEREO_PAIRS = (("image_02", "image_03"), ("image_00", "image_01"))
+VELODYNE = "velodyne_points"
+RATE_HZ = 10.0
+EARTH_RADIUS_M = 6378137.0  # the devkit's: WGS 84, semi-major axis
+
+Numbers = Float64[np.ndarray, " numbers"]
+
+
+def recognises(path: Path) -> bool:
+    return any((path / name / "data").is_dir() for name in (*CAMERAS, VELODYNE))
+
+
+def read(path: Path) -> Recording:
+    """Raises InputError where calibration or images are missing or do not fit together."""
+    pictures = {name: files for name in CAMERAS if (files := numbered(image_files(path / name / "data")))}
+    scans = numbered(sorted((path / VELODYNE / "data").glob("*.bin")))
+    if not pictures and not scans:
+        raise InputError(f"{path}: a KITTI raw drive without images or scans; unpack its data into image_02/data")
+    stereo = stereo_pair(pictures, STEREO_PAIRS)
+    names = reference_first(pictures, stereo)
+    numbers = _common_numbers(path, {name: pictures[name] for name in names}) if pictures else list(scans)
+    cameras = _cameras(path, {name: pictures[name][numbers[0]] for name in names}) if pictures else ()
+    stamps, remarks = _stamps(path / (names[0] if names else VELODYNE) / "timestamps.txt", numbers)
+    recording = Recording(
+        source=str(path),
+        format=NAME,
+        rig=Rig(cameras=cameras, stereo=stereo, lidar=velodyne(np.eye(4)) if scans else None),
+        stamps_ns=stamps,
+        images={
+            camera.name: image_channel([pictures[camera.name][number] for number in numbers], camera.size)
+            for camera in cameras
+        },
+        scans=velodyne_channel([scans.get(number) for number in numbers]) if scans else None,
+        remarks=(*remarks, *_scan_remarks(scans, numbers)),
+    )
+    return _with_ground_truth(_with_trajectory(recording, path, numbers), path / "ground_truth")
+
+
+def stereo_pair(present: Mapping[str, object], pairs: Sequence[tuple[str, str]]) -> tuple[str, str] | None:
+    """The first (left, right) of which both are present."""
+    return next((pair for pair in pairs if pair[0] in present and pair[1] in present), None)
+
+
+def reference_first(names: Mapping[str, object], stereo: tuple[str, str] | None) -> list[str]:
+    """The cameras' names with the stereo pair in front, since its left camera is the reference."""
+    return sorted(names, key=lambda name: name not in (stereo or ()))
+
+
+def _common_numbers(path: Path, pictures: Mapping[str, Mapping[int, Path]]) -> list[int]:
+    """The frame numbers, which all cameras must share."""
+    first, *others = pictures
+    for name in others:
+        require_same_count((f"{path / first}", len(pictures[first])), (f"{path / name}", len(pictures[name])))
+        if missing := pictures[first].keys() - pictures[name].keys():
+            raise InputError(f"{path / name}: lacks frame {min(missing)}, which {first} has; restore it")
+    return list(pictures[first])
+
+
+def _cameras(path: Path, first_pictures: Mapping[str, Path]) -> tuple[Camera, ...]:
+    folder = path.resolve().parent
+    calibration = read_calibration(folder / "calib_cam_to_cam.txt")
+    body_from_camera_0 = _body_from_camera_0(folder, calibration)
+    cameras = []
+    for name, picture in first_pictures.items():
+        size = first_image_size(image_files(picture.parent))
+        _require_calibrated_size(calibration.get(f"S_rect_{name[-2:]}"), size, picture.parent)
+        projection = calibrated(calibration, f"P_rect_{name[-2:]}", 12, folder / "calib_cam_to_cam.txt")
+        cameras.append(rectified_camera(name, projection, body_from_camera_0, size))
+    return tuple(cameras)
+
+
+def _body_from_camera_0(folder: Path, calibration: Mapping[str, Numbers]) -> Transform:
+    """Body = Velodyne; camera 0 after rectification."""
+    velodyne_to_camera = folder / "calib_velo_to_cam.txt"
+    unrectified_from_body = rigid(read_calibration(velodyne_to_camera), velodyne_to_camera)
+    rectified_from_unrectified = np.eye(4)
+    rectifying = calibrated(calibration, "R_rect_00", 9, folder / "calib_cam_to_cam.txt")
+    rectified_from_unrectified[:3, :3] = rectifying.reshape(3, 3)
+    return np.linalg.inv(rectified_from_unrectified @ unrectified_from_body)
+
+
+def read_calibration(path: Path) -> dict[str, Numbers]:
+    """`key: numbers` lines; lines of other content (dates) are left out."""
+    values = {}
+    for line in read_text(path).splitlines():
+        key, _, numbers = line.partition(":")
+        try:
+            values[key.strip()] = np.array(numbers.split(), dtype=np.float64)
+        except ValueError:
+            continue
+    return values
+
+
+def calibrated(values: Mapping[str, Numbers], key: str, count: int, source: Path) -> Numbers:
+    """A calibration entry. Raises InputError where the file lacks it or some of its numbers."""
+    if key not in values or len(values[key]) != count:
+        raise InputError(f"{source}: has no '{key}' with {count} numbers; restore the file")
+    return values[key]
+
+
+def rigid(values: Mapping[str, Numbers], source: Path) -> Transform:
+    """The 4x4 matrix of the entries R and T."""
+    matrix = np.eye(4)
+    matrix[:3, :3] = calibrated(values, "R", 9, source).reshape(3, 3)
+    matrix[:3, 3] = calibrated(values, "T", 3, source)
+    return matrix
+
+
+def rectified_camera(name: str, projection: Numbers, body_from_camera_0: Transform, size: tuple[int, int]) -> Camera:
+    """The camera of a 3x4 projection K [I | t], where t is the position of camera 0 in it."""
+    matrix = projection.reshape(3, 4)
+    camera_0_from_camera = np.eye(4)
+    camera_0_from_camera[:3, 3] = -np.linalg.solve(matrix[:, :3], matrix[:, 3])
+    return Camera(
+        name=name,
+        size=size,
+        intrinsics=matrix[:, :3].copy(),
+        body_from_camera=body_from_camera_0 @ camera_0_from_camera,
+    )
+
+
+def velodyne(body_from_lidar: Transform) -> Lidar:
+    """KITTI's HDL-64E turns ten times a second."""
+    return Lidar(body_from_lidar=body_from_lidar, sweep_s=1 / RATE_HZ)
+
+
+def _require_calibrated_size(width_height: Numbers | None, size: tuple[int, int], folder: Path) -> None:
+    if width_height is not None and tuple(width_height[::-1]) != size:
+        raise InputError(
+            f"{folder}: images are {size[1]}x{size[0]} but calibrated for {width_height[0]:.0f}x{width_height[1]:.0f}; "
+            "use the rectified images of the `_sync` drive at their own size"
+        )
+
+
+def _stamps(path: Path, numbers: list[int]) -> tuple[Int64[np.ndarray, " frames"], tuple[str, ...]]:
+    """Stamps of the frames and remarks. Line k of the file belongs to file number k, unless there is a line per file."""
+    if not path.exists():
+        return regular_stamps(len(numbers), RATE_HZ), (f"timestamps assumed: {RATE_HZ:g} Hz (no {path.name})",)
+    lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
+    rows = range(len(lines)) if len(lines) == len(numbers) else numbers
+    if max(rows) >= len(lines):
+        raise InputError(f"{path}: {len(lines)} times for {len(numbers)} frames; restore or remove the file")
+    try:
+        return np.array([lines[row] for row in rows], dtype="datetime64[ns]").astype(np.int64), ()
+    except ValueError as error:
+        raise InputError(f"{path}: not times like 2011-09-26 13:02:25.964389445 ({error}); mend or remove it") from None
+
+
+def _scan_remarks(scans: Mapping[int, Path], numbers: list[int]) -> tuple[str, ...]:
+    without = [number for number in numbers if number not in scans]
+    if not scans or not without:
+        return ()
+    return (f"{len(without)} of {len(numbers)} frames have no LiDAR scan (the first is frame number {without[0]})",)
+
+
+def _with_trajectory(recording: Recording, path: Path, numbers: list[int]) -> Recording:
+    """The recording with the GPS/INS trajectory, or else that of a KISS-ICP reference file, as truth."""
+    oxts, reference = path / "oxts" / "data", path / "poses_kiss_icp_velodyne.txt"
+    if oxts.is_dir():
+        calibration = path.resolve().parent / "calib_imu_to_velo.txt"
+        if not calibration.exists():
+            return recording.with_remark(f"GPS/INS trajectory left out: {calibration.name} is missing")
+        body_from_imu = rigid(read_calibration(calibration), calibration)
+        return with_true_poses(recording, _oxts_poses(oxts, numbers, body_from_imu), "OXTS GPS/INS")
+    if reference.exists():
+        poses = read_kitti(reference)
+        require_same_count((str(reference), len(poses)), (str(path), len(recording)))
+        return with_true_poses(recording, poses, "KISS-ICP reference")
+    return recording
+
+
+def with_true_poses(recording: Recording, world_from_body: Transforms, reference: str) -> Recording:
+    """The recording with body poses as its true trajectory (of the camera; of the body where there is none)."""
+    camera = recording.rig.reference
+    world_from_camera = world_from_body @ (camera.body_from_camera if camera is not None else np.eye(4))
+    truth = replace(recording.truth, world_from_camera=world_from_camera, trajectory_reference=reference)
+    return replace(recording, truth=truth)
+
+
+def _oxts_poses(folder: Path, numbers: list[int], body_from_imu: Transform) -> Transforms:
+    """world_from_body of each frame, NaN where there is no packet; the world is the first packet's body frame."""
+    packets = numbered(sorted(folder.glob("*.txt")))
+    present = [row for row, number in enumerate(numbers) if number in packets]
+    poses = np.full((len(numbers), 4, 4), np.nan)
+    if not present:
+        return poses
+    table = np.concatenate([read_rows(packets[numbers[row]], 6)[:1] for row in present])
+    mercator_from_imu = mercator_poses(table)
+    first_from_imu = np.linalg.inv(mercator_from_imu[0]) @ mercator_from_imu
+    poses[present] = body_from_imu @ first_from_imu @ np.linalg.inv(body_from_imu)
+    return poses
+
+
+def mercator_poses(
+    packets: Float64[np.ndarray, "rows 6"], earth_radius_m: float = EARTH_RADIUS_M
+) -> Float64[np.ndarray, "rows 4 4"]:
+    """IMU poses (x east, y north, z up) of packets (latitude, longitude in degrees, altitude in m, roll, pitch, yaw in rad)."""
+    from scipy.spatial.transform import Rotation
+
+    latitude, longitude = np.radians(packets[:, :2]).T
+    scale = np.cos(latitude[0])
+    poses = np.tile(np.eye(4), (len(packets), 1, 1))
+    poses[:, :3, :3] = Rotation.from_euler("ZYX", packets[:, [5, 4, 3]]).as_matrix()
+    poses[:, 0, 3] = scale * earth_radius_m * longitude
+    poses[:, 1, 3] = scale * earth_radius_m * np.log(np.tan(np.pi / 4 + latitude / 2))
+    poses[:, 2, 3] = packets[:, 2]
+    return poses
+
+
+def _with_ground_truth(recording: Recording, folder: Path) -> Recording:
+    """What `firstsight simulate` wrote beside the drive."""
+    if not folder.is_dir():
+        return recording
+    from firstsight.recordings import ground_truth
+
+    return ground_truth.read(folder, recording)

@@ -1,0 +1,180 @@
+"""What the sensors of a simulated world record, and what is true about it, frame by frame.
+
+Everything is a pure function of (world, seed, frame): the caches only save time. Depth, flow, disparity and ids of a pixel
+all come from the one surface point that its centre's ray meets.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import TypeVar
+
+import numpy as np
+from jaxtyping import Bool, Float32, Float64, UInt8, UInt16
+
+from firstsight.recordings.recording import Box, Camera, DepthImage, DisparityImage, FlowImage, Rig, Scan
+from firstsight.recordings.simulated.lidar import sweep
+from firstsight.recordings.simulated.raycast import Caster, Instant, Met
+from firstsight.recordings.simulated.scene import World
+from firstsight.recordings.simulated.shading import illumination, photograph
+
+T = TypeVar("T")
+MIN_DEPTH_M = 0.05  # a point nearer than this to the next camera's plane has no usable flow
+BOX_RANGE_M = 60.0
+IMAGE_STREAM, SCAN_STREAM = 0, 1  # which noise a generator is for
+
+
+class Latest:
+    """Keeps the last few values of a function, so that neighbouring frames share their rays."""
+
+    def __init__(self, keep: int):
+        self._values: OrderedDict = OrderedDict()
+        self._keep = keep
+
+    def get(self, key: tuple, make: Callable[[], T]) -> T:
+        if key not in self._values:
+            self._values[key] = make()
+            if len(self._values) > self._keep:
+                self._values.popitem(last=False)
+        return self._values[key]
+
+
+class Views:
+    """Renders one world as seen from one rig, whose left camera is the reference."""
+
+    def __init__(self, world: World, rig: Rig, seed: int):
+        self._world, self._rig, self._seed = world, rig, seed
+        self._caster = Caster(world)
+        self._light = illumination(world.light)
+        self._instants, self._met = Latest(3), Latest(4)
+
+    def image(self, name: str, frame: int) -> UInt8[np.ndarray, "height width 3"]:
+        camera, instant = self._rig.camera(name), self._instant(frame)
+        met = self._meet(name, frame)
+        colours = photograph(
+            self._directions(name, frame),
+            met,
+            self._caster.sunlit(met, self._light.towards_sun, instant) if any(self._world.light.sun) else no_sun(met),
+            instant.rest_from_world,
+            self._caster.tables,
+            self._light,
+            1 / camera.intrinsics[0, 0],
+            self._generator(frame, IMAGE_STREAM, self._rig.cameras.index(camera)),
+        )
+        return colours.reshape(*camera.size, 3)
+
+    def depth(self, frame: int) -> DepthImage:
+        hits = self._meet(self._reference.name, frame).hits
+        valid = (hits.triangle >= 0).reshape(self._reference.size)
+        return DepthImage(np.where(valid, hits.distance.reshape(valid.shape), 0).astype(np.float32), valid)
+
+    def moving(self, frame: int) -> UInt16[np.ndarray, "height width"]:
+        hits = self._meet(self._reference.name, frame).hits
+        return self._instant(frame).object_ids[hits.slot].astype(np.uint16).reshape(self._reference.size)
+
+    def flow(self, frame: int) -> FlowImage:
+        """The motion of each surface point to the next frame; a point on a moving part goes with it."""
+        now, later = self._instant(frame), self._instant(frame + 1)
+        met = self._meet(self._reference.name, frame)
+        points = carried(met, now, self._motion(now, later.time_s))
+        pixels, visible = self._look(self._reference, frame + 1, met, points, later)
+        height, width = self._reference.size
+        flow = pixels - pixel_centres(height, width)
+        valid = (met.hits.triangle >= 0) & np.isfinite(pixels).all(1)
+        flow = np.where(valid[:, None], flow, 0).astype(np.float32)
+        return FlowImage(flow.reshape(height, width, 2), valid.reshape(height, width), visible.reshape(height, width))
+
+    def disparity(self, frame: int) -> DisparityImage:
+        left, right = self._reference, self._rig.cameras[1]
+        assert self._rig.baseline_m is not None
+        met = self._meet(left.name, frame)
+        _, visible = self._look(right, frame, met, met.points, self._instant(frame))
+        valid = (met.hits.triangle >= 0).reshape(left.size)
+        depth = np.where(valid, met.hits.distance.reshape(left.size), np.inf)
+        disparity = (left.intrinsics[0, 0] * self._rig.baseline_m / depth).astype(np.float32)
+        return DisparityImage(disparity, valid, visible.reshape(left.size))
+
+    def boxes(self, frame: int) -> tuple[Box, ...]:
+        """Boxes of the things ahead that move or could, whether or not something hides them."""
+        instant = self._instant(frame)
+        camera_from_world = np.linalg.inv(self.world_from_camera(self._reference, frame))
+        placed = [(a.object_id, a.label, a.world_from_box(instant.time_s), a.size_m, True) for a in instant.actors]
+        placed += [(mark.object_id, mark.label, mark.world_from_box, mark.size_m, False) for mark in self._world.landmarks]
+        boxes = (Box(i, label, camera_from_world @ pose, size, moving) for i, label, pose, size, moving in placed)
+        return tuple(box for box in boxes if 0 < box.camera_from_box[2, 3] < BOX_RANGE_M)
+
+    def scan(self, frame: int) -> Scan:
+        lidar = self._rig.lidar
+        assert lidar is not None
+        world_from_lidar = self._world_from_body(frame) @ lidar.body_from_lidar
+        generator = self._generator(frame, SCAN_STREAM, 0)
+        return sweep(self._caster, self._instant(frame), world_from_lidar, lidar.max_range_m, generator)
+
+    def world_from_camera(self, camera: Camera, frame: int) -> Float64[np.ndarray, "4 4"]:
+        return self._world_from_body(frame) @ camera.body_from_camera
+
+    @property
+    def _reference(self) -> Camera:
+        return self._rig.cameras[0]
+
+    def _world_from_body(self, frame: int) -> Float64[np.ndarray, "4 4"]:
+        return self._world.world_from_body(np.array([self._time_s(frame)]))[0]
+
+    def _time_s(self, frame: int) -> float:
+        return frame / self._world.viewpoint.rate_hz
+
+    def _generator(self, frame: int, stream: int, sensor: int) -> np.random.Generator:
+        return np.random.default_rng((self._seed, frame, stream, sensor))
+
+    def _instant(self, frame: int) -> Instant:
+        return self._instants.get((frame,), lambda: self._caster.instant(self._time_s(frame)))
+
+    def _directions(self, name: str, frame: int) -> Float32[np.ndarray, "pixels 3"]:
+        """World directions of a camera's pixels, with a length such that distances along them are depths."""
+        camera = self._rig.camera(name)
+        pixels = pixel_centres(*camera.size)
+        rays = np.concatenate([pixels, np.ones((len(pixels), 1))], 1) @ np.linalg.inv(camera.intrinsics).T
+        return (rays @ self.world_from_camera(camera, frame)[:3, :3].T).astype(np.float32)
+
+    def _meet(self, name: str, frame: int) -> Met:
+        origin = self.world_from_camera(self._rig.camera(name), frame)[:3, 3]
+        return self._met.get(
+            (name, frame),
+            lambda: self._caster.meet(origin, self._directions(name, frame), self._instant(frame)),
+        )
+
+    def _motion(self, now: Instant, later_s: float) -> Float64[np.ndarray, "slots 4 4"]:
+        """later_from_now of each slot, in world coordinates."""
+        later = [pose for actor in now.actors for pose in actor.world_from_parts(later_s)]
+        return np.stack([np.eye(4), *later]) @ now.rest_from_world
+
+    def _look(
+        self, camera: Camera, frame: int, met: Met, points: Float64[np.ndarray, "pixels 3"], instant: Instant
+    ) -> tuple[Float64[np.ndarray, "pixels 2"], Bool[np.ndarray, " pixels"]]:
+        """Where a camera sees points (NaN behind it), and whether they lie inside its image with nothing before them."""
+        world_from_camera = self.world_from_camera(camera, frame)
+        inside_camera = (points - world_from_camera[:3, 3]) @ world_from_camera[:3, :3]
+        z = inside_camera[:, 2:]
+        homogeneous = inside_camera @ camera.intrinsics.T
+        pixels = np.where(z > MIN_DEPTH_M, homogeneous[:, :2] / np.where(z > MIN_DEPTH_M, z, 1), np.nan)
+        height, width = camera.size
+        seen = (met.hits.triangle >= 0) & ((pixels >= 0) & (pixels <= [width - 1, height - 1])).all(1)
+        seen[seen] = self._caster.visible(points[seen], world_from_camera[:3, 3], instant)
+        return pixels, seen
+
+
+def carried(met: Met, now: Instant, later_from_now: Float64[np.ndarray, "slots 4 4"]) -> Float64[np.ndarray, "n 3"]:
+    """The points after the motion of the parts that they lie on."""
+    points = met.points.copy()
+    on_moving = met.hits.slot > 0
+    motion = later_from_now[met.hits.slot[on_moving]]
+    points[on_moving] = np.einsum("nij,nj->ni", motion[:, :3, :3], points[on_moving]) + motion[:, :3, 3]
+    return points
+
+
+def pixel_centres(height: int, width: int) -> Float64[np.ndarray, "pixels 2"]:
+    rows, columns = np.divmod(np.arange(height * width), width)
+    return np.stack([columns, rows], 1).astype(np.float64)
+
+
+def no_sun(met: Met) -> Bool[np.ndarray, " rays"]:
+    return np.zeros(len(met.points), bool)
