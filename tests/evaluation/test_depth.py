@@ -52,7 +52,7 @@ def slow_depth_errors(estimate: DepthImage, truth: DepthImage, cap_m: float, med
 @pytest.mark.parametrize("garg", [False, True])
 def test_equals_the_loop_and_averages_over_images(median: bool, garg: bool) -> None:
     rng = np.random.default_rng(0)
-    protocol = DepthProtocol(cap_m=60, align="median" if median else "none", crop="garg" if garg else "none")
+    protocol = DepthProtocol(cap_m=60.0, align="median" if median else "none", crop="garg" if garg else "none")
     errors, slow = DepthErrors(protocol), []
     for _ in range(3):
         estimate, truth = random_depth(rng), random_depth(rng)

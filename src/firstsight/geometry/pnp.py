@@ -22,9 +22,10 @@ import torch
 from jaxtyping import Bool, Float64, Int64
 from numba import njit
 
-from firstsight.geometry.se3 import se3_exp
+from firstsight.geometry.se3 import se3_exp, se3_log
 
 NEAREST_Z = 1e-3  # a point closer to the camera plane, or behind it, cannot have been measured
+REFINEMENT_STEPS = 10
 UNSEEN = 1e3  # the residual (in sigmas) such a point is charged with, so that no step gains by pushing points behind
 
 
@@ -128,37 +129,50 @@ def _linearise(world_from_camera, points, camera, point, measured, precision, in
     return residual, by_camera, by_point, cost
 
 
+class PosePrior(NamedTuple):
+    """What is known of a pose beforehand: the information (inverse covariance) of its right tangent."""
+
+    world_from_camera: Float64[np.ndarray, "4 4"]
+    information: Float64[np.ndarray, "6 6"]
+
+
 def refine_pose(
     camera_from_world: Float64[np.ndarray, "4 4"],
     points_world: Float64[np.ndarray, "points 3"],
     measured: Float64[np.ndarray, "points 3"],
     precision: Float64[np.ndarray, "points 3"],
     intrinsics: Float64[np.ndarray, "3 3"],
-    kernel: Kernel = Kernel.HUBER,
     threshold: float = 2.0,
-    iterations: int = 10,
+    prior: PosePrior | None = None,
 ) -> Float64[np.ndarray, "4 4"]:
-    """The camera pose of least robust cost near the given one, the points held fixed (Levenberg-Marquardt)."""
+    """The camera pose of least Huber cost near the given one, the points held fixed (Levenberg-Marquardt)."""
     index = np.arange(len(points_world))
     measurements = Measurements(np.zeros_like(index), index, measured, precision)
-    pose = np.linalg.inv(camera_from_world)[None]
-    current = linearise(pose, points_world, measurements, intrinsics, kernel, threshold)
-    damping = 1e-6
-    for _ in range(iterations):
-        jacobian = current.by_camera.reshape(-1, 6)
-        information = jacobian.T @ jacobian
-        information += damping * np.diag(information.diagonal() + 1e-9)
-        step = np.linalg.solve(information, -jacobian.T @ current.residual.reshape(-1))
+
+    def equations(pose: Float64[np.ndarray, "4 4"]) -> tuple[np.ndarray, np.ndarray, float]:
+        residual, by_camera, _, cost = linearise(pose[None], points_world, measurements, intrinsics, threshold=threshold)
+        jacobian = by_camera.reshape(-1, 6)
+        information, gradient = jacobian.T @ jacobian, jacobian.T @ residual.reshape(-1)
+        if prior is None:
+            return information, gradient, cost
+        off = se3_log(torch.from_numpy(np.linalg.inv(prior.world_from_camera) @ pose)).numpy()
+        pull = prior.information @ off
+        return information + prior.information, gradient + pull, cost + float(off @ pull)
+
+    pose = np.linalg.inv(camera_from_world)
+    current, damping = equations(pose), 1e-6
+    for _ in range(REFINEMENT_STEPS):
+        information, gradient, cost = current
+        step = np.linalg.solve(information + damping * np.diag(information.diagonal() + 1e-9), -gradient)
         moved = pose @ se3_exp(torch.from_numpy(step)).numpy()
-        trial = linearise(moved, points_world, measurements, intrinsics, kernel, threshold)
-        if trial.cost < current.cost:
-            converged = current.cost - trial.cost < 1e-6 * current.cost
-            pose, current, damping = moved, trial, damping / 10
-            if converged:
-                break
-        else:
+        trial = equations(moved)
+        if trial[2] >= cost:
             damping *= 100
-    return np.linalg.inv(pose[0])
+            continue
+        pose, current, damping = moved, trial, damping / 10
+        if cost - trial[2] < 1e-6 * cost:
+            break
+    return np.linalg.inv(pose)
 
 
 def robust_pnp(

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
 from firstsight.geometry.pnp import Kernel, Measurements, linearise
-from firstsight.motion.window_adjustment import Window, adjust
+from firstsight.motion.window_adjustment import Ties, Window, adjust
 
 Ids = Int64[np.ndarray, " n"]
 Rows = Float64[np.ndarray, "n 3"]
@@ -22,6 +22,8 @@ class Keyframes:
         self.window = window
         self.fixed = fixed
         self.world_from_keyframe = np.zeros((0, 4, 4))
+        self.previous_from_keyframe = np.zeros((0, 4, 4))
+        self.motion_information = np.zeros((0, 6, 6))
         self.ids = np.zeros(0, np.int64)
         self.points_world = np.zeros((0, 3))
         self.measured_by = np.zeros(0, np.int64)
@@ -44,13 +46,15 @@ class Keyframes:
         rows = np.searchsorted(self.ids, ids).clip(max=len(self.ids) - 1)
         return np.where(self.ids[rows] == ids, rows, -1)
 
-    def add_keyframe(self, world_from_camera: Float64[np.ndarray, "4 4"], ids: Ids, measured: Rows, precision: Rows) -> None:
+    def add_keyframe(self, world_from_camera: Float64[np.ndarray, "4 4"], ids: Ids, measured: Rows, precision: Rows, tie=None) -> None:
         """A new keyframe and what it measured of landmarks, known ones or some to be added; the oldest keyframe leaves."""
         self.measured_by = np.concatenate([self.measured_by, np.full(len(ids), len(self))])
         self.measured_id = np.concatenate([self.measured_id, ids])
         self.measured = np.concatenate([self.measured, measured])
         self.precision = np.concatenate([self.precision, precision])
         self.world_from_keyframe = np.concatenate([self.world_from_keyframe, world_from_camera[None]])
+        self.previous_from_keyframe = np.concatenate([self.previous_from_keyframe, (np.eye(4) if tie is None else tie[0])[None]])
+        self.motion_information = np.concatenate([self.motion_information, (np.zeros((6, 6)) if tie is None else tie[1])[None]])
         self._keep_measurements(self.measured_by >= self.oldest)
 
     def add_landmarks(self, ids: Ids, points_world: Rows) -> None:
@@ -70,7 +74,11 @@ class Keyframes:
         fixed = np.arange(len(cameras)) < self.fixed
         if fixed.all():
             return
-        window = Window(cameras, self.points_world, measurements, self.intrinsics, fixed)
+        later = np.arange(1, len(cameras))
+        ties = Ties(
+            later - 1, later, self.previous_from_keyframe[self.oldest + 1 :], self.motion_information[self.oldest + 1 :]
+        )
+        window = Window(cameras, self.points_world, measurements, self.intrinsics, fixed, ties)
         adjusted = adjust(window, kernel, threshold, max_iterations)
         self.world_from_keyframe[self.oldest :] = adjusted.world_from_camera
         self.points_world = adjusted.points_world

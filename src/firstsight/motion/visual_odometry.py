@@ -5,6 +5,7 @@ import numpy as np
 import torch
 from firstsight.geometry.images import to_grey
 from firstsight.geometry.pnp import *
+from firstsight.motion.depth_alignment import *
 from firstsight.motion.keyframes import Keyframes
 from firstsight.motion.tracking import *
 from firstsight.roles import Observation, Odometry, Trajectory
@@ -29,6 +30,9 @@ class Config:
     iterations: int = 8
     frame_depth: bool = True
     max_lost: int = 5
+    align: bool = True
+    da: DepthAlignmentConfig = DepthAlignmentConfig()
+    inflate: float = 1.0
 
 
 def sample_depth(depth, valid, pixels, radius, spread):
@@ -103,11 +107,17 @@ class VisualOdometry(Odometry):
         measured, precision = self._measure(px[inl], depth, dv)
         prec = precision.copy()
         if not c.frame_depth: prec[:, 2] = 0
-        cfw = refine_pose(est.camera_from_world, points[inl], measured, prec, K, Kernel(c.kernel), c.threshold)
+        prior = tie = None
+        if c.align:
+            wk = self.keyframes.world_from_keyframe[-1]
+            kfc = np.linalg.inv(wk) @ np.linalg.inv(est.camera_from_world)
+            tie = align_depth(self.surface, depth, dv, kfc, K, DepthNoise(*c.depth_sigma), c.da)
+            prior = PosePrior(wk @ tie.a_from_b, tie.information)
+        cfw = refine_pose(est.camera_from_world, points[inl], measured, prec, K, c.threshold, prior)
         wfc = np.linalg.inv(cfw)
         shift = np.median(np.linalg.norm(px[inl] - self.pixels[inl], axis=1))
         if len(inl) < c.keyframe_share * self.at_keyframe or shift > c.keyframe_shift * max(grey.shape):
-            self._new_keyframe(wfc, grey, depth, dv, self.ids[inl], px[inl])
+            self._new_keyframe(wfc, grey, depth, dv, self.ids[inl], px[inl], tie)
             wfc = self.keyframes.world_from_keyframe[-1]
         self._record(wfc, True)
         self.velocity = np.linalg.inv(self._pose(-2)) @ self._pose(-1)
@@ -120,7 +130,7 @@ class VisualOdometry(Odometry):
         return np.column_stack([px, q]), np.column_stack(
             [np.full((len(px), 2), 1 / c.sigma_px), np.where(ok, 1 / (a * q**2 + b), 0.0)])
 
-    def _new_keyframe(self, wfc, grey, depth, dv, ids, px):
+    def _new_keyframe(self, wfc, grey, depth, dv, ids, px, tie=None):
         c = self.config
         kf = self.keyframes
         new = detect_corners(grey, px, c.tracking)
@@ -129,7 +139,7 @@ class VisualOdometry(Odometry):
         new, m, p = new[ok], m[ok], p[ok]
         new_ids = np.arange(self.next_id, self.next_id + len(new)); self.next_id += len(new)
         mo, po = self._measure(px, depth, dv)
-        kf.add_keyframe(wfc, np.concatenate([ids, new_ids]), np.concatenate([mo, m]), np.concatenate([po, p]))
+        kf.add_keyframe(wfc, np.concatenate([ids, new_ids]), np.concatenate([mo, m]), np.concatenate([po, p]), tie)
         z = 1 / m[:, 2:]
         K = kf.intrinsics
         pc = np.column_stack([(new - K[:2, 2]) / K.diagonal()[:2] * z, z])
@@ -137,6 +147,7 @@ class VisualOdometry(Odometry):
         kf.adjust(Kernel(c.kernel), c.threshold, c.outlier_sigmas, c.iterations)
         ids, px = np.concatenate([ids, new_ids]), np.concatenate([px, new])
         keep = kf.rows(ids) >= 0
+        if c.align: self.surface = surface_of(depth, dv, kf.intrinsics, DepthNoise(*c.depth_sigma), c.da)
         self.ids, self.pixels, self.grey = ids[keep], px[keep], grey
         self.at_keyframe = keep.sum()
 

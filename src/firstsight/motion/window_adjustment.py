@@ -21,19 +21,32 @@ from jaxtyping import Bool, Float64, Int64
 from numba import njit
 
 from firstsight.geometry.pnp import Kernel, Linearised, Measurements, linearise
-from firstsight.geometry.se3 import se3_exp
+from firstsight.geometry.se3 import se3_exp, se3_log
 
 FIXED = -1  # the column of a camera that is not solved for
 
 
+class Ties(NamedTuple):
+    """Measured motions between pairs of cameras of the window, with the information of their right tangents."""
+
+    a: Int64[np.ndarray, " ties"]
+    b: Int64[np.ndarray, " ties"]
+    a_from_b: Float64[np.ndarray, "ties 4 4"]
+    information: Float64[np.ndarray, "ties 6 6"]
+
+
+NO_TIES = Ties(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 4, 4)), np.zeros((0, 6, 6)))
+
+
 class Window(NamedTuple):
-    """Cameras, points and the measurements that join them, which are sorted by point."""
+    """Cameras, points, the measurements that join them, which are sorted by point, and ties between cameras."""
 
     world_from_camera: Float64[np.ndarray, "cameras 4 4"]
     points_world: Float64[np.ndarray, "points 3"]
     measurements: Measurements
     intrinsics: Float64[np.ndarray, "3 3"]
     fixed: Bool[np.ndarray, " cameras"]
+    ties: Ties = NO_TIES
 
 
 class Adjusted(NamedTuple):
@@ -67,24 +80,62 @@ def adjust(
 
     Points must be seen often enough to be determined: by two cameras, or by one that measured depth.
     """
-    cameras, points = window.world_from_camera, window.points_world
+    cameras, points, ties = window.world_from_camera, window.points_world, window.ties
     column = np.where(window.fixed, FIXED, np.cumsum(~window.fixed) - 1)
-    current = linearise(cameras, points, window.measurements, window.intrinsics, kernel, threshold)
-    damping, iteration = 1e-5, 0
+
+    def linearised(cameras: np.ndarray, points: np.ndarray) -> tuple[Linearised, float]:
+        current = linearise(cameras, points, window.measurements, window.intrinsics, kernel, threshold)
+        return current, current.cost + tie_cost(cameras, ties)
+
+    (current, cost), damping, iteration = linearised(cameras, points), 1e-5, 0
     for iteration in range(1, max_iterations + 1):
         reduced = reduce_to_cameras(current, window.measurements, column, len(points), damping)
+        add_ties(reduced, cameras, ties, column)
         step = np.linalg.solve(reduced.information, -reduced.gradient)
         moved = move_cameras(cameras, step, column)
         shifted = points + back_substitute(reduced, window.measurements, column, step)
-        trial = linearise(moved, shifted, window.measurements, window.intrinsics, kernel, threshold)
-        if trial.cost <= current.cost:
-            gain = current.cost - trial.cost
-            cameras, points, current, damping = moved, shifted, trial, damping / 10
-            if gain <= tolerance * current.cost:
-                break
-        else:
+        trial, trial_cost = linearised(moved, shifted)
+        if trial_cost > cost:
             damping *= 100
-    return Adjusted(cameras, points, current.cost, iteration)
+            continue
+        gain = cost - trial_cost
+        cameras, points, current, cost, damping = moved, shifted, trial, trial_cost, damping / 10
+        if gain <= tolerance * cost:
+            break
+    return Adjusted(cameras, points, cost, iteration)
+
+
+def tie_error(world_from_camera: Float64[np.ndarray, "cameras 4 4"], ties: Ties) -> Float64[np.ndarray, "ties 6"]:
+    """e = log(measured a_from_b^-1 a_from_b)."""
+    a_from_b = np.linalg.inv(world_from_camera[ties.a]) @ world_from_camera[ties.b]
+    return se3_log(torch.from_numpy(np.linalg.inv(ties.a_from_b) @ a_from_b)).numpy()
+
+
+def tie_cost(world_from_camera: Float64[np.ndarray, "cameras 4 4"], ties: Ties) -> float:
+    """sum e' information e."""
+    error = tie_error(world_from_camera, ties)
+    return float(np.einsum("ti,tij,tj", error, ties.information, error))
+
+
+def adjoint(a_from_b: Float64[np.ndarray, "4 4"]) -> Float64[np.ndarray, "6 6"]:
+    """exp(Ad xi) a_from_b = a_from_b exp(xi)."""
+    rotation, (x, y, z) = a_from_b[:3, :3], a_from_b[:3, 3]
+    across = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]]) @ rotation
+    return np.block([[rotation, across], [np.zeros((3, 3)), rotation]])
+
+
+def add_ties(
+    reduced: Reduced, world_from_camera: Float64[np.ndarray, "cameras 4 4"], ties: Ties, column: Int64[np.ndarray, " cameras"]
+) -> None:
+    """Adds the ties' normal equations, in place: de / dxi_b = I, de / dxi_a = -Ad(b_from_a), to first order in e."""
+    for a, b, information, error in zip(ties.a, ties.b, ties.information, tie_error(world_from_camera, ties), strict=True):
+        b_from_a = np.linalg.inv(world_from_camera[b]) @ world_from_camera[a]
+        blocks = [(int(column[a]), -adjoint(b_from_a)), (int(column[b]), np.eye(6))]
+        free = [(slice(6 * place, 6 * place + 6), jacobian) for place, jacobian in blocks if place != FIXED]
+        for rows, by_rows in free:
+            reduced.gradient[rows] += by_rows.T @ information @ error
+            for columns, by_columns in free:
+                reduced.information[rows, columns] += by_rows.T @ information @ by_columns
 
 
 def move_cameras(

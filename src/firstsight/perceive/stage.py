@@ -60,10 +60,13 @@ def run_stage(stage: Stage, advance: Callable[[int], None]) -> StageRecord:
         if time.monotonic() - saved_at > SAVE_EVERY_S:
             _save(stage, path, progress)
             saved_at = time.monotonic()
+    stage.work.flagged |= progress.flagged
+    if progress.worked == 0 and progress.flagged:
+        reason = next(iter(progress.flagged.values()))
+        return StageRecord(name=stage.name, method=stage.method, status="skipped", reason=reason)
     started = time.perf_counter()
     reason = stage.finish()
     progress.seconds += time.perf_counter() - started
-    stage.work.flagged |= progress.flagged
     return StageRecord(
         name=stage.name,
         method=stage.method,

@@ -5,7 +5,7 @@ from jaxtyping import Bool, Float64, Int64
 
 
 def nearest(
-    stamps_ns: Int64[np.ndarray, " rows"], candidates_ns: Int64[np.ndarray, " candidates"], tolerance_ns: float
+    stamps_ns: Int64[np.ndarray, " rows"], candidates_ns: Int64[np.ndarray, " candidates"], tolerance_ns: int
 ) -> Int64[np.ndarray, " rows"]:
     """For each stamp the index of the nearest candidate, -1 where none is within the tolerance."""
     if len(candidates_ns) == 0:
@@ -20,7 +20,7 @@ def nearest(
 
 
 def mutually_nearest(
-    stamps_ns: Int64[np.ndarray, " rows"], candidates_ns: Int64[np.ndarray, " candidates"], tolerance_ns: float
+    stamps_ns: Int64[np.ndarray, " rows"], candidates_ns: Int64[np.ndarray, " candidates"], tolerance_ns: int
 ) -> Int64[np.ndarray, " rows"]:
     """Like `nearest`, but a candidate serves only the stamp that is nearest to it, so none is used twice."""
     chosen = nearest(stamps_ns, candidates_ns, tolerance_ns)
@@ -33,7 +33,7 @@ def poses_at(
     stamps_ns: Int64[np.ndarray, " rows"],
     pose_stamps_ns: Int64[np.ndarray, " samples"],
     world_from_sensor: Float64[np.ndarray, "samples 4 4"],
-    tolerance_ns: float,
+    tolerance_ns: int,
 ) -> Float64[np.ndarray, "rows 4 4"]:
     """The pose nearest in time to each stamp, NaN where none is within the tolerance."""
     chosen = nearest(stamps_ns, pose_stamps_ns, tolerance_ns)
@@ -42,7 +42,7 @@ def poses_at(
     return poses
 
 
-def half_period_ns(stamps_ns: Int64[np.ndarray, " rows"]) -> float:
+def half_period_ns(stamps_ns: Int64[np.ndarray, " rows"]) -> int:
     """Half the median time between frames: within it, a stamp belongs to one frame only."""
     steps = np.diff(np.sort(stamps_ns))
-    return float(np.median(steps)) / 2 if len(steps) else 0.0
+    return int(np.median(steps)) // 2 if len(steps) else 0

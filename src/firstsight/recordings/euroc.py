@@ -15,7 +15,7 @@ Source: Burri et al., The EuRoC micro aerial vehicle datasets (IJRR 2016), secti
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Int64
@@ -40,11 +40,15 @@ LAYOUT = "mav0/cam0 (and cam1) with sensor.yaml, data.csv and data/*.png"
 
 CAMERAS = ("cam0", "cam1")
 TRUTH = "state_groundtruth_estimate0"
-DISTORTION_MODELS = {"radial-tangential": "radial-tangential", "radtan": "radial-tangential", "equidistant": "equidistant"}
+DISTORTION_MODELS: Mapping[str, Literal["radial-tangential", "equidistant"]] = {
+    "radial-tangential": "radial-tangential",
+    "radtan": "radial-tangential",
+    "equidistant": "equidistant",
+}
 
 
 def recognises(path: Path) -> bool:
-    return any((_root(path) / name).is_dir() for name in CAMERAS[:1])
+    return (path / "mav0").is_dir() or (path / CAMERAS[0] / "sensor.yaml").is_file()
 
 
 def _root(path: Path) -> Path:
@@ -55,6 +59,8 @@ def read(path: Path) -> Recording:
     """Raises InputError where a calibration or list is missing or cannot be read, or no frame is complete."""
     root = _root(path)
     names = [name for name in CAMERAS if (root / name).is_dir()]
+    if not names:
+        raise InputError(f"{root}: an ASL recording without {CAMERAS[0]}; unpack its pictures there")
     listed = {name: _listed_pictures(root / name) for name in names}
     stamps, remarks = _complete_frames(root, listed)
     sensors = {name: read_yaml(root / name / "sensor.yaml") for name in names}

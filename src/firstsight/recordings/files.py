@@ -148,7 +148,9 @@ def seconds_to_ns(text: str, source: Path) -> int:
 
 def read_seconds(path: Path) -> Int64[np.ndarray, " rows"]:
     """Nanoseconds of a file with one time in seconds per line."""
-    return np.array([seconds_to_ns(line.strip(), path) for line in read_text(path).splitlines() if line.strip()], np.int64)
+    return np.array(
+        [seconds_to_ns(line.strip(), path) for line in read_text(path).splitlines() if line.strip()], np.int64
+    )
 
 
 def read_matrix(path: Path, rows: int, columns: int) -> Float64[np.ndarray, "rows columns"]:

@@ -112,7 +112,7 @@ def rectified_pair(left: Camera, right: Camera) -> tuple[Resampling, Resampling]
         _coefficients(right),
         left.size[::-1],
         right_from_left[:3, :3].copy(),
-        right_from_left[:3, 3].copy(),
+        right_from_left[:3, 3:].copy(),
     )
     if _is_fisheye(left):
         turn_left, turn_right, project_left, project_right, _ = cv2.fisheye.stereoRectify(

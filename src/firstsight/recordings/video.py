@@ -23,6 +23,8 @@ LAYOUT = "a file *.mp4, .avi, .mov, .mkv, .webm or .m4v"
 SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"})
 CAMERA = "video"
 FORWARD_FRAMES = 60  # decoding this many frames ahead is cheaper than seeking
+TIME_TOLERANCE_MS = 1e-3
+SEEK_MARGINS_MS = (0.0, 1e3, 1e4)  # where a seek lands too late, one to an earlier time is tried
 
 
 def recognises(path: Path) -> bool:
@@ -96,11 +98,11 @@ class Video:
 
     def _seek(self, index: int) -> None:
         """Goes to `index` or to a frame before it."""
-        for margin in (0, 30, 300) if self._times_grow else ():
-            self._capture.set(cv2.CAP_PROP_POS_FRAMES, max(index - margin, 0))
+        for margin_ms in SEEK_MARGINS_MS if self._times_grow else ():
+            self._capture.set(cv2.CAP_PROP_POS_MSEC, max(self._times_ms[index] - margin_ms, 0.0))
             if self._capture.grab():
                 time_ms = self._capture.get(cv2.CAP_PROP_POS_MSEC)
-                self._reached = int(np.searchsorted(self._times_ms, time_ms - 1e-3))
-                if self._reached <= index and abs(self._times_ms[self._reached] - time_ms) < 1e-3:
+                self._reached = int(np.argmin(np.abs(self._times_ms - time_ms)))
+                if self._reached <= index and abs(self._times_ms[self._reached] - time_ms) < TIME_TOLERANCE_MS:
                     return
         self._open()

@@ -19,7 +19,9 @@ def show(path: Path) -> str:
     report = f"report: {run.report_path}"
     if not run.rerun_path.exists():
         return f"{report}\nthe run has no recording.rrd; install the viewer with: pip install 'firstsight[view]'"
-    has_screen = sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+    has_screen = sys.platform in ("darwin", "win32") or bool(
+        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    )
     if find_spec("rerun") is None or not has_screen:
         why = "no screen here" if find_spec("rerun") else "the viewer is missing: pip install 'firstsight[view]'"
         return f"{report}\n3-D:    {run.rerun_path} ({why}; open it with: rerun {run.rerun_path})"

@@ -7,9 +7,11 @@ triangles are copies of the shapes at their places then. A ray takes the nearer 
 from typing import NamedTuple
 
 import numpy as np
-from embreex.mesh_construction import TriangleMesh
-from embreex.rtcore import EmbreeDevice
-from embreex.rtcore_scene import EmbreeScene
+
+# embreex is compiled and carries no stubs, so the type checker cannot see its modules.
+from embreex.mesh_construction import TriangleMesh  # ty: ignore[import-not-found]
+from embreex.rtcore import EmbreeDevice  # ty: ignore[import-not-found]
+from embreex.rtcore_scene import EmbreeScene  # ty: ignore[import-not-found]
 from jaxtyping import Bool, Float32, Float64, Int32, Int64
 from numba import njit
 
@@ -134,9 +136,7 @@ class Caster:
         """Whether nothing lies between the points and the origin."""
         return self._free(repeated(origin, len(points)), (points - origin).astype(np.float32), SHORT_OF_POINT, instant)
 
-    def sunlit(
-        self, met: Met, towards_sun: Float64[np.ndarray, "3"], instant: Instant
-    ) -> Bool[np.ndarray, " n"]:
+    def sunlit(self, met: Met, towards_sun: Float64[np.ndarray, "3"], instant: Instant) -> Bool[np.ndarray, " n"]:
         """Whether the surfaces that rays met see the sun."""
         lit = (met.normals @ towards_sun.astype(np.float32) > 0) & (met.hits.triangle >= 0)
         origins = (met.points[lit] + SHADOW_LIFT_M * met.normals[lit]).astype(np.float32)

@@ -6,9 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
-from firstsight.recordings.simulated.surface import Colour, Surface
-
-Transform = Float64[np.ndarray, "4 4"]
+from firstsight.recordings.simulated.surface import Colour, Surface, Transform
 
 
 @dataclass(frozen=True, kw_only=True)

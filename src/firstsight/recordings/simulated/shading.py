@@ -56,7 +56,7 @@ def photograph(
     return expose(directions, met, sunlit, rest_from_world, tables, light, pixel_rad, noise)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, fastmath=True, error_model="numpy", nogil=True)
 def expose(directions, met, sunlit, rest_from_world, tables, light, pixel_rad, noise):
     """The kernel of `photograph`: radiance, response curve, noise, rounding."""
     colours = np.empty((len(directions), 3), np.uint8)
@@ -80,7 +80,7 @@ def expose(directions, met, sunlit, rest_from_world, tables, light, pixel_rad, n
     return colours
 
 
-@njit(cache=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def painted_colour(i, direction, length, met, rest_from_world, tables, pixel_rad):
     """The filtered texture at hit i: the pixel's footprint is an ellipse, longer the more the surface is seen aslant."""
     triangle, rest = met.hits.triangle[i], rest_from_world[met.hits.slot[i]]
@@ -102,7 +102,7 @@ def painted_colour(i, direction, length, met, rest_from_world, tables, pixel_rad
     return albedo(tables.noise, tables.material[triangle], paint, s, t, wide_s, wide_t, short_m)
 
 
-@njit(cache=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def irradiance(point, normal, sunlit, light):
     """Light that arrives at a surface, per colour."""
     above = 0.8 + 0.2 * normal[2] - 0.08 * abs(normal[0])  # walls that face different ways differ a little
@@ -123,7 +123,7 @@ def irradiance(point, normal, sunlit, light):
     )
 
 
-@njit(cache=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def sky_colour(noise, x, y, z):
     """Blue above, pale at the horizon, with clouds."""
     height = max(z, 0.0)
@@ -131,7 +131,9 @@ def sky_colour(noise, x, y, z):
     cloud = 0.0
     if height > 0.02:
         scale = 1.5 / (height + 0.15)
-        cloud = lattice_noise(noise, x * scale, y * scale) + 0.5 * lattice_noise(noise, 2.3 * x * scale, 2.3 * y * scale)
+        cloud = lattice_noise(noise, x * scale, y * scale) + 0.5 * lattice_noise(
+            noise, 2.3 * x * scale, 2.3 * y * scale
+        )
         cloud = min(max(0.7 * cloud, 0.0), 0.8)
     red, green = 0.66 - 0.5 * blue, 0.74 - 0.38 * blue
     return red + cloud * (0.85 - red), green + cloud * (0.87 - green), 0.84 + cloud * 0.06

@@ -12,6 +12,7 @@ import trimesh
 from jaxtyping import Float64, Int64
 
 Colour = tuple[float, float, float]  # linear RGB in [0, 1]
+Transform = Float64[np.ndarray, "4 4"]
 
 
 class Material(IntEnum):
@@ -52,6 +53,11 @@ class Surface:
             normals=self.normals @ rotation.T,
             chart=self.chart @ np.linalg.inv(a_from_b),
         )
+
+    def scaled(self, factor: float) -> "Surface":
+        """A model of it: smaller or larger, with a texture as fine as before."""
+        chart = self.chart * np.array([1, 1, 1, factor])
+        return replace(self, corners=self.corners * factor, chart=chart)
 
 
 def joined(surfaces: Sequence[Surface]) -> Surface:
@@ -153,8 +159,8 @@ def ellipsoid(
 
 def capsule(radius_m: float, height_m: float, colour: Colour) -> Surface:
     """An upright capsule of the given whole height standing on z = 0, shaded smoothly."""
-    mesh = trimesh.creation.capsule(height_m - 2 * radius_m, radius_m, count=(8, 8))
-    mesh.apply_translation([0, 0, radius_m - mesh.bounds[0, 2] - radius_m])
+    mesh = trimesh.creation.capsule(height_m - 2 * radius_m, radius_m, count=(6, 4))
+    mesh.apply_translation([0, 0, -mesh.bounds[0, 2]])
     return painted(mesh, colour, smooth=True)
 
 
@@ -163,8 +169,7 @@ def prism(
 ) -> Surface:
     """A convex outline in x and z, extruded along y, centred in y."""
     count = len(outline)
-    side = np.stack([outline[:, 0], np.zeros(count), outline[:, 1]], 1)
-    left, right = side + [0, width_m / 2, 0], side - [0, width_m / 2, 0]
+    left, right = (np.insert(outline, 1, y, axis=1) for y in (width_m / 2, -width_m / 2))
     following = np.roll(np.arange(count), -1)
     around = [
         triangle

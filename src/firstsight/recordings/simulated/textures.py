@@ -15,7 +15,7 @@ from jaxtyping import Float32
 from numba import njit
 
 OCTAVES = 5
-FINEST, COARSEST = -7, 2  # octave j has lattice cells of 2^j metres
+FINEST, COARSEST = -8, 2  # octave j has lattice cells of 2^j metres
 TAPS = 4
 
 
@@ -24,7 +24,7 @@ def noise_table(seed: int = 0) -> Float32[np.ndarray, "256 256"]:
     return np.random.default_rng(seed).uniform(-1, 1, (256, 256)).astype(np.float32)
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True, fastmath=True, error_model="numpy", inline="always")
 def lattice_noise(noise, s, t):
     """Smooth noise in [-1, 1] with one lattice point per unit."""
     floor_s, floor_t = math.floor(s), math.floor(t)
@@ -37,7 +37,7 @@ def lattice_noise(noise, s, t):
     return top + y * (bottom - top)
 
 
-@njit(cache=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def fractal_noise(noise, s, t, wide_s, wide_t, short_m):
     """Noise of OCTAVES octaves, the finest about three pixels long, averaged along the footprint's long axis."""
     long_m = 2 * math.sqrt(wide_s * wide_s + wide_t * wide_t)
@@ -60,7 +60,7 @@ def fractal_noise(noise, s, t, wide_s, wide_t, short_m):
     return total / taps
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True, fastmath=True, error_model="numpy", inline="always")
 def between(x, low, high, blur):
     """1 inside [low, high], 0 outside, with edges `blur` wide."""
     rise = min(max((x - low) / blur + 0.5, 0.0), 1.0)
@@ -68,23 +68,23 @@ def between(x, low, high, blur):
     return rise * fall
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True, fastmath=True, error_model="numpy", inline="always")
 def cell_value(noise, i, j):
     """A number in [0, 1] for each cell of a pattern."""
     return 0.5 + 0.5 * noise[int(7 * i + 3) & 255, int(13 * j + 5) & 255]
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True, fastmath=True, error_model="numpy", inline="always")
 def mix(a, b, share):
     return a[0] + share * (b[0] - a[0]), a[1] + share * (b[1] - a[1]), a[2] + share * (b[2] - a[2])
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True, fastmath=True, error_model="numpy", inline="always")
 def times(a, factor):
     return a[0] * factor, a[1] * factor, a[2] * factor
 
 
-@njit(cache=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def road(paint, s, t, blur_s, blur_t):
     """Four lanes: t is the distance to the left of the centre line, s runs along the road."""
     dash = between(s % 6.0, 0.0, 2.5, blur_s) * min(1.0, 2.5 / blur_s)
@@ -93,7 +93,7 @@ def road(paint, s, t, blur_s, blur_t):
     return mix(paint, (0.75, 0.75, 0.72), min(lines, 1.0) * min(1.0, 0.14 / blur_t + 0.25))
 
 
-@njit(cache=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def facade(noise, paint, s, t, blur_s, blur_t):
     """A house front: t is the height; windows in every storey, doors among those of the ground floor."""
     column, storey = math.floor(s / 2.6), math.floor(t / 3.0)
@@ -114,7 +114,7 @@ def facade(noise, paint, s, t, blur_s, blur_t):
     return mix(colour, (0.55, 0.5 * chance + 0.1, 0.3), 0.7 * curtain)
 
 
-@njit(cache=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def tiles(noise, paint, s, t, blur_s, blur_t):
     """Square tiles of 0.45 m, each a little different, with dark joints."""
     i, j = math.floor(s / 0.45), math.floor(t / 0.45)
@@ -124,7 +124,7 @@ def tiles(noise, paint, s, t, blur_s, blur_t):
     return mix(times(paint, tone), (0.12, 0.12, 0.12), 0.8 * joint)
 
 
-@njit(cache=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def planks(noise, paint, s, t, wide_s, wide_t, blur_s, blur_t):
     """Boards of 0.12 m x 1.4 m along s with grain."""
     row = math.floor(t / 0.12)
@@ -136,7 +136,7 @@ def planks(noise, paint, s, t, wide_s, wide_t, blur_s, blur_t):
     return mix(times(paint, tone * (1 + 0.16 * grain)), (0.05, 0.03, 0.02), 0.7 * seam)
 
 
-@njit(cache=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def bricks(noise, paint, s, t, blur_s, blur_t):
     row = math.floor(t / 0.12)
     x = s + 0.16 * (row % 2)
@@ -146,7 +146,7 @@ def bricks(noise, paint, s, t, blur_s, blur_t):
     return mix(times(paint, tone), (0.5, 0.48, 0.45), 0.8 * joint)
 
 
-@njit(cache=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def books(noise, s, t, blur_s, blur_t):
     """Rows of book spines, 0.045 m wide on shelves 0.36 m apart."""
     i, j = math.floor(s / 0.045), math.floor(t / 0.36)
@@ -157,15 +157,17 @@ def books(noise, s, t, blur_s, blur_t):
     return mix((0.03, 0.02, 0.02), times((0.1 + 0.7 * a, 0.1 + 0.6 * b, 0.1 + 0.6 * c), band), spine)
 
 
-@njit(cache=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def picture(noise, s, t):
     """Smooth patches of strong colours."""
     a, b = lattice_noise(noise, 9 * s, 9 * t), lattice_noise(noise, 4 * s + 31, 4 * t + 17)
-    c = lattice_noise(noise, 14 * s + 71, 14 * t + 53)
-    return 0.5 + 0.6 * b * b + 0.3 * c, 0.35 + 0.35 * a + 0.2 * b, 0.35 - 0.4 * b + 0.2 * c
+    c = lattice_noise(noise, 15 * s + 71, 15 * t + 53)
+    warm = mix((0.5, 0.1, 0.05), (0.75, 0.55, 0.2), min(max(0.5 + a, 0.0), 1.0))
+    cool = mix((0.03, 0.1, 0.25), (0.2, 0.4, 0.3), min(max(0.5 + c, 0.0), 1.0))
+    return mix(mix(warm, cool, min(max(0.5 + 2.5 * b, 0.0), 1.0)), (0.75, 0.7, 0.6), 0.4 * max(c, 0.0))
 
 
-@njit(cache=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def albedo(noise, material, paint, s, t, wide_s, wide_t, short_m):
     """The colour of a material (surface.Material's numbers) with its grain."""
     blur_s, blur_t = short_m + 2 * abs(wide_s), short_m + 2 * abs(wide_t)

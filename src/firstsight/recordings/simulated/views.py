@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, UInt8, UInt16
+from numba import njit
 
 from firstsight.recordings.recording import Box, Camera, DepthImage, DisparityImage, FlowImage, Rig, Scan
 from firstsight.recordings.simulated.lidar import sweep
@@ -78,10 +79,9 @@ class Views:
         points = carried(met, now, self._motion(now, later.time_s))
         pixels, visible = self._look(self._reference, frame + 1, met, points, later)
         height, width = self._reference.size
-        flow = pixels - pixel_centres(height, width)
-        valid = (met.hits.triangle >= 0) & np.isfinite(pixels).all(1)
-        flow = np.where(valid[:, None], flow, 0).astype(np.float32)
-        return FlowImage(flow.reshape(height, width, 2), valid.reshape(height, width), visible.reshape(height, width))
+        flow = displacement(pixels, height, width)
+        valid = np.isfinite(pixels[:, 0]).reshape(height, width)
+        return FlowImage(flow, valid, visible.reshape(height, width))
 
     def disparity(self, frame: int) -> DisparityImage:
         left, right = self._reference, self._rig.cameras[1]
@@ -98,7 +98,9 @@ class Views:
         instant = self._instant(frame)
         camera_from_world = np.linalg.inv(self.world_from_camera(self._reference, frame))
         placed = [(a.object_id, a.label, a.world_from_box(instant.time_s), a.size_m, True) for a in instant.actors]
-        placed += [(mark.object_id, mark.label, mark.world_from_box, mark.size_m, False) for mark in self._world.landmarks]
+        placed += [
+            (mark.object_id, mark.label, mark.world_from_box, mark.size_m, False) for mark in self._world.landmarks
+        ]
         boxes = (Box(i, label, camera_from_world @ pose, size, moving) for i, label, pose, size, moving in placed)
         return tuple(box for box in boxes if 0 < box.camera_from_box[2, 3] < BOX_RANGE_M)
 
@@ -131,9 +133,8 @@ class Views:
     def _directions(self, name: str, frame: int) -> Float32[np.ndarray, "pixels 3"]:
         """World directions of a camera's pixels, with a length such that distances along them are depths."""
         camera = self._rig.camera(name)
-        pixels = pixel_centres(*camera.size)
-        rays = np.concatenate([pixels, np.ones((len(pixels), 1))], 1) @ np.linalg.inv(camera.intrinsics).T
-        return (rays @ self.world_from_camera(camera, frame)[:3, :3].T).astype(np.float32)
+        world_from_pixel = self.world_from_camera(camera, frame)[:3, :3] @ np.linalg.inv(camera.intrinsics)
+        return pixel_rays(*camera.size, world_from_pixel)
 
     def _meet(self, name: str, frame: int) -> Met:
         origin = self.world_from_camera(self._rig.camera(name), frame)[:3, 3]
@@ -152,12 +153,8 @@ class Views:
     ) -> tuple[Float64[np.ndarray, "pixels 2"], Bool[np.ndarray, " pixels"]]:
         """Where a camera sees points (NaN behind it), and whether they lie inside its image with nothing before them."""
         world_from_camera = self.world_from_camera(camera, frame)
-        inside_camera = (points - world_from_camera[:3, 3]) @ world_from_camera[:3, :3]
-        z = inside_camera[:, 2:]
-        homogeneous = inside_camera @ camera.intrinsics.T
-        pixels = np.where(z > MIN_DEPTH_M, homogeneous[:, :2] / np.where(z > MIN_DEPTH_M, z, 1), np.nan)
-        height, width = camera.size
-        seen = (met.hits.triangle >= 0) & ((pixels >= 0) & (pixels <= [width - 1, height - 1])).all(1)
+        pixel_from_world = camera.intrinsics @ np.linalg.inv(world_from_camera)[:3]
+        pixels, seen = projected(points, met.hits.triangle, pixel_from_world, *camera.size)
         seen[seen] = self._caster.visible(points[seen], world_from_camera[:3, 3], instant)
         return pixels, seen
 
@@ -171,9 +168,44 @@ def carried(met: Met, now: Instant, later_from_now: Float64[np.ndarray, "slots 4
     return points
 
 
-def pixel_centres(height: int, width: int) -> Float64[np.ndarray, "pixels 2"]:
-    rows, columns = np.divmod(np.arange(height * width), width)
-    return np.stack([columns, rows], 1).astype(np.float64)
+@njit(cache=True, nogil=True)
+def pixel_rays(height, width, world_from_pixel):
+    """World directions (pixels, 3) of the pixel centres, row by row; `world_from_pixel` (3, 3) turns (x, y, 1)."""
+    rays = np.empty((height * width, 3), np.float32)
+    for i in range(height * width):
+        x, y = i % width, i // width
+        for k in range(3):
+            rays[i, k] = world_from_pixel[k, 0] * x + world_from_pixel[k, 1] * y + world_from_pixel[k, 2]
+    return rays
+
+
+@njit(cache=True, nogil=True)
+def displacement(pixels, height, width):
+    """From each pixel's centre to `pixels` (height * width, 2), as (height, width, 2); zero where those are NaN."""
+    flow = np.zeros((height, width, 2), np.float32)
+    for i in range(len(pixels)):
+        y, x = i // width, i % width
+        if not np.isnan(pixels[i, 0]):
+            flow[y, x, 0], flow[y, x, 1] = pixels[i, 0] - x, pixels[i, 1] - y
+    return flow
+
+
+@njit(cache=True, nogil=True)
+def projected(points, triangle, pixel_from_world, height, width):
+    """Pixels (n, 2) of points (n, 3), NaN where the camera cannot see them, and which lie inside the image."""
+    pixels, inside = np.full((len(points), 2), np.nan), np.zeros(len(points), np.bool_)
+    for i in range(len(points)):
+        if triangle[i] < 0:
+            continue
+        u, v, z = pixel_from_world[:, 3]
+        for k in range(3):
+            u += pixel_from_world[0, k] * points[i, k]
+            v += pixel_from_world[1, k] * points[i, k]
+            z += pixel_from_world[2, k] * points[i, k]
+        if z > MIN_DEPTH_M:
+            pixels[i, 0], pixels[i, 1] = u / z, v / z
+            inside[i] = 0 <= u <= (width - 1) * z and 0 <= v <= (height - 1) * z
+    return pixels, inside
 
 
 def no_sun(met: Met) -> Bool[np.ndarray, " rays"]:

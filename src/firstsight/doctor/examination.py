@@ -1,0 +1,39 @@
+"""All checks of one recording."""
+
+from firstsight.doctor import calibration, clocks, focal_length, lidar, motion, pictures, sensors
+from firstsight.doctor.samples import Samples, gather
+from firstsight.recordings.recording import Recording
+from firstsight.run_folder import Finding
+
+
+def examine(recording: Recording) -> tuple[Finding, ...]:
+    """What decides whether the recording can be used, measured on a bounded number of its frames."""
+    return findings_of(gather(recording))
+
+
+def findings_of(samples: Samples) -> tuple[Finding, ...]:
+    """The findings in the order in which a person would look: is it all there, can it be seen, does it fit together."""
+    recording = samples.recording
+    found = [sensors.length(samples), sensors.readability(samples), clocks.clock(recording)]
+    if samples.pictures:
+        found += [check(samples) for check in (pictures.colour, pictures.exposure, pictures.sharpness)]
+    if samples.pairs:
+        found += [check(samples) for check in (pictures.texture, pictures.repeated_frames, pictures.frame_order)]
+        found += [motion.image_motion(samples)]
+    if samples.wide and not motion.is_still(samples):
+        found += [motion.parallax(samples)]
+    if recording.rig.cameras:
+        found += [calibration.calibration(samples)]
+    if samples.wide and not motion.is_still(samples):
+        found += [focal_length.focal_length(samples)]
+    if recording.rig.stereo is not None:
+        found += [calibration.stereo_rows(samples)]
+    if recording.depth is not None:
+        found += [sensors.depth_coverage(samples)]
+    if recording.scans is not None:
+        found += [lidar.sweeps(samples)]
+    if samples.pictures and samples.scans:
+        found += [lidar.alignment(samples)]
+    if recording.odometry is not None:
+        found += [sensors.odometry(samples)]
+    return tuple(finding for finding in found if finding is not None)

@@ -1,0 +1,211 @@
+"""What the checks look at: a bounded number of frames, loaded and tracked once, however long the recording is."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, TypeVar
+
+import cv2
+import numpy as np
+from jaxtyping import Float64, Int64
+
+from firstsight.doctor.tracking import Grey, Matches, Points, follow, match, track
+from firstsight.errors import InputError
+from firstsight.recordings.recording import Camera, DepthImage, Image, Recording, Scan
+
+T = TypeVar("T")
+
+MAX_PAIRS = 24
+MAX_WIDE_PAIRS = 8
+WIDTH_PX = 640  # pictures are made this narrow before they are looked at
+WIDE_MOTION_PX = 50.0  # at WIDTH_PX: far enough apart to tell geometry, near enough to share most of what is seen
+MIN_MATCHES = 15  # fewer say nothing about a pair
+
+
+class Picture(NamedTuple):
+    """A picture of the reference camera: made small and grey, with what is lost by that."""
+
+    grey: Grey
+    dark: float  # share of pixels without any light
+    bright: float  # share of saturated pixels
+    colour: float  # mean difference between the largest and the smallest of R, G, B, in grey levels
+
+
+class Pair(NamedTuple):
+    """Points that frames `a` and `b` share, in px of the full picture."""
+
+    a: int
+    b: int
+    matches: Matches
+
+
+class WidePair(NamedTuple):
+    """A pair so far apart that it tells geometry; what is known of the points' depth, NaN where nothing is.
+
+    `depth_m` comes from a depth sensor, `disparity_px` from the right camera.
+    """
+
+    a: int
+    b: int
+    matches: Matches
+    depth_m: Float64[np.ndarray, " points"]
+    disparity_px: Float64[np.ndarray, " points"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Samples:
+    """`pairs` are neighbouring frames, `stereo` the same instant in left and right, `unreadable` says what could not be loaded."""
+
+    recording: Recording
+    pictures: dict[int, Picture] = field(default_factory=dict)
+    pairs: tuple[Pair, ...] = ()
+    wide: tuple[WidePair, ...] = ()
+    stereo: tuple[Pair, ...] = ()
+    depths: dict[int, DepthImage] = field(default_factory=dict)
+    scans: dict[int, Scan] = field(default_factory=dict)
+    asked_scans: int = 0
+    unreadable: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def camera(self) -> Camera:
+        camera = self.recording.rig.reference
+        assert camera is not None, "a check of pictures was asked about a recording without a camera"
+        return camera
+
+    @property
+    def unit_px(self) -> float:
+        """Pixels of the full picture per pixel of one WIDTH_PX wide: thresholds are given in the latter."""
+        return self.camera.size[1] / WIDTH_PX
+
+    def motions_px(self, pairs: Sequence[Pair | WidePair]) -> Float64[np.ndarray, " pairs"]:
+        """How far the picture moves in each pair that can be told, px at WIDTH_PX."""
+        told = [pair.matches.motion_px for pair in pairs if len(pair.matches.points_a) >= MIN_MATCHES]
+        return np.array(told, np.float64) / self.unit_px
+
+
+def gather(recording: Recording) -> Samples:
+    """Load and track what the checks need."""
+    scans, depths, unreadable = {}, {}, {}
+    asked = spread(len(recording), MAX_WIDE_PAIRS)
+    for channel, name, loaded in ((recording.scans, "scan", scans), (recording.depth, "depth", depths)):
+        if channel is not None:
+            loaded |= load_all(channel, asked.tolist(), name, unreadable)
+    samples = Samples(
+        recording=recording, scans=scans, depths=depths, asked_scans=len(asked), unreadable=unreadable
+    )  # fmt: skip
+    return samples if recording.rig.reference is None else with_pictures(samples)
+
+
+def spread(length: int, count: int) -> Int64[np.ndarray, " chosen"]:
+    """At most `count` indices, evenly over 0 ... length - 1."""
+    return np.unique(np.linspace(0, length - 1, min(count, length)).round().astype(np.int64))
+
+
+def load_all(channel: Sequence[T | None], frames: Sequence[int], name: str, unreadable: dict[str, str]) -> dict[int, T]:
+    """The items that are there and can be loaded; the others are noted in `unreadable`."""
+    loaded = {}
+    for frame in frames:
+        try:
+            item = channel[frame]
+        except InputError as error:
+            unreadable[f"{name} {frame}"] = str(error)
+            continue
+        if item is not None:
+            loaded[frame] = item
+    return loaded
+
+
+def with_pictures(samples: Samples) -> Samples:
+    """The samples with the reference camera's pictures, what was tracked in them, and the stereo partner's view."""
+    recording, camera = samples.recording, samples.camera
+    channel = recording.images[camera.name]
+    starts = spread(max(len(recording) - 1, 1), MAX_PAIRS).tolist()
+
+    def look(frames: Sequence[int]) -> dict[int, Picture]:
+        images = load_all(channel, frames, f"image {camera.name}", samples.unreadable)
+        return {frame: picture_of(image) for frame, image in images.items()}
+
+    pictures = look([f for f in sorted({*starts, *(s + 1 for s in starts)}) if f < len(recording)])
+    neighbours = [(f, f + 1) for f in starts if f in pictures and f + 1 in pictures]
+    pairs = tuple(Pair(a, b, tracked(pictures[a], pictures[b], camera)) for a, b in neighbours)
+    far = wide_frames(samples, pairs, [f for f in starts if f in pictures])
+    pictures |= look([b for _, b in far if b not in pictures])
+    right = right_pictures(samples, [a for a, _ in far])
+    return Samples(
+        recording=recording,
+        pictures=dict(sorted(pictures.items())),
+        pairs=pairs,
+        wide=tuple(wide_pair(samples, pictures, right, a, b) for a, b in far if b in pictures),
+        stereo=tuple(Pair(f, f, tracked(pictures[f], right[f], camera)) for f in right),
+        depths=samples.depths,
+        scans=samples.scans,
+        asked_scans=samples.asked_scans,
+        unreadable=samples.unreadable,
+    )
+
+
+def picture_of(image: Image) -> Picture:
+    height, width = image.shape[:2]
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    some = image[::4, ::4].astype(np.int16)
+    small = (WIDTH_PX, max(round(height * WIDTH_PX / width), 1)) if width > WIDTH_PX else (width, height)
+    return Picture(
+        grey=cv2.resize(grey, small, interpolation=cv2.INTER_AREA),
+        dark=float((grey <= 2).mean()),
+        bright=float((grey >= 253).mean()),
+        colour=float((some.max(-1) - some.min(-1)).mean()),
+    )
+
+
+def full_px(points: Points, grey: Grey, camera: Camera) -> Points:
+    """Points of the small picture in px of the full one; both have pixel centres at integers."""
+    return (points + 0.5) * (camera.size[1] / grey.shape[1]) - 0.5
+
+
+def tracked(a: Picture, b: Picture, camera: Camera) -> Matches:
+    small = track(a.grey, b.grey)
+    return Matches(full_px(small.points_a, a.grey, camera), full_px(small.points_b, b.grey, camera), small.sought)
+
+
+def wide_frames(samples: Samples, pairs: Sequence[Pair], readable: Sequence[int]) -> list[tuple[int, int]]:
+    """Pairs of frames between which the picture moves by about WIDE_MOTION_PX, as far as the recording is long enough."""
+    last = len(samples.recording) - 1
+    motions = samples.motions_px(pairs)
+    if len(motions) == 0 or last < 1:
+        return []
+    hop = int(np.clip(round(WIDE_MOTION_PX / max(np.median(motions), 1e-3)), 1, (last + 1) // 2))
+    starts = [frame for frame in readable if frame + hop <= last]
+    return [(starts[i], starts[i] + hop) for i in spread(len(starts), MAX_WIDE_PAIRS)] if starts else []
+
+
+def right_pictures(samples: Samples, frames: Sequence[int]) -> dict[int, Picture]:
+    """What the right camera of a stereo pair sees in the given frames."""
+    stereo = samples.recording.rig.stereo
+    if stereo is None:
+        return {}
+    images = load_all(samples.recording.images[stereo[1]], frames, f"image {stereo[1]}", samples.unreadable)
+    return {frame: picture_of(image) for frame, image in images.items()}
+
+
+def wide_pair(samples: Samples, pictures: dict[int, Picture], right: dict[int, Picture], a: int, b: int) -> WidePair:
+    """The points that a and b share, with their depth where a sensor or the right camera tells it."""
+    camera = samples.camera
+    grey_a, grey_b = pictures[a].grey, pictures[b].grey
+    small = match(grey_a, grey_b)
+    points_a = full_px(small.points_a, grey_a, camera)
+    disparity = np.full(len(points_a), np.nan)
+    if a in right:
+        there, found = follow(grey_a, right[a].grey, small.points_a.astype(np.float32))
+        disparity[found] = (points_a - full_px(there, grey_a, camera))[found, 0]
+    matches = Matches(points_a, full_px(small.points_b, grey_b, camera), small.sought)
+    return WidePair(a, b, matches, depth_at(samples, a, points_a), disparity)
+
+
+def depth_at(samples: Samples, frame: int, points: Points) -> Float64[np.ndarray, " points"]:
+    """The depth sensor's value at each point, NaN where it has none."""
+    channel = samples.recording.depth
+    loaded = {} if channel is None else load_all(channel, [frame], "depth", samples.unreadable)
+    if frame not in loaded:
+        return np.full(len(points), np.nan)
+    depth, valid = loaded[frame]
+    columns, rows = np.rint(points).astype(np.int64).T
+    return np.where(valid[rows, columns], depth[rows, columns], np.nan).astype(np.float64)

@@ -1,0 +1,216 @@
+"""ROS messages as this package's types. Messages are those of rosbags, of ROS 1 or ROS 2 alike."""
+
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from jaxtyping import Float64
+
+from firstsight.errors import InputError
+from firstsight.formats.trajectory import from_rows
+from firstsight.recordings.files import depth_from_raw
+from firstsight.recordings.recording import DepthImage, Distortion, Image, Scan, Transform
+
+DEPTH_PER_METRE = 1000.0  # of 16-bit depth (REP 118)
+DEPTH_ENCODINGS = frozenset({"16UC1", "32FC1"})
+COMPRESSED_DEPTH_HEADER = 12  # bytes in front of the PNG
+
+# Encoding -> channels and OpenCV's conversion to RGB. OpenCV's own Bayer names are shifted by a row and a column; these are not.
+COLOUR_CONVERSIONS = {
+    "mono8": (1, cv2.COLOR_GRAY2RGB),
+    "8UC1": (1, cv2.COLOR_GRAY2RGB),
+    "rgb8": (3, None),
+    "bgr8": (3, cv2.COLOR_BGR2RGB),
+    "8UC3": (3, cv2.COLOR_BGR2RGB),
+    "rgba8": (4, cv2.COLOR_RGBA2RGB),
+    "bgra8": (4, cv2.COLOR_BGRA2RGB),
+    "8UC4": (4, cv2.COLOR_BGRA2RGB),
+    "bayer_rggb8": (1, cv2.COLOR_BayerRGGB2RGB),
+    "bayer_bggr8": (1, cv2.COLOR_BayerBGGR2RGB),
+    "bayer_gbrg8": (1, cv2.COLOR_BayerGBRG2RGB),
+    "bayer_grbg8": (1, cv2.COLOR_BayerGRBG2RGB),
+    "yuv422": (2, cv2.COLOR_YUV2RGB_UYVY),
+    "uyvy": (2, cv2.COLOR_YUV2RGB_UYVY),
+    "yuv422_yuy2": (2, cv2.COLOR_YUV2RGB_YUY2),
+    "yuyv": (2, cv2.COLOR_YUV2RGB_YUY2),
+}
+DISTORTION_MODELS = {"plumb_bob": 5, "rational_polynomial": 8, "equidistant": 4, "fisheye": 4}  # and coefficients
+
+# sensor_msgs/PointField
+POINT_TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 8: "f8"}
+INTENSITY_FIELDS = ("intensity", "reflectivity", "reflectance", "i")
+TIME_FIELDS = ("t", "time", "timestamp", "time_stamp", "offset_time", "timeOffset")
+ABSOLUTE_TIME_S = 1e6  # a float time beyond it is no offset within a sweep but a date
+ABSOLUTE_TIME_NS = 1e15
+
+
+def is_compressed(message: Any) -> bool:
+    return hasattr(message, "format")
+
+
+def encoding_of(message: Any) -> str:
+    """The pixel encoding of an Image, or of what a CompressedImage was made from (`bgr8; jpeg compressed bgr8`)."""
+    return message.format.split(";")[0].strip() if is_compressed(message) else message.encoding
+
+
+def is_depth(message: Any, topic: str) -> bool:
+    """Whether the picture holds depth rather than light."""
+    encoding = encoding_of(message)
+    return encoding in DEPTH_ENCODINGS or (encoding in ("mono16", "png") and "depth" in topic)
+
+
+def size_of(message: Any, source: str) -> tuple[int, int]:
+    """(height, width)"""
+    if is_compressed(message):
+        height, width = _decompressed(message, cv2.IMREAD_UNCHANGED, source).shape[:2]
+        return height, width
+    return message.height, message.width
+
+
+def image(message: Any, source: str) -> Image:
+    """RGB of an Image or CompressedImage. Raises InputError for an encoding that is not known or damaged data."""
+    if is_compressed(message):
+        return np.ascontiguousarray(_decompressed(message, cv2.IMREAD_COLOR, source)[:, :, ::-1])
+    if message.encoding == "mono16":
+        return cv2.cvtColor((_pixels(message, "u2", 1, source) >> 8).astype(np.uint8), cv2.COLOR_GRAY2RGB)
+    if message.encoding not in COLOUR_CONVERSIONS:
+        known = ", ".join((*COLOUR_CONVERSIONS, "mono16"))
+        raise InputError(f"{source}: image encoding '{message.encoding}' is none of {known}; convert the topic")
+    channels, conversion = COLOUR_CONVERSIONS[message.encoding]
+    pixels = _pixels(message, "u1", channels, source)
+    return cv2.cvtColor(pixels, conversion) if conversion is not None else pixels.copy()
+
+
+def depth(message: Any, source: str) -> DepthImage:
+    """Metres of an Image with encoding 16UC1 (mm) or 32FC1 (m), or of a CompressedImage with 16-bit PNG (mm)."""
+    if is_compressed(message):
+        raw = _decompressed(message, cv2.IMREAD_UNCHANGED, source)
+        if raw.dtype != np.uint16 or raw.ndim != 2:
+            raise InputError(f"{source}: compressed depth must be 16-bit PNG of millimetres; record the raw topic")
+        return depth_from_raw(raw, DEPTH_PER_METRE, (0,))
+    if message.encoding != "32FC1":
+        return depth_from_raw(_pixels(message, "u2", 1, source), DEPTH_PER_METRE, (0,))
+    metres = _pixels(message, "f4", 1, source)
+    valid = np.isfinite(metres) & (metres > 0)
+    return DepthImage(np.where(valid, metres, np.float32(0)), valid)
+
+
+def _decompressed(message: Any, flags: int, source: str) -> np.ndarray:
+    content = np.frombuffer(bytes(message.data), np.uint8)
+    if "compressedDepth" in message.format:
+        content = content[COMPRESSED_DEPTH_HEADER:]
+    pixels = cv2.imdecode(content, flags) if len(content) else None
+    if pixels is None:
+        raise InputError(f"{source}: damaged image ({message.format}); leave its frame out")
+    return pixels
+
+
+def _pixels(message: Any, dtype: str, channels: int, source: str) -> np.ndarray:
+    """The array of an Image, without the padding of its rows; (height, width) for one channel."""
+    stored = np.dtype((">" if message.is_bigendian else "<") + dtype)
+    height, width = message.height, message.width
+    row_bytes = width * channels * stored.itemsize
+    content = np.frombuffer(bytes(message.data), np.uint8)
+    if message.step < row_bytes or len(content) < height * message.step:
+        raise InputError(f"{source}: {len(content)} bytes are too few for {width}x{height} '{message.encoding}'")
+    rows = content[: height * message.step].reshape(height, message.step)[:, :row_bytes]
+    shape = (height, width) if channels == 1 else (height, width, channels)
+    return np.ascontiguousarray(rows).view(stored).astype(np.dtype(dtype)).reshape(shape)
+
+
+class Calibration(NamedTuple):
+    """CameraInfo of one camera; `rectified_from_camera` and `projection` belong to its stereo pair."""
+
+    intrinsics: Float64[np.ndarray, "3 3"]
+    distortion: Distortion | None
+    rectified_from_camera: Float64[np.ndarray, "3 3"]
+    projection: Float64[np.ndarray, "3 4"]
+
+    def rectified(self) -> "Calibration":
+        """The calibration of the pictures after image_proc's rectification."""
+        return Calibration(self.projection[:, :3].copy(), None, np.eye(3), self.projection)
+
+
+def calibration(info: Any, source: str) -> Calibration | None:
+    """The content of a CameraInfo, None where it says that the camera is not calibrated (K is zero)."""
+    k, d, r, p = (
+        np.asarray(getattr(info, name.upper()) if hasattr(info, name.upper()) else getattr(info, name), np.float64)
+        for name in "kdrp"  # upper case in ROS 1
+    )
+    if k[0] == 0:
+        return None
+    return Calibration(
+        intrinsics=k.reshape(3, 3).copy(),
+        distortion=_distortion(info.distortion_model, d, source),
+        rectified_from_camera=r.reshape(3, 3) if r.any() else np.eye(3),
+        projection=p.reshape(3, 4) if p.any() else np.hstack([k.reshape(3, 3), np.zeros((3, 1))]),
+    )
+
+
+def _distortion(model: str, coefficients: Float64[np.ndarray, " k"], source: str) -> Distortion | None:
+    if not coefficients.any():
+        return None
+    if model not in DISTORTION_MODELS:
+        raise InputError(f"{source}: distortion model '{model}' is none of {', '.join(DISTORTION_MODELS)}")
+    used = tuple(float(value) for value in coefficients[: DISTORTION_MODELS[model]])
+    return Distortion(model="equidistant" if DISTORTION_MODELS[model] == 4 else "radial-tangential", coefficients=used)
+
+
+def scan(message: Any, stamp_ns: int, source: str) -> Scan:
+    """Points of a PointCloud2 that are finite and not at the origin; times are relative to `stamp_ns`."""
+    names = {field.name: field for field in message.fields}
+    if not {"x", "y", "z"} <= names.keys():
+        raise InputError(f"{source}: a point cloud without x, y, z; choose another topic")
+    cloud = _structured(message, source)
+    points = np.stack([cloud[axis] for axis in "xyz"], -1).astype(np.float32)
+    kept = np.isfinite(points).all(1) & points.any(1)
+    intensity = next((cloud[name][kept].astype(np.float32) for name in INTENSITY_FIELDS if name in names), None)
+    times = next((cloud[name][kept] for name in TIME_FIELDS if name in names), None)
+    return Scan(points[kept], intensity, _relative_times_s(times, stamp_ns) if times is not None else None)
+
+
+def _structured(message: Any, source: str) -> np.ndarray:
+    """The cloud's points as a structured array, flattened."""
+    order = ">" if message.is_bigendian else "<"
+    fields = [field for field in message.fields if field.datatype in POINT_TYPES and field.count <= 1]
+    layout = np.dtype(
+        {
+            "names": [field.name for field in fields],
+            "formats": [order + POINT_TYPES[field.datatype] for field in fields],
+            "offsets": [field.offset for field in fields],
+            "itemsize": message.point_step,
+        }
+    )
+    content = np.frombuffer(bytes(message.data), np.uint8)
+    row_bytes = message.width * message.point_step
+    if len(content) < message.height * message.row_step or message.row_step < row_bytes:
+        raise InputError(f"{source}: {len(content)} bytes are too few for {message.width}x{message.height} points")
+    rows = content[: message.height * message.row_step].reshape(message.height, message.row_step)[:, :row_bytes]
+    return np.ascontiguousarray(rows).view(layout).ravel()
+
+
+def _relative_times_s(times: np.ndarray, stamp_ns: int) -> Float64[np.ndarray, " points"] | None:
+    """Seconds from the stamp: integers count ns, floats s; dates are told from offsets by their size. None if all equal."""
+    if len(times) == 0 or times.min() == times.max():  # such a sweep cannot be de-skewed
+        return None
+    if np.issubdtype(times.dtype, np.integer) or times.max() > ABSOLUTE_TIME_NS:
+        nanoseconds = times.astype(np.int64)
+        return (nanoseconds - (stamp_ns if times.max() > ABSOLUTE_TIME_NS else 0)) / 1e9
+    seconds = times.astype(np.float64)
+    return seconds - stamp_ns / 1e9 if seconds.max() > ABSOLUTE_TIME_S else seconds
+
+
+def transform(translation: Any, rotation: Any, source: str) -> Transform:
+    """The 4x4 matrix of a position and a quaternion. Raises InputError for a quaternion of zeros."""
+    values = (translation.x, translation.y, translation.z, rotation.x, rotation.y, rotation.z, rotation.w)
+    row = np.array(values, dtype=np.float64)
+    if not row[3:].any():
+        raise InputError(f"{source}: a pose with the quaternion 0 0 0 0; record a topic with orientations")
+    return from_rows(row[None])[0]
+
+
+def pose(message: Any, source: str) -> Transform:
+    """frame_from_child of an Odometry, PoseStamped or PoseWithCovarianceStamped."""
+    inner = message.pose
+    inner = inner.pose if hasattr(inner, "pose") else inner
+    return transform(inner.position, inner.orientation, source)

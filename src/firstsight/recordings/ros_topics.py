@@ -1,0 +1,120 @@
+"""The messages of a ROS bag by topic and position, read when asked for."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from firstsight.errors import InputError
+
+SUFFIXES = frozenset({".bag", ".mcap", ".db3"})
+HEADER_STAMP = slice(
+    4, 12
+)  # of a serialised message that starts with a Header, behind ROS 1's seq or CDR's encapsulation
+
+
+def bag_file(path: Path) -> Path | None:
+    """What rosbags opens at a path: a bag file, or a ROS 2 bag's folder; None where there is no bag."""
+    if path.is_file():
+        return path if path.suffix.lower() in SUFFIXES else None
+    if (path / "metadata.yaml").is_file() and any(_files_inside(path)):
+        return path
+    inside = list(_files_inside(path)) if path.is_dir() else []
+    return inside[0] if len(inside) == 1 else None
+
+
+def _files_inside(folder: Path) -> Iterator[Path]:
+    return (file for file in folder.iterdir() if not SUFFIXES.isdisjoint(file.suffixes))
+
+
+class Bag:
+    """An open bag. Every damage found on the way is an InputError that names the file."""
+
+    def __init__(self, path: Path, file: Path):
+        """`path` is what the user named, `file` what is opened for it."""
+        from rosbags.highlevel import AnyReader, AnyReaderError
+        from rosbags.typesys import Stores, get_typestore
+
+        self.path = path
+        try:
+            # the default types serve ROS 2 bags that were recorded without message definitions
+            self._reader = AnyReader([file], default_typestore=get_typestore(Stores.ROS2_HUMBLE))
+            self._reader.open()
+        except (AnyReaderError, OSError, ValueError, AssertionError) as error:
+            raise self._damaged(error) from None
+
+    def _damaged(self, error: Exception) -> InputError:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        return InputError(
+            f"{self.path}: cannot be read as a ROS bag ({reason}); repair it with `rosbag reindex` or `mcap recover`"
+        )
+
+    def topics(self, *types: str) -> list[str]:
+        """Names of the topics with messages of the given types (as `sensor_msgs/msg/Image`), sorted."""
+        return sorted(name for name, info in self._reader.topics.items() if info.msgtype in types and info.msgcount)
+
+    def count(self, topic: str) -> int:
+        return self._reader.topics[topic].msgcount
+
+    def messages(self, topic: str) -> Iterator[Any]:
+        """All messages of a topic in the order of recording."""
+        for _, raw, kind in self.raw(topic):
+            yield self.decode(raw, kind)
+
+    def first(self, topic: str) -> Any:
+        return next(self.messages(topic))
+
+    def raw(
+        self, topic: str, start_ns: int | None = None, stop_ns: int | None = None
+    ) -> Iterator[tuple[int, bytes, str]]:
+        """(time of recording in ns, serialised message, type) of a topic, in the order of recording."""
+        from rosbags.highlevel import AnyReaderError
+        from rosbags.highlevel.anyreader import ReaderErrors
+
+        connections = self._reader.topics[topic].connections
+        try:
+            for connection, time_ns, raw in self._reader.messages(connections, start=start_ns, stop=stop_ns):
+                yield time_ns, bytes(raw), connection.msgtype
+        except (AnyReaderError, *ReaderErrors, OSError, ValueError, AssertionError) as error:
+            raise self._damaged(error) from None
+
+    def decode(self, raw: bytes, kind: str) -> Any:
+        from rosbags.highlevel import AnyReaderError
+
+        try:
+            return self._reader.deserialize(raw, kind)
+        except (AnyReaderError, ValueError, IndexError) as error:
+            raise self._damaged(error) from None
+
+    def header_stamp_ns(self, raw: bytes) -> int:
+        """The stamp of a serialised message that starts with a header, 0 where it is not set."""
+        big_endian = self._reader.is2 and raw[1] == 0  # CDR says its byte order, ROS 1 is little endian
+        seconds, nanoseconds = np.frombuffer(raw[HEADER_STAMP], ">u4" if big_endian else "<u4").tolist()
+        return seconds * 10**9 + nanoseconds
+
+
+class Stream:
+    """The messages of one topic by position; only their times stay in memory."""
+
+    def __init__(self, bag: Bag, topic: str):
+        self._bag, self.topic = bag, topic
+        times = [(time_ns, bag.header_stamp_ns(raw) or time_ns) for time_ns, raw, _ in bag.raw(topic)]
+        self._recorded_ns, self.stamps_ns = np.array(times, dtype=np.int64).T
+        if not np.all(np.diff(self._recorded_ns) >= 0):
+            raise InputError(f"{bag.path}: messages of {topic} are not in the order of recording; rewrite the bag")
+
+    def __len__(self) -> int:
+        return len(self.stamps_ns)
+
+    def __getitem__(self, position: int) -> Any:
+        time_ns = int(self._recorded_ns[position])
+        twins = position - int(np.searchsorted(self._recorded_ns, time_ns))  # messages recorded in the same nanosecond
+        for passed, (_, raw, kind) in enumerate(self._bag.raw(self.topic, time_ns, time_ns + 1)):
+            if passed == twins:
+                return self._bag.decode(raw, kind)
+        raise InputError(f"{self._bag.path}: message {position} of {self.topic} is gone; was the file changed?")
+
+    def where(self, position: int) -> str:
+        """Names a message in errors."""
+        return f"{self._bag.path}: {self.topic} message {position}"

@@ -1,0 +1,41 @@
+"""Closed smooth paths by arc length: streets, walks, toy tracks."""
+
+import numpy as np
+from jaxtyping import Float64
+from scipy.interpolate import CubicSpline
+
+from firstsight.recordings.simulated.surface import moved
+
+
+class ClosedPath:
+    """A periodic cubic spline through control points, scaled to a given length.
+
+    It is placed so that the pose at arc length 0, `anchor_left_m` to the left, is the identity.
+    """
+
+    def __init__(self, controls: Float64[np.ndarray, "n 2"], length_m: float, anchor_left_m: float = 0.0):
+        closed = np.concatenate([controls, controls[:1]])
+        fine = CubicSpline(np.arange(len(closed)), closed, bc_type="periodic")(np.linspace(0, len(controls), 4001))
+        travelled = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(fine, axis=0), axis=1))])
+        scale = length_m / travelled[-1]
+        self.length_m = length_m
+        self._position = CubicSpline(travelled * scale, fine * scale, bc_type="periodic")
+        self._tangent = self._position.derivative()
+        self._world_from_map = np.eye(4)
+        self._world_from_map = np.linalg.inv(self.poses(np.zeros(1), anchor_left_m)[0])
+
+    def poses(
+        self, along_m: Float64[np.ndarray, " n"], left_m: float | Float64[np.ndarray, " n"] = 0.0
+    ) -> Float64[np.ndarray, "n 4 4"]:
+        """World poses at arc lengths (of any lap), x along the path, moved to its left."""
+        (x, y), (dx, dy) = self._position(along_m % self.length_m).T, self._tangent(along_m % self.length_m).T
+        speed = np.hypot(dx, dy)
+        c, s = dx / speed, dy / speed
+        map_from_pose = np.tile(np.eye(4), (len(along_m), 1, 1))
+        map_from_pose[:, 0, 0], map_from_pose[:, 0, 1], map_from_pose[:, 0, 3] = c, -s, x - s * left_m
+        map_from_pose[:, 1, 0], map_from_pose[:, 1, 1], map_from_pose[:, 1, 3] = s, c, y + c * left_m
+        return self._world_from_map @ map_from_pose
+
+    def pose(self, along_m: float, left_m: float = 0.0, z_m: float = 0.0, yaw_rad: float = 0.0):
+        """One pose, lifted by z_m and turned by yaw_rad where it stands."""
+        return self.poses(np.array([along_m]), left_m)[0] @ moved(z=z_m, yaw_rad=yaw_rad)

@@ -1,0 +1,132 @@
+"""TUM RGB-D: a folder with lists of colour and depth pictures and the camera's true trajectory.
+
+Conventions there -> ours:
+- `rgb.txt`, `depth.txt` (seconds, file name) -> frames are the colour pictures whose nearest depth picture, and they its,
+  lies within 0.02 s; the stamp is that of the colour picture, in ns.
+- Depth, uint16 with 5000 per metre, 0 for none, registered to colour -> metres and `valid`.
+- `groundtruth.txt` (seconds, tx ty tz qx qy qz qw): world_from_camera of the colour camera -> the same at the nearest row
+  within 0.02 s, NaN where there is none.
+- No calibration file: the published one of freiburg1, 2 or 3 by the folder's name (k1 k2 p1 p2 k3 as OpenCV's); otherwise the
+  driver's default of 525 px, flagged as assumed.
+- The camera looks ahead in the body frame. `accelerometer.txt` is not read.
+
+Source: Sturm et al., A Benchmark for the Evaluation of RGB-D SLAM Systems (IROS 2012) and its file formats page.
+"""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int64
+
+from firstsight.errors import InputError
+from firstsight.formats.trajectory import read_tum
+from firstsight.recordings.association import mutually_nearest, poses_at
+from firstsight.recordings.files import depth_channel, first_image_size, image_channel, seconds_to_ns
+from firstsight.recordings.image_folder import assumed_camera
+from firstsight.recordings.recording import (
+    BODY_FROM_FORWARD_CAMERA,
+    Camera,
+    Distortion,
+    Recording,
+    Rig,
+    Truth,
+    read_text,
+)
+
+NAME = "TUM RGB-D"
+LAYOUT = "rgb.txt and depth.txt listing the pictures, groundtruth.txt"
+
+CAMERA = "rgb"
+TOLERANCE_NS = 20_000_000
+DEPTH_PER_METRE = 5000.0
+PUBLISHED_SIZE = (480, 640)
+# fx, fy, cx, cy in px and the distortion of the colour camera, by freiburg number
+PUBLISHED = {
+    1: ((517.3, 516.5, 318.6, 255.3), (0.2624, -0.9531, -0.0054, 0.0026, 1.1633)),
+    2: ((520.9, 521.0, 325.1, 249.7), (0.2312, -0.7849, -0.0033, -0.0001, 0.9172)),
+    3: ((535.4, 539.2, 320.1, 247.6), None),
+}
+DRIVER_DEFAULT = (525.0, 525.0, 319.5, 239.5)
+
+
+def recognises(path: Path) -> bool:
+    return (path / "rgb.txt").is_file()
+
+
+def read(path: Path) -> Recording:
+    """Raises InputError where a list cannot be read or no colour picture has a depth picture near it."""
+    colour_stamps, colour = _listed_pictures(path, "rgb.txt")
+    camera = _camera(path, first_image_size(colour))
+    recording = Recording(
+        source=str(path),
+        format=NAME,
+        rig=Rig(cameras=(camera,)),
+        stamps_ns=colour_stamps,
+        images={CAMERA: image_channel(colour, camera.size)},
+    )
+    if camera.assumed:
+        recording = recording.with_remark("calibration assumed: the folder's name does not say freiburg1, 2 or 3")
+    if (path / "depth.txt").exists():
+        recording = _with_depth(recording, path, colour)
+    return _with_trajectory(recording, path / "groundtruth.txt")
+
+
+def _listed_pictures(path: Path, name: str) -> tuple[Int64[np.ndarray, " rows"], list[Path]]:
+    rows = [line.split() for line in read_text(path / name).splitlines() if line.strip() and not line.startswith("#")]
+    if not rows or any(len(row) < 2 for row in rows):
+        raise InputError(f"{path / name}: expected rows 'seconds file-name'; restore the file")
+    stamps = np.array([seconds_to_ns(row[0], path / name) for row in rows], dtype=np.int64)
+    return stamps, [path / row[1] for row in rows]
+
+
+def _camera(path: Path, size: tuple[int, int]) -> Camera:
+    named = re.search(r"(?:freiburg|fr)([123])", path.resolve().name)
+    if named is None or size != PUBLISHED_SIZE:
+        return _default_camera(size)
+    (fx, fy, cx, cy), coefficients = PUBLISHED[int(named[1])]
+    distortion = Distortion(model="radial-tangential", coefficients=coefficients) if coefficients else None
+    return Camera(
+        name=CAMERA,
+        size=size,
+        intrinsics=np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]]),
+        body_from_camera=BODY_FROM_FORWARD_CAMERA,
+        distortion=distortion,
+    )
+
+
+def _default_camera(size: tuple[int, int]) -> Camera:
+    """The driver's default calibration, which holds for 640x480 only; a guessed field of view for other sizes."""
+    camera = assumed_camera(CAMERA, size)
+    if size != PUBLISHED_SIZE:
+        return camera
+    fx, fy, cx, cy = DRIVER_DEFAULT
+    return replace(camera, intrinsics=np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]]))
+
+
+def _with_depth(recording: Recording, path: Path, colour: list[Path]) -> Recording:
+    """The recording of the frames that have depth."""
+    depth_stamps, depth = _listed_pictures(path, "depth.txt")
+    chosen = mutually_nearest(recording.stamps_ns, depth_stamps, TOLERANCE_NS)
+    rows = np.flatnonzero(chosen >= 0)
+    if len(rows) == 0:
+        raise InputError(f"{path}: no picture of rgb.txt has one of depth.txt within 0.02 s; restore the lists")
+    size = recording.rig.cameras[0].size
+    paired = replace(
+        recording,
+        stamps_ns=recording.stamps_ns[rows],
+        images={CAMERA: image_channel([colour[row] for row in rows], size)},
+        depth=depth_channel([depth[index] for index in chosen[rows]], size, DEPTH_PER_METRE),
+    )
+    left_out = len(colour) - len(rows)
+    if not left_out:
+        return paired
+    return paired.with_remark(f"{left_out} of {len(colour)} colour pictures left out: no depth picture within 0.02 s")
+
+
+def _with_trajectory(recording: Recording, path: Path) -> Recording:
+    if not path.exists():
+        return recording
+    poses = poses_at(recording.stamps_ns, *read_tum(path), TOLERANCE_NS)
+    return replace(recording, truth=Truth(world_from_camera=poses))

@@ -1,0 +1,100 @@
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from firstsight.errors import InputError
+from firstsight.recordings import files
+
+
+def test_pictures_are_in_natural_order_and_hidden_files_left_out(tmp_path):
+    for name in ("frame10.png", "frame2.png", "frame1.png", ".frame3.png", "notes.txt"):
+        (tmp_path / name).write_bytes(b"")
+    assert [path.name for path in files.image_files(tmp_path)] == ["frame1.png", "frame2.png", "frame10.png"]
+
+
+def test_a_truncated_picture_is_named_when_its_frame_is_loaded(tmp_path):
+    paths = [tmp_path / "0.png", tmp_path / "1.png"]
+    for path in paths:
+        cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 255, (40, 60, 3), np.uint8))
+    paths[1].write_bytes(paths[1].read_bytes()[:500])
+    channel = files.image_channel(paths, files.first_image_size(paths))
+    assert channel[0].shape == (40, 60, 3)
+    with pytest.raises(InputError, match=r"1\.png: damaged or truncated"):
+        channel[1]
+
+
+def test_a_damaged_first_picture_does_not_lose_the_recording(tmp_path):
+    paths = [tmp_path / "0.png", tmp_path / "1.png"]
+    paths[0].write_bytes(b"not a picture")
+    cv2.imwrite(str(paths[1]), np.zeros((4, 6, 3), np.uint8))
+    assert files.first_image_size(paths) == (4, 6)
+    with pytest.raises(InputError, match="none of its 1 images"):
+        files.first_image_size(paths[:1])
+
+
+def test_a_picture_of_another_size_is_named(tmp_path):
+    for index, shape in enumerate([(4, 6, 3), (5, 6, 3)]):
+        cv2.imwrite(str(tmp_path / f"{index}.png"), np.zeros(shape, np.uint8))
+    paths = files.image_files(tmp_path)
+    with pytest.raises(InputError, match=r"1\.png: is 6x5, the others are 6x4"):
+        files.image_channel(paths, (4, 6))[1]
+
+
+def write_scan(path: Path, points: np.ndarray) -> Path:
+    path.write_bytes(points.astype("<f4").tobytes())
+    return path
+
+
+def test_nan_points_are_dropped_from_a_scan(tmp_path):
+    table = np.arange(20, dtype=np.float32).reshape(5, 4)
+    table[1, 2] = np.nan
+    table[3, 0] = np.inf
+    scan = files.read_velodyne(write_scan(tmp_path / "0.bin", table))
+    np.testing.assert_array_equal(scan.points, table[[0, 2, 4], :3])
+    np.testing.assert_array_equal(scan.intensity, table[[0, 2, 4], 3])
+
+
+def test_a_scan_of_mostly_nan_is_an_error(tmp_path):
+    table = np.full((10, 4), np.nan, dtype=np.float32)
+    table[:4] = 1
+    with pytest.raises(InputError, match=r"0\.bin: 60% of its points are NaN"):
+        files.read_velodyne(write_scan(tmp_path / "0.bin", table))
+
+
+@pytest.mark.parametrize("content", [b"", b"x" * 30])
+def test_a_scan_that_is_cut_off_is_an_error(tmp_path, content):
+    (tmp_path / "0.bin").write_bytes(content)
+    with pytest.raises(InputError, match="not rows of 4 float32"):
+        files.read_velodyne(tmp_path / "0.bin")
+
+
+def test_seconds_are_exact_nanoseconds():
+    assert files.seconds_to_ns("1305031102.175304123", Path("rgb.txt")) == 1305031102175304123
+    assert files.seconds_to_ns("1.5e-1", Path("times.txt")) == 150_000_000
+
+
+@pytest.mark.parametrize("text", ["yesterday", "nan", "inf", ""])
+def test_what_is_no_time_is_an_error(text):
+    with pytest.raises(InputError, match="is not a time in seconds"):
+        files.seconds_to_ns(text, Path("rgb.txt"))
+
+
+def test_files_without_a_number_are_named(tmp_path):
+    with pytest.raises(InputError, match=r"cover\.png: files here are named by frame number"):
+        files.numbered([tmp_path / "0001.png", tmp_path / "cover.png"])
+
+
+@pytest.mark.parametrize("text", ["1 2\n3", "1 2 3\n4 5 six\n7 8 9", ""])
+def test_a_matrix_of_another_shape_is_an_error(tmp_path, text):
+    (tmp_path / "m.txt").write_text(text)
+    with pytest.raises(InputError, match="expected a 3x3 matrix"):
+        files.read_matrix(tmp_path / "m.txt", 3, 3)
+
+
+def test_depth_metres_and_missing_values():
+    raw = np.array([[0, 500, 65535]], np.uint16)
+    depth, valid = files.depth_from_raw(raw, 1000.0, (0, 65535))
+    np.testing.assert_array_equal(valid, [[False, True, False]])
+    assert depth[0, 1] == np.float32(0.5)
