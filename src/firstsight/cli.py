@@ -1,24 +1,30 @@
 """The command line. Nothing heavy is imported before a command runs, so that --help answers at once."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 from tyro.conf import Positional, arg
 
 from firstsight.errors import InputError
 
+Source = Annotated[str, arg(metavar="SOURCE", help="A recording (path), or sim:street, sim:rooms, sim:objects.")]
+OptionalSource = Annotated[str | None, arg(metavar="SOURCE", help="As for perceive.")]
 Sensors = Annotated[
     tuple[Literal["camera", "stereo", "depth", "lidar", "odometry"], ...] | None,
-    arg(help="Use only these sensors; what is left out still serves as ground truth."),
+    arg(
+        metavar="{camera,stereo,depth,lidar,odometry} ...",
+        help="Use only these sensors; what is left out still serves as ground truth.",
+    ),
 ]
-Frames = Annotated[str | None, arg(help="Use only these frames, as start:stop:step.")]
+Frames = Annotated[str | None, arg(metavar="START:STOP:STEP", help="Use only these frames.")]
 FovDeg = Annotated[float | None, arg(help="Horizontal field of view of a camera that has no calibration.")]
 
 
 def perceive(
-    source: Positional[str],
+    source: Positional[Source],
     /,
     out: Path | None = None,
     sensors: Sensors = None,
@@ -29,32 +35,25 @@ def perceive(
     """Depth, motion, trajectory, moving objects and a map of a recording, with a report.
 
     Args:
-        source: A recording (path), or sim:street, sim:rooms, sim:objects.
         out: The run folder; by default runs/NAME. A killed run continues where it stopped.
         overwrite: Replace the run that the folder holds.
     """
     from firstsight.perceive.run import Settings
     from firstsight.perceive.run import perceive as run_perceive
 
-    run = run_perceive(
-        source, out, Settings(sensors=sensors, frames=frames, fov_deg=fov_deg), overwrite=overwrite
-    )
+    run = run_perceive(source, out, Settings(sensors=sensors, frames=frames, fov_deg=fov_deg), overwrite=overwrite)
     from firstsight.perceive.summary import print_summary
 
     print_summary(run)
 
 
 def doctor(
-    source: Positional[str | None] = None,
+    source: Positional[OptionalSource] = None,
     /,
     frames: Frames = None,
     fov_deg: FovDeg = None,
 ) -> None:
-    """Whether a recording is fit for use and which settings suit it; without a source, the state of this installation.
-
-    Args:
-        source: A recording (path), or sim:street, sim:rooms, sim:objects.
-    """
+    """Whether a recording is fit for use and which settings suit it; without a source, the state of this installation."""
     if source is None:
         from firstsight.installation import print_installation
 
@@ -124,14 +123,23 @@ def show(run: Positional[Path], /) -> None:
     print(open_viewer(run))
 
 
-COMMANDS = {"perceive": perceive, "doctor": doctor, "simulate": simulate, "methods": methods, "show": show}
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "perceive": perceive,
+    "doctor": doctor,
+    "simulate": simulate,
+    "methods": methods,
+    "show": show,
+}
 
 
 def main() -> None:
     """Runs a command. What a user can mend ends in one line on stderr and exit status 2."""
     try:
         tyro.extras.subcommand_cli_from_dict(
-            COMMANDS, prog="firstsight", description="firstsight learns to see from what a robot records, without labels."
+            COMMANDS,
+            config=(tyro.conf.FlagCreatePairsOff,),
+            prog="firstsight",
+            description="firstsight learns to see from what a robot records, without labels.",
         )
     except InputError as error:
         print(f"firstsight: {error}", file=sys.stderr)

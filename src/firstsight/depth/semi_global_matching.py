@@ -60,7 +60,7 @@ def drop_speckles(
 
 
 class SemiGlobalMatching(StereoEstimator):
-    """Raises InputError for settings that do not fit together or images of different sizes.
+    """Raises InputError for settings that do not fit together.
 
     The two volumes (3 bytes per pixel and disparity) are kept from call to call, since allocating them costs as much as filling them.
     """
@@ -73,10 +73,7 @@ class SemiGlobalMatching(StereoEstimator):
         self._volumes: tuple[np.ndarray, np.ndarray] | None = None
 
     def __call__(self, left: Images, right: Images) -> Disparity:
-        if left.shape != right.shape:
-            raise InputError(
-                f"stereo images of sizes {tuple(left.shape)} and {tuple(right.shape)}: rectify them to one size"
-            )
+        assert left.shape == right.shape, "a rectified pair has one size"
         pairs = [self._match(to_grey(a[None]), to_grey(b[None])) for a, b in zip(left, right, strict=True)]
         disparities, valid = (torch.from_numpy(np.stack(maps))[:, None] for maps in zip(*pairs, strict=True))
         return Disparity(disparities, valid)

@@ -2,10 +2,11 @@
 
 import numpy as np
 
-from firstsight.doctor.samples import MIN_MATCHES, Samples
+from firstsight.doctor.samples import MIN_MATCHES, Samples, Verdict
 from firstsight.recordings.recording import Camera
 from firstsight.run_folder import Finding
 
+STEREO_ROWS = "stereo rows"
 NARROWEST_DEG, WIDEST_DEG = 20.0, 160.0  # lenses of robots; a pinhole model holds no wider
 SQUARE = 0.05  # pixels of today's sensors are square to a fraction of this
 CENTRED = 0.15  # of the size; lenses are mounted over the middle, cropping moves it a little
@@ -17,9 +18,8 @@ BASELINE_M = (0.02, 3.0)
 def calibration(samples: Samples) -> Finding:
     """Plausibility of the reference camera's intrinsics."""
     camera = samples.camera
-    height, width = camera.size
     (fx, _, cx), (_, fy, cy), _ = camera.intrinsics
-    fov_deg = float(np.degrees(2 * np.arctan(width / 2 / fx)))
+    fov_deg = float(np.degrees(2 * np.arctan(camera.size[1] / 2 / fx)))
     measured = f"fx {fx:.0f}, fy {fy:.0f}, centre ({cx:.0f}, {cy:.0f}) px, field of view {fov_deg:.0f} deg"
     if camera.assumed:
         return Finding(
@@ -28,23 +28,23 @@ def calibration(samples: Samples) -> Finding:
             measured=f"{measured}: assumed, not calibrated",
             advice="give --fov-deg or a calibration; distances depend on it",
         )
-    complaint, verdict = implausible(camera, fov_deg)
-    return Finding(check="calibration", verdict=verdict, measured=measured, advice=complaint)
+    verdict, advice = implausible(camera, fov_deg)
+    return Finding(check="calibration", verdict=verdict, measured=measured, advice=advice)
 
 
-def implausible(camera: Camera, fov_deg: float) -> tuple[str, str]:
-    """What is odd about the intrinsics and how bad it is."""
+def implausible(camera: Camera, fov_deg: float) -> tuple[Verdict, str]:
+    """How odd the intrinsics are, and what is."""
     height, width = camera.size
     (fx, _, cx), (_, fy, cy), _ = camera.intrinsics
     if not NARROWEST_DEG <= fov_deg <= WIDEST_DEG:
-        return "wrong intrinsics: no such lens; were the pictures resized after calibration?", "unfit"
+        return "unfit", "wrong intrinsics: no such lens; were the pictures resized after calibration?"
     if not (0 <= cx < width and 0 <= cy < height):
-        return "wrong intrinsics: the principal point lies outside the picture", "unfit"
+        return "unfit", "wrong intrinsics: the principal point lies outside the picture"
     if abs(fx / fy - 1) > SQUARE:
-        return "fx and fy differ: were the pictures stretched after calibration?", "note"
+        return "note", "fx and fy differ: were the pictures stretched after calibration?"
     if abs(cx / width - 0.5) > CENTRED or abs(cy / height - 0.5) > CENTRED:
-        return "the principal point is far from the middle: were the pictures cropped after calibration?", "note"
-    return "", "ok"
+        return "note", "the principal point is far from the middle: were the pictures cropped after calibration?"
+    return "ok", ""
 
 
 def stereo_rows(samples: Samples) -> Finding:
@@ -54,22 +54,27 @@ def stereo_rows(samples: Samples) -> Finding:
     pairs = [pair.matches for pair in samples.stereo if len(pair.matches.points_a) >= MIN_MATCHES]
     if not pairs:
         return Finding(
-            check="stereo rows",
+            check=STEREO_ROWS,
             verdict="unfit",
             measured="no corner of the left picture is found in the right one",
             advice="are left and right of the same instant, and is the pair calibrated?",
         )
     shift = np.concatenate([matches.points_a - matches.points_b for matches in pairs])
     left, right = (rig.camera(name) for name in rig.stereo)
-    off_px, behind = float(np.median(np.abs(shift[:, 1]))), float((shift[:, 0] < left.intrinsics[0, 2] - right.intrinsics[0, 2]).mean())
+    off_px = float(np.median(np.abs(shift[:, 1])))
+    behind = float((shift[:, 0] < left.intrinsics[0, 2] - right.intrinsics[0, 2]).mean())
     baseline_m = rig.baseline_m or 0.0
     measured = f"rows differ by {off_px:.2f} px, disparity {np.median(shift[:, 0]):.1f} px, baseline {baseline_m:.3f} m"
-    advice, verdict = "", "ok"
+    verdict, advice = judged_rows(off_px / max(samples.unit_px, 1), behind, baseline_m)
+    return Finding(check=STEREO_ROWS, verdict=verdict, measured=measured, advice=advice)
+
+
+def judged_rows(off_px: float, behind: float, baseline_m: float) -> tuple[Verdict, str]:
+    """Verdict and advice for rows that differ by `off_px` at samples.WIDTH_PX and a share of points behind the cameras."""
     if behind > SWAPPED or baseline_m <= 0:
-        advice, verdict = "left and right are swapped: name them the other way round", "unfit"
-    elif off_px > ROWS_PX * max(samples.unit_px, 1):
-        verdict = "unfit" if off_px > ROWS_UNFIT_PX * max(samples.unit_px, 1) else "note"
-        advice = "not rectified well: calibrate the pair again"
-    elif not BASELINE_M[0] <= baseline_m <= BASELINE_M[1]:
-        advice, verdict = "no plausible baseline: check the unit of the calibration (metres)", "note"
-    return Finding(check="stereo rows", verdict=verdict, measured=measured, advice=advice)
+        return "unfit", "left and right are swapped: name them the other way round"
+    if off_px > ROWS_PX:
+        return "unfit" if off_px > ROWS_UNFIT_PX else "note", "not rectified well: calibrate the pair again"
+    if not BASELINE_M[0] <= baseline_m <= BASELINE_M[1]:
+        return "note", "no plausible baseline: check the unit of the calibration (metres)"
+    return "ok", ""

@@ -58,4 +58,3 @@ def running_clock(stamps_ns: Int64[np.ndarray, " frames"], steps_s: Float64[np.n
     elif jitter_s > UNEVEN * period_s:
         advice = "uneven clock: stamp by the sensor's clock, not on arrival"
     return Finding(check="clock", verdict="note" if advice else "ok", measured=measured, advice=advice)
-

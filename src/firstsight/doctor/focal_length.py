@@ -74,12 +74,14 @@ def focal_length(samples: Samples) -> Finding:
     fov_deg = np.degrees(2 * np.arctan(camera.size[1] / 2 / better))
     if camera.assumed:
         measured = f"{given:.0f} px assumed; about {better:.0f} px fits the motion better"
-        return Finding(check=check, verdict="note", measured=measured, advice=f"try --fov-deg {fov_deg:.0f}, or calibrate")
+        return Finding(
+            check=check, verdict="note", measured=measured, advice=f"try --fov-deg {fov_deg:.0f}, or calibrate"
+        )
     return Finding(
         check=check,
         verdict="unfit",
         measured=f"intrinsics do not fit the pictures: {given:.0f} px given, about {better:.0f} px fits the motion better",
-        advice="wrong calibration file, or pictures resized or cropped after calibration",
+        advice="wrong calibration or --fov-deg, or pictures resized or cropped after calibration",
     )
 
 
@@ -146,7 +148,7 @@ def reprojection_errors_px(matches: Matches, depth_m: Errors, intrinsics: Intrin
     if not found:
         return np.full(len(depth_m), UNSOLVED_PX)
 
-    def distances(motion: Errors) -> Errors:
+    def distances(motion: Float64[np.ndarray, "6"]) -> Errors:
         return (cv2.projectPoints(points, motion[:3], motion[3:], intrinsics, None)[0][:, 0] - matches.points_b).ravel()
 
     start = np.concatenate([rotation[:, 0], translation[:, 0]])
@@ -166,7 +168,7 @@ def sampson_errors_px(matches: Matches, intrinsics: Intrinsics) -> Errors:
     a, b = (np.column_stack([points, ones]) for points in matches[:2])
     inverse = np.linalg.inv(intrinsics)
 
-    def distances(motion: Errors) -> Errors:
+    def distances(motion: Float64[np.ndarray, "6"]) -> Errors:
         x, y, z = motion[3:] / max(np.linalg.norm(motion[3:]), 1e-9)
         across = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
         fundamental = inverse.T @ across @ cv2.Rodrigues(motion[:3])[0] @ inverse

@@ -10,7 +10,7 @@ correlation coefficient in place of the product sum, which does not reward slidi
 
 from collections.abc import Sequence
 from itertools import product
-from typing import NamedTuple
+from typing import NamedTuple, no_type_check
 
 import cv2
 import numpy as np
@@ -22,6 +22,8 @@ from firstsight.doctor.tracking import Grey
 from firstsight.recordings.recording import Camera, Rig, Scan
 from firstsight.run_folder import Finding
 
+SWEEPS = "LiDAR sweeps"
+ALIGNMENT = "LiDAR-camera alignment"
 Values = Float64[np.ndarray, " points"]
 
 FEW_POINTS = 500  # of a sweep; too sparse for a map of anything but walls
@@ -70,7 +72,7 @@ def sweeps(samples: Samples) -> Finding:
     missing = 1 - len(scans) / samples.asked_scans
     if not scans:
         return Finding(
-            check="LiDAR sweeps", verdict="unfit", measured="no sweep can be read", advice="leave the LiDAR out: --sensors"
+            check=SWEEPS, verdict="unfit", measured="no sweep can be read", advice="leave the LiDAR out: --sensors"
         )
     points = float(np.median([len(scan.points) for scan in scans]))
     measured, broken = range_text(scans)
@@ -82,7 +84,7 @@ def sweeps(samples: Samples) -> Finding:
         advice = "frames without a sweep have no depth"
     elif broken > MANY_MISSING:
         advice = "many points are not finite: check the driver"
-    return Finding(check="LiDAR sweeps", verdict="note" if advice else "ok", measured=measured, advice=advice)
+    return Finding(check=SWEEPS, verdict="note" if advice else "ok", measured=measured, advice=advice)
 
 
 def range_text(scans: list[Scan]) -> tuple[str, float]:
@@ -98,23 +100,24 @@ def range_text(scans: list[Scan]) -> tuple[str, float]:
 
 def alignment(samples: Samples) -> Finding:
     """Whether another projection of the sweeps fits the pictures clearly better than the given one."""
-    check = "LiDAR-camera alignment"
     rig = samples.recording.rig
     frames = [frame for frame in samples.scans if frame in samples.pictures]
     views = [view_of(samples.scans[f], rig, samples.camera, samples.pictures[f].grey) for f in frames]
     views = [view for view in views if (view.jumps > 0).sum() > FEW_POINTS / 10]
     if not views:
-        return Finding(check=check, verdict="note", measured="no sweep falls into the picture", advice="check extrinsics")
+        return Finding(
+            check=ALIGNMENT, verdict="note", measured="no sweep falls into the picture", advice="check extrinsics"
+        )
     centre = small_intrinsics(samples.camera)[:2, 2]
     best = best_placement(views, centre)
     given, best_value = correlations(views, centre, [Placement(), best]).tolist()
     measured = f"correlation of range jumps with picture edges {given:.2f}"
     if best_value < LEAST_CORRELATION:
-        return Finding(check=check, verdict="ok", measured=f"{measured}: too little structure to tell")
+        return Finding(check=ALIGNMENT, verdict="ok", measured=f"{measured}: too little structure to tell")
     if best.off < 0.5 or best_value < BETTER * max(given, 0.0):
-        return Finding(check=check, verdict="ok", measured=f"{measured}, best nearby {best_value:.2f}")
+        return Finding(check=ALIGNMENT, verdict="ok", measured=f"{measured}, best nearby {best_value:.2f}")
     return Finding(
-        check=check,
+        check=ALIGNMENT,
         verdict="unfit" if best.off >= 1 else "note",
         measured=f"{measured}, but {best_value:.2f} with {placement_text(best, samples.camera)}",
         advice="wrong intrinsics or extrinsics: check the calibration files; without the LiDAR: --sensors camera",
@@ -161,11 +164,11 @@ def view_of(scan: Scan, rig: Rig, camera: Camera, grey: Grey) -> View:
 
 def range_jumps(pixels: Float64[np.ndarray, "points 2"], z: Values) -> Values:
     """How much further the background beside each point is, relative to its own depth, in [0, 1]."""
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
     if len(z) <= NEIGHBOURS:
         return np.zeros(len(z))
-    _, neighbours = cKDTree(pixels).query(pixels, k=NEIGHBOURS + 1, distance_upper_bound=NEIGHBOUR_PX)
+    _, neighbours = KDTree(pixels).query(pixels, k=NEIGHBOURS + 1, distance_upper_bound=NEIGHBOUR_PX)
     background = np.append(z, -np.inf)[neighbours].max(1)  # a neighbour that is missing has index len(z)
     return np.clip((background - z) / z, 0, LARGEST_JUMP) / LARGEST_JUMP
 
@@ -187,6 +190,7 @@ def correlations(
 
 
 @njit(cache=True)
+@no_type_check
 def coefficients(points, jumps, edges, centre, placements):
     """Pearson's coefficient of jumps (points) with the edges under the placed points (points, 2), for (placements, 4).
 

@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float64
 
-from firstsight.doctor.samples import MIN_MATCHES, WIDTH_PX, Samples, WidePair
+from firstsight.doctor.samples import MIN_MATCHES, WIDTH_PX, Samples, Verdict, WidePair
 from firstsight.doctor.tracking import Points
 from firstsight.run_folder import Finding
 
@@ -45,9 +45,7 @@ def image_motion(samples: Samples) -> Finding:
             advice="too little light or texture, too much blur, or the frames are not in order",
         )
     typical, static = float(np.median(motions)), float((motions < STATIC_PX).mean())
-    measured = (
-        f"{typical * samples.unit_px:.1f} px per frame ({typical / WIDTH_PX:.1%} of the width), {static:.0%} of frames static"
-    )
+    measured = f"{typical * samples.unit_px:.1f} px per frame ({typical / WIDTH_PX:.1%} of the width), {static:.0%} of frames static"
     if is_still(samples):
         apart = samples.wide[0].b - samples.wide[0].a
         moved = float(np.median(samples.motions_px(samples.wide)))
@@ -61,7 +59,7 @@ def image_motion(samples: Samples) -> Finding:
     return Finding(check="image motion", verdict=verdict, measured=measured, advice=advice)
 
 
-def judged(typical_px: float, static: float, step: int) -> tuple[str, str]:
+def judged(typical_px: float, static: float, step: int) -> tuple[Verdict, str]:
     """Verdict and advice for a camera that moves."""
     if typical_px > TOO_LARGE_PX:
         return "note", "neighbouring frames share little: record more frames per second, or leave out fewer (--frames)"
@@ -82,7 +80,9 @@ def parallax(samples: Samples) -> Finding:
         )
     turning = float((left < PARALLAX_PX).mean())
     apart = samples.wide[0].b - samples.wide[0].a
-    measured = f"{np.median(left) * samples.unit_px:.1f} px beyond turning, {apart} frames apart; {turning:.0%} only turn"
+    measured = (
+        f"{np.median(left) * samples.unit_px:.1f} px beyond turning, {apart} frames apart; {turning:.0%} only turn"
+    )
     if turning <= TURNS_ONLY:
         return Finding(check="parallax", verdict="ok", measured=measured)
     return Finding(

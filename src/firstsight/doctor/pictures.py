@@ -101,7 +101,9 @@ def repeated_frames(samples: Samples) -> Finding:
         check="repeated frames",
         verdict="unfit" if frozen else "note",
         measured=measured,
-        advice="frozen stream: record again" if frozen else "the stream stalls or was resampled: leave repeats out (--frames)",
+        advice="frozen stream: record again"
+        if frozen
+        else "the stream stalls or was resampled: leave repeats out (--frames)",
     )
 
 

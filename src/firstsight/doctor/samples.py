@@ -1,8 +1,8 @@
 """What the checks look at: a bounded number of frames, loaded and tracked once, however long the recording is."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Literal, NamedTuple, TypeVar
 
 import cv2
 import numpy as np
@@ -14,10 +14,13 @@ from firstsight.recordings.recording import Camera, DepthImage, Image, Recording
 
 T = TypeVar("T")
 
+Verdict = Literal["ok", "note", "unfit"]
+
 MAX_PAIRS = 24
 MAX_WIDE_PAIRS = 8
 WIDTH_PX = 640  # pictures are made this narrow before they are looked at
 WIDE_MOTION_PX = 50.0  # at WIDTH_PX: far enough apart to tell geometry, near enough to share most of what is seen
+WIDE_RETRY = 4  # times nearer is tried where a view was left altogether
 MIN_MATCHES = 15  # fewer say nothing about a pair
 
 
@@ -89,9 +92,7 @@ def gather(recording: Recording) -> Samples:
     for channel, name, loaded in ((recording.scans, "scan", scans), (recording.depth, "depth", depths)):
         if channel is not None:
             loaded |= load_all(channel, asked.tolist(), name, unreadable)
-    samples = Samples(
-        recording=recording, scans=scans, depths=depths, asked_scans=len(asked), unreadable=unreadable
-    )  # fmt: skip
+    samples = Samples(recording=recording, scans=scans, depths=depths, asked_scans=len(asked), unreadable=unreadable)
     return samples if recording.rig.reference is None else with_pictures(samples)
 
 
@@ -117,30 +118,28 @@ def load_all(channel: Sequence[T | None], frames: Sequence[int], name: str, unre
 def with_pictures(samples: Samples) -> Samples:
     """The samples with the reference camera's pictures, what was tracked in them, and the stereo partner's view."""
     recording, camera = samples.recording, samples.camera
-    channel = recording.images[camera.name]
     starts = spread(max(len(recording) - 1, 1), MAX_PAIRS).tolist()
-
-    def look(frames: Sequence[int]) -> dict[int, Picture]:
-        images = load_all(channel, frames, f"image {camera.name}", samples.unreadable)
-        return {frame: picture_of(image) for frame, image in images.items()}
-
-    pictures = look([f for f in sorted({*starts, *(s + 1 for s in starts)}) if f < len(recording)])
+    pictures = look(
+        samples, camera.name, [f for f in sorted({*starts, *(s + 1 for s in starts)}) if f < len(recording)]
+    )
     neighbours = [(f, f + 1) for f in starts if f in pictures and f + 1 in pictures]
     pairs = tuple(Pair(a, b, tracked(pictures[a], pictures[b], camera)) for a, b in neighbours)
-    far = wide_frames(samples, pairs, [f for f in starts if f in pictures])
-    pictures |= look([b for _, b in far if b not in pictures])
-    right = right_pictures(samples, [a for a, _ in far])
-    return Samples(
-        recording=recording,
-        pictures=dict(sorted(pictures.items())),
+    partner = {}
+    if recording.rig.stereo is not None:
+        partner = look(samples, recording.rig.stereo[1], [starts[i] for i in spread(len(starts), MAX_WIDE_PAIRS)])
+    return replace(
+        samples,
         pairs=pairs,
-        wide=tuple(wide_pair(samples, pictures, right, a, b) for a, b in far if b in pictures),
-        stereo=tuple(Pair(f, f, tracked(pictures[f], right[f], camera)) for f in right),
-        depths=samples.depths,
-        scans=samples.scans,
-        asked_scans=samples.asked_scans,
-        unreadable=samples.unreadable,
+        stereo=tuple(Pair(f, f, tracked(pictures[f], partner[f], camera)) for f in partner if f in pictures),
+        wide=wide_pairs(samples, pictures, partner, wide_hop(samples, pairs)),
+        pictures=pictures,
     )
+
+
+def look(samples: Samples, camera: str, frames: Sequence[int]) -> dict[int, Picture]:
+    """The pictures that can be read."""
+    images = load_all(samples.recording.images[camera], frames, f"image {camera}", samples.unreadable)
+    return {frame: picture_of(image) for frame, image in images.items()}
 
 
 def picture_of(image: Image) -> Picture:
@@ -166,35 +165,39 @@ def tracked(a: Picture, b: Picture, camera: Camera) -> Matches:
     return Matches(full_px(small.points_a, a.grey, camera), full_px(small.points_b, b.grey, camera), small.sought)
 
 
-def wide_frames(samples: Samples, pairs: Sequence[Pair], readable: Sequence[int]) -> list[tuple[int, int]]:
-    """Pairs of frames between which the picture moves by about WIDE_MOTION_PX, as far as the recording is long enough."""
-    last = len(samples.recording) - 1
+def wide_hop(samples: Samples, pairs: Sequence[Pair]) -> int:
+    """Over how many frames the picture moves by about WIDE_MOTION_PX, at most half of the recording; 0 if that is unknown."""
     motions = samples.motions_px(pairs)
-    if len(motions) == 0 or last < 1:
-        return []
-    hop = int(np.clip(round(WIDE_MOTION_PX / max(np.median(motions), 1e-3)), 1, (last + 1) // 2))
-    starts = [frame for frame in readable if frame + hop <= last]
-    return [(starts[i], starts[i] + hop) for i in spread(len(starts), MAX_WIDE_PAIRS)] if starts else []
+    if len(motions) == 0:
+        return 0
+    return int(np.clip(round(WIDE_MOTION_PX / max(np.median(motions), 1e-3)), 1, len(samples.recording) // 2))
 
 
-def right_pictures(samples: Samples, frames: Sequence[int]) -> dict[int, Picture]:
-    """What the right camera of a stereo pair sees in the given frames."""
-    stereo = samples.recording.rig.stereo
-    if stereo is None:
-        return {}
-    images = load_all(samples.recording.images[stereo[1]], frames, f"image {stereo[1]}", samples.unreadable)
-    return {frame: picture_of(image) for frame, image in images.items()}
+def wide_pairs(
+    samples: Samples, pictures: dict[int, Picture], partner: dict[int, Picture], hop: int
+) -> tuple[WidePair, ...]:
+    """Pairs `hop` frames apart, nearer where most of those share too little. Adds the pictures it loads to `pictures`."""
+    last = len(samples.recording) - 1
+    starts = sorted(partner) or sorted(pictures)  # with the partner's view their depth is known
+    starts = [frame for frame in starts if frame in pictures and frame + hop <= last]
+    if hop == 0 or not starts:
+        return ()
+    chosen = [starts[i] for i in spread(len(starts), MAX_WIDE_PAIRS)]
+    pictures |= look(samples, samples.camera.name, [a + hop for a in chosen if a + hop not in pictures])
+    pairs = tuple(wide_pair(samples, pictures, partner, a, a + hop) for a in chosen if a + hop in pictures)
+    told = sum(len(pair.matches.points_a) >= MIN_MATCHES for pair in pairs)
+    return pairs if 2 * told >= len(pairs) else wide_pairs(samples, pictures, partner, hop // WIDE_RETRY)
 
 
-def wide_pair(samples: Samples, pictures: dict[int, Picture], right: dict[int, Picture], a: int, b: int) -> WidePair:
+def wide_pair(samples: Samples, pictures: dict[int, Picture], partner: dict[int, Picture], a: int, b: int) -> WidePair:
     """The points that a and b share, with their depth where a sensor or the right camera tells it."""
     camera = samples.camera
     grey_a, grey_b = pictures[a].grey, pictures[b].grey
     small = match(grey_a, grey_b)
     points_a = full_px(small.points_a, grey_a, camera)
     disparity = np.full(len(points_a), np.nan)
-    if a in right:
-        there, found = follow(grey_a, right[a].grey, small.points_a.astype(np.float32))
+    if a in partner:
+        there, found = follow(grey_a, partner[a].grey, small.points_a.astype(np.float32))
         disparity[found] = (points_a - full_px(there, grey_a, camera))[found, 0]
     matches = Matches(points_a, full_px(small.points_b, grey_b, camera), small.sought)
     return WidePair(a, b, matches, depth_at(samples, a, points_a), disparity)

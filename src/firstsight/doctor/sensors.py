@@ -5,6 +5,7 @@ import numpy as np
 from firstsight.doctor.samples import MAX_PAIRS, Samples
 from firstsight.run_folder import Finding
 
+DEPTH = "depth"
 FEW_FRAMES = 10
 MANY_UNREADABLE = 0.5
 LITTLE_DEPTH, NO_DEPTH = 0.3, 0.02  # share of pixels with a value
@@ -52,7 +53,10 @@ def depth_coverage(samples: Samples) -> Finding:
     coverage = float(np.mean([image.valid.mean() for image in loaded])) if loaded else 0.0
     if len(values) == 0 or coverage < NO_DEPTH:
         return Finding(
-            check="depth", verdict="unfit", measured=f"{coverage:.1%} of pixels have depth", advice="check the depth files"
+            check=DEPTH,
+            verdict="unfit",
+            measured=f"{coverage:.1%} of pixels have depth",
+            advice="check the depth files",
         )
     near, middle, far = np.percentile(values, [2, 50, 98])
     measured = f"{coverage:.0%} of pixels have depth, {near:.2f} to {far:.2f} m, typically {middle:.2f} m"
@@ -61,7 +65,7 @@ def depth_coverage(samples: Samples) -> Finding:
         advice = "no plausible distances: check the unit of the depth files"
     elif coverage < LITTLE_DEPTH:
         advice = "little depth: parts of the map stay empty"
-    return Finding(check="depth", verdict="note" if advice else "ok", measured=measured, advice=advice)
+    return Finding(check=DEPTH, verdict="note" if advice else "ok", measured=measured, advice=advice)
 
 
 def odometry(samples: Samples) -> Finding:

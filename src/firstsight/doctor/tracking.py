@@ -12,7 +12,7 @@ Points = Float64[np.ndarray, "points 2"]
 MAX_CORNERS = 400
 CORNER_QUALITY = 0.01  # of the best corner's response
 CORNER_DISTANCE_PX = 8
-PYRAMID = {"winSize": (21, 21), "maxLevel": 4}  # follows motions of some 60 px
+WINDOW_PX, LEVELS = (21, 21), 4  # follow motions of some 60 px
 RETURN_PX = 0.5  # a point followed there and back that ends further away than this is lost
 
 MAX_BLOBS = 800
@@ -45,8 +45,9 @@ def follow(
     """Where points of a are in b (pyramidal Lucas-Kanade) and which of them return to their start on the way back."""
     if len(points) == 0:
         return np.empty((0, 2)), np.empty(0, bool)
-    there, found, _ = cv2.calcOpticalFlowPyrLK(a, b, points[:, None], None, **PYRAMID)
-    back, found_back, _ = cv2.calcOpticalFlowPyrLK(b, a, there, None, **PYRAMID)
+    no_guess = np.empty(0, np.float32)
+    there, found, _ = cv2.calcOpticalFlowPyrLK(a, b, points[:, None], no_guess, None, None, WINDOW_PX, LEVELS)
+    back, found_back, _ = cv2.calcOpticalFlowPyrLK(b, a, there, no_guess, None, None, WINDOW_PX, LEVELS)
     returned = np.linalg.norm(back[:, 0] - points, axis=1) < RETURN_PX
     return there[:, 0].astype(np.float64), (found[:, 0] > 0) & (found_back[:, 0] > 0) & returned
 
@@ -60,7 +61,7 @@ def track(a: Grey, b: Grey) -> Matches:
 
 def match(a: Grey, b: Grey) -> Matches:
     """SIFT blobs of a found in b wherever they are, kept where they agree with one epipolar geometry."""
-    detector = cv2.SIFT_create(MAX_BLOBS)
+    detector = cv2.SIFT.create(MAX_BLOBS)
     (blobs_a, described_a), (blobs_b, described_b) = (detector.detectAndCompute(grey, None) for grey in (a, b))
     nothing = Matches(np.empty((0, 2)), np.empty((0, 2)), len(blobs_a))
     if min(len(blobs_a), len(blobs_b)) < 2:

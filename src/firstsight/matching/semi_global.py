@@ -95,7 +95,6 @@ def _sweep(cost, guide, p2_of_difference, p1, steps, state, total):
     height, width, candidates = cost.shape
     costs, minima = state
     flat_cost, flat_total, flat_paths = cost.reshape(-1), total.reshape(-1), costs.reshape(-1)
-    directions, stride = steps.shape[0], costs.shape[3]
     forward = steps[0, 0] == 1
     for row in range(height):
         y = row if forward else height - 1 - row
@@ -103,19 +102,23 @@ def _sweep(cost, guide, p2_of_difference, p1, steps, state, total):
             total[y] = 0
         for column in range(width):
             x = column if forward else width - 1 - column
-            at = (y * width + x) * candidates
-            for r in range(directions):
+            pixel = (flat_cost, flat_total, (y * width + x) * candidates, candidates)
+            for r in range(steps.shape[0]):
                 xb, yb = x - steps[r, 0], y - steps[r, 1]
-                difference = np.int64(guide[y, x]) - np.int64(
-                    guide[min(max(yb, 0), height - 1), min(max(xb, 0), width - 1)]
+                neighbour = guide[min(max(yb, 0), height - 1), min(max(xb, 0), width - 1)]
+                p2 = p2_of_difference[abs(np.int64(guide[y, x]) - np.int64(neighbour))]
+                before, now = _first_cost(costs.shape, yb, r, xb), _first_cost(costs.shape, y, r, x)
+                minima[y & 1, r, x + 1] = _extend_path(
+                    pixel, flat_paths, before, now, minima[yb & 1, r, xb + 1], p1, p2
                 )
-                now, then = y & 1, yb & 1
-                begin = (((now * directions + r) * (width + 2)) + x + 1) * stride + LANES
-                before = (((then * directions + r) * (width + 2)) + xb + 1) * stride + LANES
-                p2 = p2_of_difference[abs(difference)]
-                minima[now, r, x + 1] = _extend_path(
-                    (flat_cost, flat_total, at, candidates), flat_paths, before, begin, minima[then, r, xb + 1], p1, p2
-                )
+
+
+@njit(cache=True)
+@no_type_check
+def _first_cost(shape, y, r, x):
+    """Where L_r of a pixel begins in the flattened path costs of path_state."""
+    _, directions, columns, stride = shape
+    return (((y & 1) * directions + r) * columns + x + 1) * stride + LANES
 
 
 @njit(cache=True)

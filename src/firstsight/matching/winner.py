@@ -73,6 +73,47 @@ def parabola_minimum(costs, d):
     return np.float32(d + (before - after) / (2 * curvature)) if curvature > 0 else np.float32(d)
 
 
+class Peaks(NamedTuple):
+    """`position` as in Winners; `ratio`: its cost over the lowest one that is not beside it, 0 (certain) to 1 (a tie)."""
+
+    position: Position
+    ratio: Float32[np.ndarray, "height width"]
+
+
+def find_peaks(total: Total) -> Peaks:
+    """The cheapest candidate of each pixel and how far it stands out."""
+    peaks = Peaks(*(np.empty(total.shape[:2], np.float32) for _ in range(2)))
+    _find_peaks(total, *peaks)
+    return peaks
+
+
+@njit(cache=True)
+@no_type_check
+def _find_peaks(total, position, ratio):
+    """total (height, width, candidates) uint16; position and ratio (height, width) float32, written."""
+    height, width, candidates = total.shape
+    for y in range(height):
+        for x in range(width):
+            costs = total[y, x]
+            lowest = _lowest(costs)
+            d = 0
+            while costs[d] != lowest:
+                d += 1
+            elsewhere = min(_lowest(costs[: max(d - 1, 0)]), _lowest(costs[min(d + 2, candidates) :]))
+            position[y, x] = parabola_minimum(costs, d)
+            ratio[y, x] = np.float32(lowest) / np.float32(max(elsewhere, 1))
+
+
+@njit(cache=True)
+@no_type_check
+def _lowest(costs):
+    """min() of uint16 in the form that LLVM vectorises."""
+    lowest = np.uint16(0xFFFF)
+    for d in range(costs.shape[0]):
+        lowest = costs[d] if costs[d] < lowest else lowest
+    return lowest
+
+
 def left_right_consistent(
     position: Position, of_right: Candidate, tolerance: float
 ) -> Bool[np.ndarray, "height width"]:

@@ -33,6 +33,8 @@ class DepthAlignmentConfig:
     gate_sigmas: float = 10.0
     cauchy_sigmas: float = 2.0
     iterations: int = 6
+    overlap: float = 0.3
+    scale: float = 1.0
     samples_per_independent: float = 20.0
 
 
@@ -105,11 +107,14 @@ def align_depth(
     information = np.zeros((6, 6))
     start = config.stride_px // 2
     sampled = np.where(valid, depth, 0)[start :: config.stride_px, start :: config.stride_px]
+    scale = 1.0
     for _ in range(config.iterations):
-        information, gradient = _point_to_plane(
+        information, gradient, sizes = _point_to_plane(
             *reference, sampled, reference_from_current, intrinsics, noise, start, config.stride_px,
-            config.gate_sigmas, config.cauchy_sigmas,
+            config.gate_sigmas, config.cauchy_sigmas, scale,
         )  # fmt: skip
+        if len(sizes) < config.overlap * sampled.size or scale > config.scale: return MeasuredMotion(reference_from_current, np.zeros((6, 6)))
+        scale = float(np.clip(scale * 1.4826 * np.median(sizes), 0.1, 10))
         damped = information + np.diag(1e-3 * information.diagonal() + 1e-6)
         step = np.linalg.solve(damped, -gradient)
         reference_from_current = reference_from_current @ se3_exp(torch.from_numpy(step)).numpy()
@@ -119,12 +124,14 @@ def align_depth(
 
 
 @njit(cache=True)
-def _point_to_plane(points, normals, depth, reference_from_current, intrinsics, noise, start, stride, gate, cauchy):
+def _point_to_plane(points, normals, depth, reference_from_current, intrinsics, noise, start, stride, gate, cauchy, scale):
     """(h, w, 3), (h, w, 3), sampled depth (rows, columns) -> information (6, 6), gradient (6,)."""
     information, gradient, jacobian = np.zeros((6, 6)), np.zeros(6), np.zeros(6)
     fx, fy, cx, cy = intrinsics[0, 0], intrinsics[1, 1], intrinsics[0, 2], intrinsics[1, 2]
     motion = reference_from_current
     height, width = normals.shape[:2]
+    sizes = np.zeros(depth.size)
+    count = 0
     p, moved, m = np.zeros(3), np.zeros(3), np.zeros(3)
     for row in range(depth.shape[0]):
         for column in range(depth.shape[1]):
@@ -141,10 +148,12 @@ def _point_to_plane(points, normals, depth, reference_from_current, intrinsics, 
             if u < 0 or v < 0 or u >= width or v >= height or np.isnan(normals[v, u, 0]):
                 continue
             n, q = normals[v, u], points[v, u]
-            sigma = noise[0] + noise[1] * moved[2] ** 2
+            sigma = scale * (noise[0] + noise[1] * moved[2] ** 2)
             r = (n[0] * (moved[0] - q[0]) + n[1] * (moved[1] - q[1]) + n[2] * (moved[2] - q[2])) / sigma
             if abs(r) > gate:
                 continue
+            sizes[count] = abs(r)
+            count += 1
             for k in range(3):
                 m[k] = (motion[0, k] * n[0] + motion[1, k] * n[1] + motion[2, k] * n[2]) / sigma
             jacobian[:3] = m
@@ -156,4 +165,4 @@ def _point_to_plane(points, normals, depth, reference_from_current, intrinsics, 
                 gradient[i] += weight * jacobian[i] * r
                 for j in range(6):
                     information[i, j] += weight * jacobian[i] * jacobian[j]
-    return information, gradient
+    return information, gradient, sizes[:count]

@@ -13,12 +13,20 @@ from firstsight.roles import Depth, Flow, MotionSegmenter, MovingObjects
 @dataclass(frozen=True, kw_only=True)
 class Config:
     threshold: float = 3.0
-    flow_sigma_px: float = 0.25   # floor
+    flow_sigma_px: float = 0.4   # floor
     flow_relative: float = 0.02
     reach_px: float = 6.0
     depth_edge: float = 0.05
-    residual_edge: float = 4.0
-    memory: float = 0.5
+    bleed_px: int = 9
+    rho_floor: float = 0.01
+    plane_share: float = 0.04
+    plane_prior: float = 1.0
+    plane_relative: float = 0.05
+    confirm: int = 2
+    depth_memory: float = 0.15
+    unknown: float = 0.1
+    static_prior: float = 0.5
+    memory: float = 0.7
     seed: float = 0.3
     min_area_px: int = 12
     max_gap: int = 5
@@ -62,7 +70,7 @@ def noise(residual, gradient, known, config):
 
 
 @njit(cache=True)
-def chi_squared(residual, gradient, flow, sigma_f, relative, sigma_rho):
+def chi_squared(residual, gradient, flow, below, above, sigma_f, relative, sigma_rho):
     h, w, _ = residual.shape
     out = np.empty((h, w), np.float32)
     for y in range(h):
@@ -71,24 +79,66 @@ def chi_squared(residual, gradient, flow, sigma_f, relative, sigma_rho):
             gx, gy = gradient[y, x]
             g2 = gx * gx + gy * gy + 1e-12
             v = sigma_f**2 + relative**2 * (flow[0, y, x] ** 2 + flow[1, y, x] ** 2)
-            along = (rx * gx + ry * gy) ** 2 / g2
-            across = rx * rx + ry * ry - along
+            g1 = np.sqrt(g2)
+            e = (rx * gx + ry * gy) / g1
+            across = max(rx * rx + ry * ry - e * e, 0.0)
+            e -= min(max(e, below[y, x] * g1), above[y, x] * g1)
+            along = e * e
             out[y, x] = across / v + along / (v + sigma_rho**2 * g2)
     return out
 
 
 @njit(cache=True)
-def fade_along(log_depth, residual, sure, a, depth_edge, residual_edge):
+def fade_along(log_depth, on, a, depth_edge):
     h, w = log_depth.shape
     out = np.empty((h, w - 1), np.float32)
     for y in range(h):
         for x in range(w - 1):
             d = 1 + np.float32(10) * min(abs(log_depth[y, x] - log_depth[y, x + 1]) / depth_edge, 3)
-            if sure[y, x] and sure[y, x + 1]:
-                e = np.hypot(residual[y, x, 0] - residual[y, x + 1, 0], residual[y, x, 1] - residual[y, x + 1, 1])
-                d += 10 * min(e / residual_edge, 3)
+            d += 10 * (on[y, x] != on[y, x + 1])
             out[y, x] = a**d
     return out
+
+
+def planes(rho, static, tol, share, count=2, relative=0.05):
+    """(n,3) planes rho = a x + b y + c that hold many of the static pixels."""
+    st = max(1, int(np.sqrt(rho.size / 4000)))
+    grid, free = rho[::st, ::st].astype(np.float64), static[::st, ::st].copy()
+    h, w = grid.shape
+    yy, xx = np.mgrid[:h, :w].astype(np.float64) * st
+    A = np.stack([xx, yy, np.ones_like(xx)], -1)
+    total = free.sum()
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(count):
+        ys, xs = np.nonzero(free)
+        if len(ys) < max(share * total, 50):
+            break
+        k = rng.integers(0, len(ys), 200)
+        off = rng.integers(-w // 6, w // 6 + 1, (200, 2, 2))
+        py = np.clip(np.c_[ys[k], ys[k, None] + off[:, :, 0]], 0, h - 1)
+        px = np.clip(np.c_[xs[k], xs[k, None] + off[:, :, 1]], 0, w - 1)
+        M, r3 = A[py, px], grid[py, px]
+        ok = free[py, px].all(1) & (abs(np.linalg.det(M)) > 10 * st * st)
+        if not ok.any():
+            break
+        P = np.linalg.solve(M[ok], r3[ok][..., None])[..., 0]
+        P = P[P[:, 1] > 3 * abs(P[:, 0])]
+        if not len(P):
+            break
+        rows, r = A[free], grid[free]
+        t = np.maximum(tol, relative * r)
+        n = np.maximum(0, 1 - ((rows @ P.T - r[:, None]) / t[:, None]) ** 2).sum(0)
+        best = P[n.argmax()]
+        for _ in range(5):
+            wt = np.maximum(0, 1 - ((rows @ best - r) / (1.5 * t)) ** 2) / t
+            best = np.linalg.lstsq(rows * wt[:, None], r * wt, rcond=None)[0]
+        inl = abs(A @ best - grid) < np.maximum(tol, relative * grid)
+        if (inl & free).sum() < share * total:
+            break
+        found.append(best)
+        free &= ~inl
+    return found
 
 
 @njit(cache=True)
@@ -123,9 +173,10 @@ def label(mask, log_depth, residual, depth_edge, residual_edge):
 
 
 @njit(cache=True)
-def carry(ids, flow):
+def carry(ids, z, flow):
     h, w = ids.shape
     out = np.zeros_like(ids)
+    oz = np.zeros_like(z)
     for y in range(h):
         for x in range(w):
             if ids[y, x]:
@@ -135,7 +186,8 @@ def carry(ids, flow):
                         vv, uu = int(np.floor(v)) + dy, int(np.floor(u)) + dx
                         if 0 <= vv < h and 0 <= uu < w:
                             out[vv, uu] = ids[y, x]
-    return out
+                            oz[vv, uu] = z[y, x]
+    return out, oz
 
 
 def fill(depth, valid):
@@ -170,6 +222,8 @@ class MovingObjectSegmentation(MotionSegmenter):
         self.carried = None
         self.next_id = 1
         self.missing = {}
+        self.hits = {}
+        self.steps = 0
 
     def step(self, depth, flow_ab, b_from_a, intrinsics):
         c = self.config
@@ -187,19 +241,33 @@ class MovingObjectSegmentation(MotionSegmenter):
             r, g = explain(rho, flow, T, K)
             sf, sr = noise(r, g, known, c)
         self.sig = sf, sr
-        chi2 = chi_squared(r, g, flow, sf, c.flow_relative, sr)
+        ker = np.ones((c.bleed_px, c.bleed_px), np.uint8)
+        below, above = cv2.erode(rho, ker) - rho, cv2.dilate(rho, ker) - rho
+        chi2 = chi_squared(r, g, flow, below, above, sf, c.flow_relative, sr)
         s = np.clip((chi2 - c.threshold**2) / c.threshold**2, -1, 1).astype(np.float32)
-        wts = known.astype(np.float32) + 1e-3
+        wts = np.where(known, np.float32(1), np.float32(c.unknown))
         pred = self.carried if self.carried is not None else np.zeros(z.shape, np.int32)
-        s = s * known
-        s += c.memory * (pred > 0)
+        far = rho < 3 * max(sr, c.rho_floor * np.median(rho[known]))
+        s = np.where(known & ~far, s, np.float32(-c.static_prior))
+        wts[far] = c.unknown
+        tol = 3 * max(sr, 0.01 * np.median(rho[known]))
+        self.planes = planes(rho, known & (s < 0) & ~far, tol, c.plane_share, relative=c.plane_relative)
+        yy, xx = np.mgrid[:z.shape[0], :z.shape[1]].astype(np.float32)
+        self.on = np.zeros(z.shape, bool)
+        for pa, pb, pc in self.planes:
+            self.on |= abs(rho - (np.float32(pa) * xx + np.float32(pb) * yy + np.float32(pc))) < np.maximum(tol, c.plane_relative * rho)
+        self.on = cv2.medianBlur(self.on.astype(np.uint8), 5) > 0
+        s -= c.plane_prior * self.on
+        same = (pred > 0) & ~far & ~self.on
+        if self.carried is not None:
+            same &= abs(np.log(zf / np.maximum(self.carried_z, 1e-3))) < c.depth_memory
+        s += c.memory * same
         self.raw = s.copy()
-        wts[pred > 0] = np.maximum(wts[pred > 0], 0.3)
         s *= wts
         a = np.float32(np.exp(-np.sqrt(2) / c.reach_px))
         logz = np.log(zf)
-        fh = fade_along(logz, r, known, a, c.depth_edge, c.residual_edge * sf)
-        fv = fade_along(logz.T, r.transpose(1, 0, 2), known.T, a, c.depth_edge, c.residual_edge * sf)
+        fh = fade_along(logz, self.on, a, c.depth_edge)
+        fv = fade_along(logz.T, self.on.T, a, c.depth_edge)
         for _ in range(2):
             _sweep(s, wts, fh)
             st, wt = np.ascontiguousarray(s.T), np.ascontiguousarray(wts.T)
@@ -214,9 +282,13 @@ class MovingObjectSegmentation(MotionSegmenter):
         good = (area >= c.min_area_px) & (peak > c.seed); good[0] = False
         labels = np.where(good[labels], labels, 0)
         ids = self.associate(labels, pred)
-        out = np.where(ids > 0, ids, 0)
+        self.steps += 1
+        for i in np.unique(ids[ids > 0]):
+            self.hits[int(i)] = self.hits.get(int(i), 0) + 1
+        need = min(c.confirm, self.steps)
+        out = np.where(np.isin(ids, [i for i, h in self.hits.items() if h >= need]), ids, 0)
         keep = np.where(ids > 0, ids, np.where(np.isin(pred, list(self.missing)) if self.missing else False, pred, 0)).astype(np.int32)
-        self.carried = carry(keep, flow)
+        self.carried, self.carried_z = carry(keep, zf, flow)
         return MovingObjects(torch.from_numpy(out.astype(np.int64)), torch.from_numpy(np.hypot(r[..., 0], r[..., 1]) * known))
 
     def refine(self, rho, flow, known, T, K, g, sf, sr):

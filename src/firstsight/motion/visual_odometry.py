@@ -32,7 +32,9 @@ class Config:
     max_lost: int = 5
     align: bool = True
     da: DepthAlignmentConfig = DepthAlignmentConfig()
-    inflate: float = 1.0
+    sensor: tuple = (0.001, 0.002)
+    f2f: bool = True
+    keep_outliers: bool = False
 
 
 def sample_depth(depth, valid, pixels, radius, spread):
@@ -111,14 +113,17 @@ class VisualOdometry(Odometry):
         if c.align:
             wk = self.keyframes.world_from_keyframe[-1]
             kfc = np.linalg.inv(wk) @ np.linalg.inv(est.camera_from_world)
-            tie = align_depth(self.surface, depth, dv, kfc, K, DepthNoise(*c.depth_sigma), c.da)
+            tie = align_depth(self.surface, depth, dv, kfc, K, DepthNoise(*c.sensor), c.da)
             prior = PosePrior(wk @ tie.a_from_b, tie.information)
         cfw = refine_pose(est.camera_from_world, points[inl], measured, prec, K, c.threshold, prior)
         wfc = np.linalg.inv(cfw)
-        shift = np.median(np.linalg.norm(px[inl] - self.pixels[inl], axis=1))
+        shift = np.median(np.linalg.norm(px[inl] - self.key_pixels[inl], axis=1))
         if len(inl) < c.keyframe_share * self.at_keyframe or shift > c.keyframe_shift * max(grey.shape):
             self._new_keyframe(wfc, grey, depth, dv, self.ids[inl], px[inl], tie)
             wfc = self.keyframes.world_from_keyframe[-1]
+        elif c.f2f:
+            keep = np.flatnonzero(found) if c.keep_outliers else inl
+            self.ids, self.pixels, self.key_pixels, self.grey = self.ids[keep], px[keep], self.key_pixels[keep], grey
         self._record(wfc, True)
         self.velocity = np.linalg.inv(self._pose(-2)) @ self._pose(-1)
 
@@ -147,8 +152,9 @@ class VisualOdometry(Odometry):
         kf.adjust(Kernel(c.kernel), c.threshold, c.outlier_sigmas, c.iterations)
         ids, px = np.concatenate([ids, new_ids]), np.concatenate([px, new])
         keep = kf.rows(ids) >= 0
-        if c.align: self.surface = surface_of(depth, dv, kf.intrinsics, DepthNoise(*c.depth_sigma), c.da)
+        if c.align: self.surface = surface_of(depth, dv, kf.intrinsics, DepthNoise(*c.sensor), c.da)
         self.ids, self.pixels, self.grey = ids[keep], px[keep], grey
+        self.key_pixels = self.pixels
         self.at_keyframe = keep.sum()
 
     def _record(self, wfc, valid):

@@ -4,20 +4,19 @@ from abc import abstractmethod
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from firstsight.depth.plane_sweep import PlaneSweep
 from firstsight.depth.semi_global_matching import SemiGlobalMatching
 from firstsight.errors import InputError
 from firstsight.fusion.depth_completion import DepthCompletion
-from firstsight.geometry.images import to_tensor
 from firstsight.geometry import se3
+from firstsight.geometry.images import to_tensor
 from firstsight.geometry.points import project_to_depth
 from firstsight.geometry.warp import disparity_to_depth
 from firstsight.perceive.stage import Stage
 from firstsight.perceive.workspace import Workspace, depth_image, depth_tensors
 from firstsight.recordings.recording import Camera, DepthImage, Rig, Scan
-from firstsight.roles import Depth
+from firstsight.roles import Depth, Disparity
 
 MAX_DEPTH_M = 255.0  # what the 16-bit PNG of KITTI holds
 NEIGHBOUR_MOTION_PX = 10.0  # parallax enough for depth, overlap enough for matching
@@ -48,24 +47,26 @@ class StereoDepth(DepthStage):
 
     def estimate(self, frame: int) -> Depth:
         rig = self.work.recording.rig
-        left, right = (to_tensor(self.work.recording[frame].image(name)) for name in rig.stereo)
-        disparity, valid = self.estimator(left, right)
-        return stereo_depth(rig, disparity, valid)
+        left, right = (to_tensor(self.work.recording[frame].image(camera.name)) for camera in rig.stereo_cameras)
+        return stereo_depth(rig, self.estimator(left, right))
 
 
-def stereo_depth(rig: Rig, disparity: Tensor, valid: Tensor) -> Depth:
-    """Metric depth of the left camera from disparity, where it is finite and fits the run folder's depth format."""
-    left, right = (rig.camera(name) for name in rig.stereo)
+def stereo_depth(rig: Rig, matched: Disparity) -> Depth:
+    """Metric depth of the left camera, where it is finite and fits the run folder's depth format."""
+    left, right = rig.stereo_cameras
     offset = float(left.intrinsics[0, 2] - right.intrinsics[0, 2])
-    depth = disparity_to_depth(disparity, float(left.intrinsics[0, 0]), rig.baseline_m, offset)
-    return Depth(depth, valid & (depth < MAX_DEPTH_M))
+    assert rig.baseline_m is not None
+    depth = disparity_to_depth(matched.disparity, float(left.intrinsics[0, 0]), rig.baseline_m, offset)
+    return Depth(depth, matched.valid & (depth < MAX_DEPTH_M))
 
 
 class SensorDepth(DepthStage):
     method = "depth sensor"
 
     def estimate(self, frame: int) -> Depth:
-        return depth_tensors(self.work.recording.depth[frame])
+        depth = self.work.recording[frame].depth()
+        assert depth is not None
+        return depth_tensors(depth)
 
 
 class LidarDepth(DepthStage):
@@ -85,6 +86,7 @@ class LidarDepth(DepthStage):
 
 def lidar_depth(scan: Scan, rig: Rig, camera: Camera) -> DepthImage:
     """The sweep's returns as sparse depth of the camera, the nearest return winning where several meet."""
+    assert rig.lidar is not None
     camera_from_lidar = np.linalg.inv(camera.body_from_camera) @ rig.lidar.body_from_lidar
     points = scan.points @ camera_from_lidar[:3, :3].T.astype(np.float32) + camera_from_lidar[:3, 3].astype(np.float32)
     return DepthImage(*project_to_depth(points, camera.intrinsics, *camera.size))

@@ -1,6 +1,5 @@
 """Maps in the world frame: a coloured cloud, an occupancy grid and a graph of places, moving objects left out."""
 
-from abc import abstractmethod
 from pathlib import Path
 
 import torch
@@ -14,7 +13,7 @@ from firstsight.mapping.occupancy import OccupancyGrid
 from firstsight.mapping.point_cloud import PointCloudMap
 from firstsight.perceive.stage import Stage
 from firstsight.perceive.workspace import Workspace
-from firstsight.roles import Depth, Mapper, Observation
+from firstsight.roles import Depth, Observation
 
 
 class MappingStage(Stage):
@@ -22,25 +21,24 @@ class MappingStage(Stage):
 
     def __init__(self, work: Workspace):
         super().__init__(work)
-        self.state = self.start()
         self.moving_known = work.run.objects_path.exists()
 
-    @abstractmethod
-    def start(self) -> Mapper: ...
-
-    def process(self, frame: int) -> None:
-        observation = self.observe(frame)
-        if observation is not None:
-            self.state.integrate(observation, self.pose(frame))
-
     def pose(self, frame: int) -> Float64[Tensor, "4 4"]:
-        return torch.from_numpy(self.work.world_from_camera[frame])
+        """World from the sensor that the observation comes from: the reference camera, or the LiDAR of a rig without one."""
+        rig = self.work.recording.rig
+        world_from_sensor = self.work.world_from_camera[frame]
+        if not rig.cameras and rig.lidar is not None:
+            world_from_sensor = world_from_sensor @ rig.lidar.body_from_lidar
+        return torch.from_numpy(world_from_sensor)
 
     def observe(self, frame: int, with_moving: bool = False) -> Observation | None:
-        """The frame with depth of what stands still (`with_moving`: of everything)."""
-        static = self.static(frame)
-        depth = self.work.depth(frame)
-        if depth is None or static is None or not self.work.has_pose(frame):
+        """The frame with depth of what stands still (`with_moving`: of everything); of a rig without camera, its sweep."""
+        if not self.work.has_pose(frame):
+            return None
+        if not self.work.recording.rig.cameras:
+            return self.observe_lidar(frame)
+        static, depth = self.static(frame), self.work.depth(frame)
+        if depth is None or static is None:
             return None
         return Observation(
             self.work.recording[frame].stamp_ns,
@@ -48,6 +46,10 @@ class MappingStage(Stage):
             intrinsics=self.work.intrinsics,
             depth=depth if with_moving else Depth(depth.depth, depth.valid & static),
         )
+
+    def observe_lidar(self, frame: int) -> Observation | None:
+        scan = self.work.recording[frame].scan()
+        return scan and Observation(self.work.recording[frame].stamp_ns, points_lidar=torch.from_numpy(scan.points))
 
     def static(self, frame: int) -> Bool[Tensor, "height width"] | None:
         """Pixels that do not belong to a moving object; None where that is not known."""
@@ -61,8 +63,14 @@ class CloudStage(MappingStage):
     name = "map"
     method = "point-cloud-map"
 
-    def start(self) -> Mapper:
-        return PointCloudMap()
+    def __init__(self, work: Workspace):
+        super().__init__(work)
+        self.state = PointCloudMap()
+
+    def process(self, frame: int) -> None:
+        observation = self.observe(frame)
+        if observation is not None:
+            self.state.integrate(observation, self.pose(frame))
 
     def finish(self) -> str:
         points, colours = self.state.points()
@@ -75,9 +83,6 @@ class OccupancyStage(MappingStage):
 
     name = "occupancy"
     method = "occupancy-grid"
-
-    def start(self) -> Mapper:
-        return OccupancyGrid()
 
     def __init__(self, work: Workspace):
         super().__init__(work)
@@ -107,13 +112,26 @@ def write_grid(path: Path, grid: OccupancyGrid) -> None:
 
 
 class PlacesStage(MappingStage):
+    """The graph counts the frames it is given; `state` also holds which frames those are."""
+
     name = "places"
     method = "keyframe-graph"
 
-    def start(self) -> Mapper:
-        return KeyframeGraph()
+    def __init__(self, work: Workspace):
+        super().__init__(work)
+        self.state = (KeyframeGraph(), [])
+
+    def process(self, frame: int) -> None:
+        graph, frames = self.state
+        observation = self.observe(frame)
+        if observation is not None:
+            graph.integrate(observation, self.pose(frame))
+            frames.append(frame)
 
     def finish(self) -> str:
-        places = self.state.places()
+        graph, frames = self.state
+        places = graph.places()
+        for node in places["nodes"]:
+            node["frame"] = frames[node["frame"]]
         write_json(self.work.run.places_path, places)
-        return f"{len(places['nodes'])} places, {sum(e['kind'] == 'shortcut' for e in places['edges'])} shortcuts"
+        return f"{len(places['nodes'])} places, {sum(edge['kind'] == 'shortcut' for edge in places['edges'])} shortcuts"

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 
@@ -14,9 +15,10 @@ from firstsight.evaluation.trajectory import align_trajectories, has_pose, traje
 from firstsight.formats.occupancy import read_map
 from firstsight.perceive.mapping import with_moving_path
 from firstsight.perceive.workspace import Workspace
-from firstsight.recordings.recording import Transform
+from firstsight.recordings.recording import Channel
 from firstsight.run_folder import Metric
 
+T = TypeVar("T")
 Metrics = tuple[Metric, ...]
 
 
@@ -35,9 +37,9 @@ def measure(work: Workspace, scale: str) -> list[Metric]:
 
 def measure_disparity(work: Workspace, _: str) -> Metrics:
     truth, rig = work.recording.truth.disparity, work.recording.rig
-    if truth is None or rig.stereo is None or work.recording.depth is not None:
+    if truth is None or rig.baseline_m is None or work.recording.depth is not None:
         return ()
-    left, right = (rig.camera(name) for name in rig.stereo)
+    left, right = rig.stereo_cameras
     focal_baseline = left.intrinsics[0, 0] * rig.baseline_m
     errors = DisparityErrors()
     for frame in range(len(work.recording)):
@@ -56,9 +58,9 @@ def measure_depth(work: Workspace, scale: str) -> Metrics:
         return ()
     errors = DepthErrors(DepthProtocol(align="none" if scale == "metric" else "median"))
     for frame in range(len(work.recording)):
-        depth = work.run.read_depth(frame)
-        if depth is not None and readable(lambda frame=frame: truth.depth[frame]):
-            errors.add(depth, truth.depth[frame])
+        depth, true = work.run.read_depth(frame), item(truth.depth, frame)
+        if depth is not None and true is not None:
+            errors.add(depth, true)
     return against(truth.depth_reference, errors.metrics())
 
 
@@ -103,28 +105,19 @@ def measure_occupancy(work: Workspace, _: str) -> Metrics:
     truth = work.recording.truth
     if truth.occupancy is None or truth.world_from_camera is None or not work.run.occupancy_path.exists():
         return ()
-    true_from_estimated = true_world_from_estimated(work)
+    true_from_estimated = align_trajectories(work.world_from_camera, truth.world_from_camera, "se3").true_from_estimated
     left_out = occupancy_metrics(Grid(*read_map(work.run.occupancy_path)), truth.occupancy, true_from_estimated)
     kept_in = occupancy_metrics(Grid(*read_map(with_moving_path(work))), truth.occupancy, true_from_estimated)
     return (*left_out, *(replace(metric, name=f"{metric.name}, moving objects kept in") for metric in kept_in))
-
-
-def true_world_from_estimated(work: Workspace) -> Transform:
-    return align_trajectories(
-        work.world_from_camera, work.recording.truth.world_from_camera, "se3"
-    ).true_from_estimated
 
 
 def against(reference: str, metrics: Metrics) -> Metrics:
     return tuple(replace(metric, protocol=f"against {reference}; {metric.protocol}") for metric in metrics)
 
 
-def readable(load: Callable[[], object]) -> bool:
-    """Whether a frame of the truth can be decoded: a damaged sweep must not end a run that is otherwise done."""
+def item(channel: Channel[T], frame: int) -> T | None:
+    """A frame of the truth, None where it cannot be decoded: a damaged sweep must not end a run that is otherwise done."""
     try:
-        load()
+        return channel[frame]
     except InputError:
-        return False
-    return True
-
-
+        return None

@@ -114,7 +114,9 @@ class LidarMotion(OdometryStage):
 
     @property
     def body_from_sensor(self) -> Float64[np.ndarray, "4 4"]:
-        return self.work.recording.rig.lidar.body_from_lidar
+        lidar = self.work.recording.rig.lidar
+        assert lidar is not None
+        return lidar.body_from_lidar
 
     def observe(self, frame: int) -> Observation:
         scan = self.work.recording[frame].scan()
@@ -136,8 +138,9 @@ class RecordedMotion(Stage):
         pass
 
     def finish(self) -> str:
-        frames = np.arange(len(self.work.recording))
-        write_poses(self.work, frames, self.work.recording.odometry @ self.work.body_from_camera)
+        odometry = self.work.recording.odometry
+        assert odometry is not None
+        write_poses(self.work, np.arange(len(odometry)), odometry @ self.work.body_from_camera)
         return "as recorded: no sensor to better it"
 
 

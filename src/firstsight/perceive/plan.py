@@ -1,6 +1,6 @@
 """Which stages a recording allows, by which method, and why the others are skipped."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from firstsight.perceive import depth, flow, mapping, motion, moving
 from firstsight.perceive.stage import Stage
@@ -20,17 +20,18 @@ Plan = list[type[Stage] | Skip]
 def make_plan(recording: Recording) -> Plan:
     """The stages in the order in which they run: one camera's depth needs its motion, all other depth comes first."""
     depth_stage, motion_stage = choose_depth(recording), choose_motion(recording)
-    first = [depth_stage] if depth_stage is not depth.MultiViewDepth else []
-    later = [depth_stage] if depth_stage is depth.MultiViewDepth else []
-    has_depth, has_motion = not isinstance(depth_stage, Skip), not isinstance(motion_stage, Skip)
+    needs_motion_first = depth_stage is depth.MultiViewDepth
+    several = len(recording) > 1
+    has_motion, has_depth = not isinstance(motion_stage, Skip), not isinstance(depth_stage, Skip)
+    has_surfaces = has_depth or recording.scans is not None
     return [
-        *first,
-        flow.FlowStage if recording.rig.cameras and len(recording) > 1 else Skip("flow", needs_frames(recording)),
+        *([] if needs_motion_first else [depth_stage]),
+        flow.FlowStage if recording.rig.cameras and several else Skip("flow", needs_frames(recording)),
         motion_stage,
-        *later,
+        *([depth_stage] if needs_motion_first else []),
         moving.MovingStage if has_depth and has_motion else Skip("moving", "needs depth and motion"),
         *(
-            stage if has_depth and has_motion else Skip(stage.name, "needs depth and motion")
+            stage if has_surfaces and has_motion else Skip(stage.name, "needs motion, and depth or LiDAR")
             for stage in (mapping.CloudStage, mapping.OccupancyStage, mapping.PlacesStage)
         ),
     ]
@@ -68,7 +69,7 @@ def needs_frames(recording: Recording) -> str:
     return "needs two frames or more" if recording.rig.cameras else "no camera"
 
 
-def scale_of(recording: Recording) -> str:
+def scale_of(recording: Recording) -> Literal["metric", "unknown"]:
     """Whether distances of the run are metres: one camera alone cannot know, unless odometry tells."""
     alone = choose_motion(recording) is motion.CameraMotion and recording.odometry is None
     return "unknown" if alone else "metric"

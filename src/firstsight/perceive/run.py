@@ -2,7 +2,7 @@
 
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -147,7 +147,7 @@ def run_planned(planned: type[Stage] | Skip, work: Workspace, bars: Progress) ->
 
 
 @contextmanager
-def progress_bars(console: Console) -> Iterator[Progress]:
+def progress_bars(console: Console) -> Generator[Progress]:
     columns = (TextColumn("{task.description:<40}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as bars:
         yield bars

@@ -38,7 +38,8 @@ def stage_table(record: RunRecord) -> Table:
 
 def metric_table(metrics: list[Metric]) -> Table:
     table = Table("metric", "value", "protocol", box=None, header_style="bold", pad_edge=False)
-    table.columns[0].no_wrap = table.columns[1].no_wrap = True
+    for column in table.columns:  # a narrow terminal cuts the protocols short; run.json and the report have them whole
+        column.no_wrap = True
     for metric in metrics:
         table.add_row(metric.name, f"{metric.value:.4g} {metric.unit}".rstrip(), metric.protocol)
     return table

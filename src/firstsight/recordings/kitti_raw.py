@@ -45,7 +45,7 @@ VELODYNE = "velodyne_points"
 RATE_HZ = 10.0
 EARTH_RADIUS_M = 6378137.0  # the devkit's: WGS 84, semi-major axis
 
-Numbers = Float64[np.ndarray, " numbers"]
+Numbers = Float64[np.ndarray, " _"]
 
 
 def recognises(path: Path) -> bool:

@@ -126,13 +126,19 @@ class Rig:
         return next(camera for camera in self.cameras if camera.name == name)
 
     @property
+    def stereo_cameras(self) -> tuple[Camera, Camera]:
+        """(left, right) of a rig that has a stereo pair."""
+        assert self.stereo is not None, "this rig has no stereo pair"
+        left, right = self.stereo
+        return self.camera(left), self.camera(right)
+
+    @property
     def baseline_m(self) -> float | None:
         """Distance of the right camera along the left camera's x axis, None without a stereo pair."""
         if self.stereo is None:
             return None
-        left, right = (self.camera(name) for name in self.stereo)
-        left_from_right = np.linalg.inv(left.body_from_camera) @ right.body_from_camera
-        return float(left_from_right[0, 3])
+        left, right = self.stereo_cameras
+        return float((np.linalg.inv(left.body_from_camera) @ right.body_from_camera)[0, 3])
 
 
 # Camera axes (x right, y down, z forward) seen from body axes (x forward, y left, z up): a camera that looks ahead.

@@ -308,9 +308,11 @@ def _with_lidar(recording: Recording, content: Content, stream: Stream) -> Recor
 
     def load(index: int) -> Scan | None:
         position = int(positions[index])
-        return (
-            ros_messages.scan(stream[position], int(stamps[index]), stream.where(position)) if position >= 0 else None
-        )
+        if position < 0:
+            return None
+        scan = ros_messages.scan(stream[position], int(stream.stamps_ns[position]), stream.where(position))
+        late_s = (stream.stamps_ns[position] - stamps[index]) / 1e9
+        return scan._replace(times_s=scan.times_s + late_s) if scan.times_s is not None else scan
 
     sweep_s = 2 * half_period_ns(stream.stamps_ns) / 1e9 or None
     with_scans = replace(

@@ -157,7 +157,7 @@ def _distortion(model: str, coefficients: Float64[np.ndarray, " k"], source: str
 
 
 def scan(message: Any, stamp_ns: int, source: str) -> Scan:
-    """Points of a PointCloud2 that are finite and not at the origin; times are relative to `stamp_ns`."""
+    """Points of a PointCloud2 that are finite and not at the origin; times are relative to the cloud's stamp."""
     names = {field.name: field for field in message.fields}
     if not {"x", "y", "z"} <= names.keys():
         raise InputError(f"{source}: a point cloud without x, y, z; choose another topic")
@@ -166,7 +166,7 @@ def scan(message: Any, stamp_ns: int, source: str) -> Scan:
     kept = np.isfinite(points).all(1) & points.any(1)
     intensity = next((cloud[name][kept].astype(np.float32) for name in INTENSITY_FIELDS if name in names), None)
     times = next((cloud[name][kept] for name in TIME_FIELDS if name in names), None)
-    return Scan(points[kept], intensity, _relative_times_s(times, stamp_ns) if times is not None else None)
+    return Scan(points[kept], intensity, sweep_times_s(times, stamp_ns) if times is not None else None)
 
 
 def _structured(message: Any, source: str) -> np.ndarray:
@@ -189,8 +189,8 @@ def _structured(message: Any, source: str) -> np.ndarray:
     return np.ascontiguousarray(rows).view(layout).ravel()
 
 
-def _relative_times_s(times: np.ndarray, stamp_ns: int) -> Float64[np.ndarray, " points"] | None:
-    """Seconds from the stamp: integers count ns, floats s; dates are told from offsets by their size. None if all equal."""
+def sweep_times_s(times: np.ndarray, stamp_ns: int) -> Float64[np.ndarray, " points"] | None:
+    """Seconds from the cloud's stamp: integers count ns, floats s; dates are told from offsets by size. None if all equal."""
     if len(times) == 0 or times.min() == times.max():  # such a sweep cannot be de-skewed
         return None
     if np.issubdtype(times.dtype, np.integer) or times.max() > ABSOLUTE_TIME_NS:

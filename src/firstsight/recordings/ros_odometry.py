@@ -39,9 +39,9 @@ def recorded_poses(bag: Bag, tree: FrameTree) -> BodyPoses | None:
 
 def _poses_of(bag: Bag, topic: str) -> BodyPoses:
     stamps, poses, body = [], [], None
-    for message in bag.messages(topic):
-        stamp = message.header.stamp
-        stamps.append(stamp.sec * 10**9 + stamp.nanosec)
+    for time_ns, raw, kind in bag.raw(topic):
+        message = bag.decode(raw, kind)
+        stamps.append(bag.header_stamp_ns(raw) or time_ns)
         poses.append(ros_messages.pose(message, f"{bag.path}: {topic}"))
         body = frame_name(getattr(message, "child_frame_id", "")) or body
     return BodyPoses(topic, body, np.array(stamps, dtype=np.int64), np.stack(poses))

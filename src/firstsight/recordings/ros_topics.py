@@ -1,5 +1,6 @@
 """The messages of a ROS bag by topic and position, read when asked for."""
 
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ class Bag:
             self._reader.open()
         except (AnyReaderError, OSError, ValueError, AssertionError) as error:
             raise self._damaged(error) from None
+        weakref.finalize(self, self._reader.close)  # channels keep the bag; the file closes with the last of them
 
     def _damaged(self, error: Exception) -> InputError:
         reason = " ".join(str(error).split()) or type(error).__name__

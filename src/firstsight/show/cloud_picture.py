@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Float64, UInt8
 from scipy.spatial import KDTree
 
-from firstsight.recordings.recording import Image, Transform
+from firstsight.recordings.recording import Image, Transform, Transforms
 
 BACKGROUND = (18, 21, 26)
 ELEVATION_RAD = np.radians(33)
@@ -37,12 +37,13 @@ class Lens(NamedTuple):
 def picture_cloud(
     points: Float32[np.ndarray, "points 3"],
     colours: UInt8[np.ndarray, "points 3"],
-    track: Float64[np.ndarray, "frames 3"],
+    world_from_camera: Transforms,
     size: tuple[int, int] = (620, 1120),
 ) -> Image:
-    """The cloud and the track in it, both in a world with z up; `size` is (height, width) in px."""
+    """The cloud and the way of the camera in it, in a world with z up; `size` is (height, width) in px."""
+    track = world_from_camera[:, :3, 3]
     near, near_colours = near_track(points, colours, track)
-    camera_from_world = overview(np.concatenate([near, track]), track)
+    camera_from_world = overview(np.concatenate([near, track]), ahead=world_from_camera[:, :3, 2].mean(0))
     near, track = into_camera(near, camera_from_world), into_camera(track, camera_from_world)
     lens = fitting_lens(near, track, size)
     picture, depth = splat(near, near_colours, lens, size)
@@ -83,13 +84,15 @@ def ceiling(points: Float32[np.ndarray, "points 3"], track: Float64[np.ndarray, 
     return float(np.percentile(np.concatenate(heights), 5)) - 0.1
 
 
-def overview(seen: Float64[np.ndarray, "points 3"], track: Float64[np.ndarray, "frames 3"]) -> Transform:
-    """camera_from_world of a view down along the track, from far enough that nothing seen lies behind the camera."""
+def overview(seen: Float64[np.ndarray, "points 3"], ahead: Float64[np.ndarray, "3"]) -> Transform:
+    """camera_from_world of a view down and ahead, from far enough that nothing seen lies behind the camera.
+
+    `ahead` is the mean direction in which the recording's camera looked; one that looked all around gives no direction.
+    """
     target = np.median(seen, 0)
     extent = float(np.linalg.norm(seen - target, axis=1).max()) + 0.1
-    ahead = (track[-1] - track[0]) * [1, 1, 0]
-    length = float(np.linalg.norm(ahead))
-    ahead = ahead / length if length > 0.1 * extent else np.array([1.0, 0.0, 0.0])
+    length = float(np.linalg.norm(ahead[:2]))
+    ahead = ahead * [1, 1, 0] / length if length > 0.3 else np.array([1.0, 0.0, 0.0])
     forward = np.cos(ELEVATION_RAD) * ahead - np.sin(ELEVATION_RAD) * np.array([0, 0, 1])
     right = np.cross(forward, [0, 0, 1]) / np.cos(ELEVATION_RAD)
     camera_from_world = np.eye(4)
@@ -126,7 +129,7 @@ def splat(
     keys |= np.arange(len(points), dtype=np.uint64)
     nearest = np.full(height * width, EMPTY, np.uint64)
     for dy, dx in np.ndindex(MAX_SIDE_PX, MAX_SIDE_PX):
-        row, column = (np.rint(at + d - side_px / 2).astype(int) for at, d in ((rows, dy), (columns, dx)))
+        row, column = (np.floor(at + 1 - side_px / 2).astype(int) + d for at, d in ((rows, dy), (columns, dx)))
         drawn = (max(dy, dx) < side_px) & (row >= 0) & (row < height) & (column >= 0) & (column < width)
         np.minimum.at(nearest, row[drawn] * width + column[drawn], keys[drawn])
     found = nearest != EMPTY

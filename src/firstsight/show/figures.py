@@ -16,10 +16,10 @@ from firstsight.show.colour import DepthScale, depth_table
 
 INK, MUTED, RULE = "var(--ink, #1a1d21)", "var(--muted, #6a7078)", "var(--rule, #d9dce0)"
 ACCENT, ACCENT_SOFT, WARM = "var(--accent, #1f6feb)", "var(--accent-soft, #a9c7f5)", "var(--warm, #d9822b)"
-PLAN_WIDTH = 960
-PLAN_HEIGHTS = (280, 540)  # a straight drive still gets a strip, a tower no skyscraper
+PLAN_WIDTH = 960.0
+PLAN_HEIGHTS = (280.0, 540.0)  # a straight drive still gets a strip, a tower no skyscraper
 NEAREST_REACH_M = 3.0  # so much of the map around the lines is always worth seeing
-CHART_WIDTH, CHART_HEIGHT = 360, 164
+CHART_WIDTH, CHART_HEIGHT = 360.0, 164.0
 
 
 class Line(NamedTuple):
@@ -70,7 +70,7 @@ def polyline(points: Float[np.ndarray, "points 2"], line: Line) -> str:
     )
 
 
-def _finite(points: Float[np.ndarray, "points 2"]) -> Float[np.ndarray, "points 2"]:
+def _finite(points: Float[np.ndarray, "points 2"]) -> Float[np.ndarray, "known 2"]:
     return points[np.isfinite(points).all(1)]
 
 
@@ -132,9 +132,9 @@ def _backdrop_image(backdrop: Backdrop, view: View) -> str:
 def _scale_bar(view: View, unit: str) -> Iterator[str]:
     length = nice_below(PLAN_WIDTH / view.scale / 5)
     left, right, y = 16.0, 16.0 + length * view.scale, view.height - 16
-    yield rule(left, y, right, y, INK, 2)
-    yield rule(left, y - 4, left, y + 4, INK, 2)
-    yield rule(right, y - 4, right, y + 4, INK, 2)
+    yield rule(left, y, right, y, INK, 2.0)
+    yield rule(left, y - 4, left, y + 4, INK, 2.0)
+    yield rule(right, y - 4, right, y + 4, INK, 2.0)
     yield text((left + right) / 2, y - 8, f"{length:g} {unit}", "middle", INK)
 
 
@@ -167,15 +167,15 @@ class Bar(NamedTuple):
 
 def bars(rows: Sequence[Bar], title: str) -> str:
     """Horizontal bars, each under its name, its value written at the right."""
-    width, pitch, longest = 560, 46, max((row.value for row in rows), default=0.0)
+    width, pitch, longest = 560.0, 46.0, max((row.value for row in rows), default=0.0)
     parts = []
     for i, row in enumerate(rows):
-        y, length = i * pitch, (width * row.value / longest if longest else 0)
+        y, length = i * pitch, (width * row.value / longest if longest else 0.0)
         parts += [
-            text(0, y + 18, row.name, colour=INK),
+            text(0.0, y + 18, row.name, colour=INK),
             text(width, y + 18, row.note, "end"),
-            f'<rect x="0" y="{y + 27}" width="{width}" height="7" rx="3.5" fill="{RULE}"/>',
-            f'<rect x="0" y="{y + 27}" width="{max(length, 3):.1f}" height="7" rx="3.5" fill="{ACCENT}"/>',
+            f'<rect x="0" y="{y + 27:g}" width="{width:g}" height="7" rx="3.5" fill="{RULE}"/>',
+            f'<rect x="0" y="{y + 27:g}" width="{max(length, 3.0):.1f}" height="7" rx="3.5" fill="{ACCENT}"/>',
         ]
     return svg(width, pitch * len(rows), title, parts)
 
@@ -205,7 +205,7 @@ def chart(lines: Sequence[Line], title: str, x_label: str) -> str:
 
 def depth_legend(scale: DepthScale, unit: str) -> str:
     """The depth colours from near to far with round values below."""
-    width, height = 360, 34
+    width, height = 360.0, 34.0
     stops = "".join(
         f'<stop offset="{offset:.3f}" stop-color="rgb({red} {green} {blue})"/>'
         for offset, (red, green, blue) in zip(np.linspace(0, 1, 16), depth_table()[:: 255 // 15], strict=False)
@@ -214,9 +214,9 @@ def depth_legend(scale: DepthScale, unit: str) -> str:
     labels = []
     for mark in (mark for mark in marks if scale.near <= mark <= scale.far):
         x = width * math.log(mark / scale.near) / math.log(scale.far / scale.near)
-        labels += [rule(x, 10, x, 15, MUTED), text(x, 29, f"{mark:g} {unit}", _anchor(x, width))]
+        labels += [rule(x, 10.0, x, 15.0, MUTED), text(x, 29.0, f"{mark:g} {unit}", _anchor(x, width))]
     gradient = f'<defs><linearGradient id="depth-colours">{stops}</linearGradient></defs>'
-    bar = f'<rect width="{width}" height="10" rx="3" fill="url(#depth-colours)"/>'
+    bar = f'<rect width="{width:g}" height="10" rx="3" fill="url(#depth-colours)"/>'
     return svg(
         width, height, f"depth colours from {scale.near:.3g} to {scale.far:.3g} {unit}", [gradient, bar, *labels]
     )

@@ -103,10 +103,10 @@ def cloud_figure(run: RunFolder, paths: Paths) -> str:
     if not run.cloud_path.exists():
         return ""
     points, colours = read_ply(run.cloud_path)
-    track = paths.estimated[has_pose(paths.estimated), :3, 3]
-    if not len(points) or not len(track):
+    known = paths.estimated[has_pose(paths.estimated)]
+    if not len(points) or not len(known):
         return ""
-    picture = picture_cloud(points, colours, track)
+    picture = picture_cloud(points, colours, known)
     return figure(
         image(picture, "the map as a coloured point cloud"),
         f"The map: {len(points):,} coloured points, moving objects left out. Red: the way of the camera.",

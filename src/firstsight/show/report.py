@@ -96,17 +96,17 @@ def key_numbers(record: RunRecord, recording: Recording, paths: Paths | None) ->
 
 
 def number(value: float) -> str:
-    """Three significant digits, whole above a thousand, never in powers of ten where it can be read without."""
+    """Three significant digits, whole above a thousand; a share of almost 100 % does not read as 100."""
     if not np.isfinite(value):
         return "–"
-    if value == 0 or 1e-4 <= abs(value) < 1000:
-        return f"{float(f'{value:.3g}'):.{max(0, 2 - exponent(value))}f}"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.1e}"
-
-
-def exponent(value: float) -> int:
-    """Power of ten of a value's first digit."""
-    return int(np.floor(np.log10(abs(value)))) if value else 0
+    if value == 0:
+        return "0"
+    size = abs(value)
+    if size < 1e-4:
+        return f"{value:.1e}"
+    digits = 4 if 99 < size < 100 else 3
+    power = int(np.floor(np.log10(size)))
+    return f"{round(value, digits - 1 - power) if size < 1000 else value:,.{max(0, digits - 1 - power)}f}"
 
 
 def notices(record: RunRecord) -> str:

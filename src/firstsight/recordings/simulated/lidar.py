@@ -3,11 +3,13 @@
 The sweep is taken in one instant, like a scan that was de-skewed, so the points carry no times of their own.
 """
 
+from functools import cache
+
 import numpy as np
 from jaxtyping import Float32, Float64
 
 from firstsight.recordings.recording import Scan
-from firstsight.recordings.simulated.raycast import Caster, Instant, Met
+from firstsight.recordings.simulated.raycast import Caster, Instant, Met, turned
 
 BEAMS, COLUMNS = 64, 1875
 HIGHEST_DEG, LOWEST_DEG = 2.0, -24.8
@@ -16,6 +18,7 @@ DROP = 0.03  # share of returns lost for no visible reason
 MIN_RANGE_M = 0.9
 
 
+@cache
 def beam_directions() -> Float32[np.ndarray, "rays 3"]:
     """Unit directions in the LiDAR frame, beam by beam from the top, each turning left from straight ahead."""
     elevation = np.deg2rad(np.linspace(HIGHEST_DEG, LOWEST_DEG, BEAMS))[:, None]
@@ -34,7 +37,7 @@ def sweep(
 ) -> Scan:
     """One sweep at an instant, in the LiDAR frame."""
     rays = beam_directions()
-    directions = rays @ world_from_lidar[:3, :3].T.astype(np.float32)
+    directions = turned(rays, world_from_lidar[:3, :3])
     met = caster.meet(world_from_lidar[:3, 3], directions, instant)
     intensity = reflectance(caster, met, directions)
     returned = (met.hits.triangle >= 0) & (met.hits.distance > MIN_RANGE_M) & (met.hits.distance < max_range_m)

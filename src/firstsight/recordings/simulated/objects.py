@@ -12,7 +12,8 @@ import trimesh
 from jaxtyping import Float64
 
 from firstsight.recordings.recording import BODY_FROM_FORWARD_CAMERA
-from firstsight.recordings.simulated.path import ClosedPath, ellipse
+from firstsight.recordings.simulated.actors import ball_actor, rigid_actor
+from firstsight.recordings.simulated.path import elliptic_track
 from firstsight.recordings.simulated.room_things import ball, bookcase, picture, plant, table, wall, window
 from firstsight.recordings.simulated.scene import Actor, Landmark, Light, OdometryNoise, Viewpoint, World
 from firstsight.recordings.simulated.street_things import CAR_SIZE_M, car
@@ -29,19 +30,20 @@ from firstsight.recordings.simulated.surface import (
 )
 
 TABLE_SIZE_M = (1.9, 1.3, 0.75)
-DISTANCE_M = 1.3  # of the camera's carrier from the middle of the table
-CAR_SCALE = 1 / 16
-CAR_MODEL_M = tuple(CAR_SCALE * side for side in CAR_SIZE_M)
-BALL_M, CUBE_M, WAGON_M = 0.075, 0.13, (0.15, 0.09, 0.11)
+DISTANCE_M = 1.2  # of the camera's carrier from the middle of the table
+CAR_SCALE = 1 / 14
+CAR_MODEL_M = (CAR_SCALE * CAR_SIZE_M[0], CAR_SCALE * CAR_SIZE_M[1], CAR_SCALE * CAR_SIZE_M[2])
+BALL_M, CUBE_M, TOP_SIZE_M = 0.075, 0.13, (0.2, 0.2, 0.19)
+WAGON_M, TRAIN_SIZE_M = (0.15, 0.09, 0.14), (0.56, 0.3, 0.17)
 
 
 def objects(seed: int) -> World:
     generator = np.random.default_rng((seed, 3))
     world_from_plan = moved(x=DISTANCE_M)
     standing = [
-        ("car", "car blue", CAR_MODEL_M, moved(-0.45, 0.5, TABLE_SIZE_M[2], 0.5)),
-        ("ball", "ball", (2 * BALL_M,) * 3, moved(0.35, -0.5, TABLE_SIZE_M[2] + BALL_M)),
-        ("block", "block", (CUBE_M,) * 3, moved(0.5, 0.45, TABLE_SIZE_M[2], 0.4)),
+        ("car", "car blue", CAR_MODEL_M, moved(0.12, 0.74, TABLE_SIZE_M[2], 1.1)),
+        ("ball", "ball", (2 * BALL_M, 2 * BALL_M, 2 * BALL_M), moved(-0.5, -0.78, TABLE_SIZE_M[2] + BALL_M)),
+        ("block", "block", (CUBE_M, CUBE_M, CUBE_M), moved(0.5, -0.32, TABLE_SIZE_M[2], 0.4)),
     ]
     shapes = toys()
     static = [*room(generator), *still_life(generator)]
@@ -71,7 +73,7 @@ def objects(seed: int) -> World:
             rate_hz=15.0,
             frames=120,
         ),
-        odometry=OdometryNoise(scale=0.03, yaw_rad_per_m=0.03, translation_m=0.01, yaw_rad=0.02),
+        odometry=OdometryNoise(scale=0.08, yaw_rad_per_m=0.2, translation_m=0.03, yaw_rad=0.03),
         obstacle_height_m=(0.1, 2.0),
         cell_size_m=0.05,
     )
@@ -99,7 +101,7 @@ def room(generator: np.random.Generator) -> list[Surface]:
         bookcase(1.6, 2.0).placed(moved(far - 0.08, 0.7, yaw_rad=-np.pi / 2)),
         plant(1.3).placed(moved(far - 0.1, -1.6, yaw_rad=-np.pi / 2)),
         window(1.2, 1.2).placed(moved(0.6, -side + 0.06, 1.0, np.pi)),
-        table(*TABLE_SIZE_M).placed(moved(y=TABLE_SIZE_M[0] / 2) @ moved(yaw_rad=-np.pi / 2) @ moved(TABLE_SIZE_M[0] / 2)),
+        table(*TABLE_SIZE_M).placed(moved(TABLE_SIZE_M[1] / 2, yaw_rad=-np.pi / 2)),
     ]
     for x, y, turn in ((far - 0.06, -0.7, -np.pi / 2), (0.8, side - 0.06, 0.0), (-0.6, side - 0.06, 0.0)):
         shown = picture(0.8, 0.6, tuple(generator.uniform(0, 20, 2)))
@@ -112,12 +114,12 @@ def still_life(generator: np.random.Generator) -> list[Surface]:
     surfaces = []
     for i, colour in enumerate([(0.45, 0.1, 0.08), (0.08, 0.2, 0.4), (0.5, 0.42, 0.15)]):
         book = box((0.2, 0.27, 0.035), colour, Material.STRIPES)
-        surfaces.append(book.placed(moved(0.42, -0.05, 0.035 * i, generator.uniform(-0.4, 0.4))))
+        surfaces.append(book.placed(moved(0.3, 0.17, 0.035 * i, generator.uniform(-0.4, 0.4))))
     for i, colour in enumerate([(0.5, 0.1, 0.1), (0.55, 0.5, 0.1), (0.1, 0.35, 0.15)]):
         block = box((0.1, 0.1, 0.1), colour, Material.CHECKS)
-        surfaces.append(block.placed(moved(0.42, 0.22, 0.1 * i, generator.uniform(-0.5, 0.5))))
+        surfaces.append(block.placed(moved(0.3, -0.05, 0.1 * i, generator.uniform(-0.5, 0.5))))
     cup = cylinder(0.045, 0.11, (0.15, 0.35, 0.5), Material.CHECKS, sections=20)
-    surfaces += [cup.placed(moved(x, y)) for x, y in ((-0.42, -0.55), (-0.35, -0.4))]
+    surfaces += [cup.placed(moved(x, y)) for x, y in ((-0.15, -0.8), (-0.2, -0.66))]
     return [surface.placed(moved(z=TABLE_SIZE_M[2])) for surface in surfaces]
 
 
@@ -144,7 +146,7 @@ def toys() -> dict[str, Surface]:
         "car red": car((0.55, 0.05, 0.04)).scaled(CAR_SCALE),
         "car blue": car((0.05, 0.12, 0.45)).scaled(CAR_SCALE),
         "ball": ball(BALL_M, (0.6, 0.08, 0.05)),
-        "block": box((CUBE_M,) * 3, (0.1, 0.2, 0.5), Material.PICTURE, shift=(3.3, 1.7)),
+        "block": box((CUBE_M, CUBE_M, CUBE_M), (0.1, 0.2, 0.5), Material.PICTURE, shift=(3.3, 1.7)),
         "wagon": wagon,
         "engine": engine,
         "top": top,
@@ -155,21 +157,34 @@ def toys() -> dict[str, Surface]:
 
 
 def moving_toys(world_from_top: Transform, time_s: float) -> list[Actor]:
-    """A train, a car, a rolling ball, a block pushed about, and a spinning top; all in every frame."""
-    oval = ellipse(0.3, 0.22)
-    tracks = {
-        "train": (world_from_top @ moved(0.42, 0.08), ellipse(0.28, 0.3), 0.2),
-        "car": (world_from_top @ moved(-0.28, 0.3), oval, 0.25),
-        "ball": (world_from_top @ moved(-0.2, -0.3), ellipse(0.22, 0.16), 0.22),
-        "block": (world_from_top @ moved(0.4, -0.62), ellipse(0.18, 0.1), 0.12),
-    }
+    """A train, a car, a rolling ball, a block pushed about, and a spinning top; all are there at any time."""
 
-    def on(name: str, behind_m: float = 0.0) -> Callable[[float], Transform]:
-        world_from_track, track, speed_m_s = tracks[name]
-        return lambda t: world_from_track @ track(speed_m_s * t - behind_m)
+    def track(x: float, y: float, half_x: float, half_y: float) -> Callable[[float], Transform]:
+        return elliptic_track(world_from_top @ moved(x, y), half_x, half_y)
 
-    train = [on("train", 0.18 * i) for i in range(3)]
+    railway, circuit = track(0.3, 0.08, 0.29, 0.32), track(-0.3, 0.42, 0.22, 0.26)
+    rolling, pushed, turning = (
+        track(-0.32, -0.28, 0.18, 0.28),
+        track(0.25, -0.62, 0.28, 0.12),
+        track(0.4, 0.72, 0.08, 0.06),
+    )
     return [
-        toy(1, "train", ("engine", "wagon", "wagon"), WAGON_M, lambda t: [part(t) for part in train]),
-        toy(2, "car", ("car red",), CAR_MODEL_M, lambda t: [on("car")(t)]),
+        train(1, lambda t: railway(0.2 * t)),
+        rigid_actor(2, "car", "car red", CAR_MODEL_M, lambda t: circuit(0.25 * t)),
+        ball_actor(3, "ball", BALL_M, 0.25, rolling),
+        rigid_actor(4, "block", "block", (CUBE_M, CUBE_M, CUBE_M), lambda t: pushed(0.14 * t)),
+        rigid_actor(5, "top", "top", TOP_SIZE_M, lambda t: turning(0.05 * t) @ moved(yaw_rad=3.0 * t)),
     ]
+
+
+def train(object_id: int, track: Callable[[float], Transform]) -> Actor:
+    """An engine and two wagons."""
+    lags_s = (0.0, 0.85, 1.7)
+    return Actor(
+        object_id=object_id,
+        label="train",
+        size_m=TRAIN_SIZE_M,
+        parts=("engine", "wagon", "wagon"),
+        world_from_box=lambda t: track(t - lags_s[1]) @ moved(z=TRAIN_SIZE_M[2] / 2),
+        world_from_parts=lambda t: [track(t - lag) for lag in lags_s],
+    )

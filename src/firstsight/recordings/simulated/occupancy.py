@@ -1,5 +1,7 @@
 """Which cells of the ground plan hold a static surface at obstacle height: the truth for occupancy maps."""
 
+from typing import no_type_check
+
 import numpy as np
 from numba import njit
 
@@ -24,6 +26,7 @@ def rasterised(world: World) -> OccupancyTruth:
 
 
 @njit(cache=True)
+@no_type_check
 def mark_cells(occupied, corners, origin, cell_size, low, high):
     """Marks the cells of `occupied` (rows, columns) under samples of corners (n, 3, 3) with low <= z <= high."""
     spacing = cell_size / SAMPLES_PER_CELL

@@ -1,10 +1,12 @@
 """Closed smooth paths by arc length: streets, walks, toy tracks."""
 
+from collections.abc import Callable
+
 import numpy as np
 from jaxtyping import Float64
 from scipy.interpolate import CubicSpline
 
-from firstsight.recordings.simulated.surface import moved
+from firstsight.recordings.simulated.surface import Transform, moved
 
 
 class ClosedPath:
@@ -36,6 +38,16 @@ class ClosedPath:
         map_from_pose[:, 1, 0], map_from_pose[:, 1, 1], map_from_pose[:, 1, 3] = s, c, y + c * left_m
         return self._world_from_map @ map_from_pose
 
-    def pose(self, along_m: float, left_m: float = 0.0, z_m: float = 0.0, yaw_rad: float = 0.0):
+    def pose(self, along_m: float, left_m: float = 0.0, z_m: float = 0.0, yaw_rad: float = 0.0) -> Transform:
         """One pose, lifted by z_m and turned by yaw_rad where it stands."""
         return self.poses(np.array([along_m]), left_m)[0] @ moved(z=z_m, yaw_rad=yaw_rad)
+
+
+def elliptic_track(world_from_centre: Transform, half_x_m: float, half_y_m: float) -> Callable[[float], Transform]:
+    """World poses along an ellipse by arc length, left about; it starts where the ellipse reaches farthest along x."""
+    angle = np.linspace(0, 2 * np.pi, 16, endpoint=False)
+    ellipse = np.stack([half_x_m * np.cos(angle), half_y_m * np.sin(angle)], 1)
+    around = np.concatenate([ellipse, ellipse[:1]])
+    path = ClosedPath(ellipse, float(np.linalg.norm(np.diff(around, axis=0), axis=1).sum()))
+    world_from_path = world_from_centre @ moved(half_x_m, yaw_rad=np.pi / 2)
+    return lambda along_m: world_from_path @ path.pose(along_m)

@@ -4,7 +4,7 @@ The static world is one Embree scene, built once. What moves is a second, small 
 triangles are copies of the shapes at their places then. A ray takes the nearer hit.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, no_type_check
 
 import numpy as np
 
@@ -161,6 +161,19 @@ def repeated(vector: Float64[np.ndarray, "3"], count: int) -> Float32[np.ndarray
 
 
 @njit(cache=True, nogil=True)
+@no_type_check
+def turned(vectors, rotation):
+    """Vectors (n, 3) float32 turned by a rotation (3, 3)."""
+    result = np.empty_like(vectors)
+    for i in range(len(vectors)):
+        x, y, z = vectors[i]
+        for k in range(3):
+            result[i, k] = rotation[k, 0] * x + rotation[k, 1] * y + rotation[k, 2] * z
+    return result
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
 def places(origin, directions, hits, corner_normals, rest_from_world):
     """World points (rays, 3) and normals (rays, 3), towards the viewer, of hits; zero where nothing was met."""
     count = len(directions)

@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Float64
 
 from firstsight.recordings.recording import BODY_FROM_FORWARD_CAMERA
-from firstsight.recordings.simulated.path import ClosedPath
+from firstsight.recordings.simulated.actors import ball_actor, leg, person, person_actor, rigid_actor
+from firstsight.recordings.simulated.path import ClosedPath, elliptic_track
 from firstsight.recordings.simulated.room_things import (
     BALL_RADIUS_M,
     ROBOT_SIZE_M,
@@ -29,22 +30,18 @@ from firstsight.recordings.simulated.room_things import (
     window,
 )
 from firstsight.recordings.simulated.scene import Actor, Landmark, Light, OdometryNoise, Viewpoint, World
-from firstsight.recordings.simulated.street_things import PERSON_SIZE_M, leg, person, walking
 from firstsight.recordings.simulated.surface import Colour, Material, Surface, Transform, box, joined, moved, tilted
 
 HALF_X_M, HALF_Y_M, HEIGHT_M = 5.0, 4.6, 2.6
 DOOR_M, DOOR_WIDTH_M, DOOR_HEIGHT_M = 2.4, 1.3, 2.1  # a door's centre is this far from the middle of the flat
 LAP_M, SPEED_M_S = 17.4, 0.6
+OAK_LIGHT: Colour = (0.42, 0.28, 0.15)
 NORTH, EAST, SOUTH, WEST = 0.0, -np.pi / 2, np.pi, np.pi / 2  # turns furniture's back to that outer wall
 
 
 def rooms(seed: int) -> World:
     generator = np.random.default_rng((seed, 2))
-    angle = np.linspace(0, 2 * np.pi, 16, endpoint=False) - np.pi / 2
-    rounded = np.abs(np.stack([np.cos(angle), np.sin(angle)], 1)) ** 0.7 * np.sign(
-        np.round(np.stack([np.cos(angle), np.sin(angle)], 1), 9)
-    )
-    path = ClosedPath(DOOR_M * rounded, LAP_M)
+    path = ClosedPath(rounded_square(DOOR_M), LAP_M)
     world_from_plan = path.pose(0.0) @ moved(y=DOOR_M)
     standing_robot = world_from_plan @ moved(-3.6, -1.0, yaw_rad=1.0)
     static = [*shell(), *furniture(), *decoration(generator)]
@@ -78,6 +75,13 @@ def rooms(seed: int) -> World:
         obstacle_height_m=(0.1, 2.0),
         cell_size_m=0.05,
     )
+
+
+def rounded_square(half_m: float) -> Float64[np.ndarray, "16 2"]:
+    """Points of a superellipse, from the middle of its lower side leftwards about."""
+    angle = np.linspace(0, 2 * np.pi, 16, endpoint=False) - np.pi / 2
+    circle = np.stack([np.cos(angle), np.sin(angle)], 1).round(9)
+    return half_m * np.sign(circle) * np.abs(circle) ** 0.7
 
 
 def walk(path: ClosedPath, times_s: Float64[np.ndarray, " n"]) -> Float64[np.ndarray, "n 4 4"]:
@@ -182,9 +186,6 @@ def decoration(generator: np.random.Generator) -> list[Surface]:
     return surfaces
 
 
-OAK_LIGHT: Colour = (0.42, 0.28, 0.15)
-
-
 # What moves
 
 
@@ -196,78 +197,25 @@ def inhabitants(path: ClosedPath, world_from_plan: Transform) -> list[Actor]:
         (-3.8, 2.3, 0.22, 1.3),
         (2.2, 3.05, 1.2, 0.25),
     ]
-    pacing, first, second, rolling = (Round(world_from_plan, *numbers) for numbers in rounds)
+    pacing, first, second, rolling = (
+        elliptic_track(world_from_plan @ moved(x, y), half_x, half_y) for x, y, half_x, half_y in rounds
+    )
     return [
-        person_actor(1, "person", lambda t: ahead(path, t)),
-        person_actor(2, "visitor", lambda t: pacing.pose(0.9 * t)),
-        rigid_actor(3, "robot", ROBOT_SIZE_M, lambda t: first.pose(0.8 * t)),
-        rigid_actor(4, "robot", ROBOT_SIZE_M, lambda t: second.pose(0.8 * t + 1.0)),
-        ball_actor(5, rolling),
+        person_actor(1, "person", 5.0, partial(ahead, path)),
+        person_actor(2, "visitor", 5.0, lambda t: pacing(0.9 * t)),
+        rigid_actor(3, "robot", "robot", ROBOT_SIZE_M, lambda t: first(0.8 * t)),
+        rigid_actor(4, "robot", "robot", ROBOT_SIZE_M, lambda t: second(0.8 * t + 1.0)),
+        ball_actor(5, "ball", BALL_RADIUS_M, 1.1, rolling),
         door_actor(6, world_from_plan @ moved(4.88, 2.2, yaw_rad=np.pi)),
     ]
-
-
-class Round:
-    """An elliptic track on the floor."""
-
-    def __init__(self, world_from_plan: Transform, x_m: float, y_m: float, half_x_m: float, half_y_m: float):
-        angle = np.linspace(0, 2 * np.pi, 12, endpoint=False)
-        ellipse = np.stack([half_x_m * np.cos(angle), half_y_m * np.sin(angle)], 1)
-        length = float(np.linalg.norm(np.diff(ellipse, axis=0, append=ellipse[:1]), axis=1).sum())
-        self._path = ClosedPath(ellipse, length)
-        # ClosedPath starts at the ellipse's rightmost point, heading along +y.
-        self._world_from_path = world_from_plan @ moved(x_m + half_x_m, y_m, yaw_rad=np.pi / 2)
-
-    def pose(self, along_m: float) -> Transform:
-        return self._world_from_path @ self._path.pose(along_m)
 
 
 def ahead(path: ClosedPath, time_s: float) -> Transform:
     return path.pose(SPEED_M_S * time_s + 3.0 + 0.5 * np.sin(0.8 * time_s), 0.25 * np.sin(2.0 * time_s))
 
 
-def person_actor(object_id: int, shape: str, world_from_person) -> Actor:
-    return Actor(
-        object_id=object_id,
-        label="pedestrian",
-        size_m=PERSON_SIZE_M,
-        parts=(shape, "leg", "leg"),
-        world_from_box=lambda t: world_from_person(t) @ moved(z=PERSON_SIZE_M[2] / 2),
-        world_from_parts=lambda t: walking(world_from_person(t), 5.0 * t),
-    )
-
-
-def rigid_actor(object_id: int, shape: str, size_m: tuple[float, float, float], world_from_thing) -> Actor:
-    """A thing of one part that stands on the floor."""
-    return Actor(
-        object_id=object_id,
-        label=shape,
-        size_m=size_m,
-        parts=(shape,),
-        world_from_box=lambda t: world_from_thing(t) @ moved(z=size_m[2] / 2),
-        world_from_parts=lambda t: [world_from_thing(t)],
-    )
-
-
-def ball_actor(object_id: int, track: Round) -> Actor:
-    """A ball that rolls without slipping."""
-
-    def world_from_ball(t: float) -> Transform:
-        return track.pose(1.1 * t) @ moved(z=BALL_RADIUS_M) @ tilted(1, 1.1 * t / BALL_RADIUS_M)
-
-    size = 2 * BALL_RADIUS_M
-    return Actor(
-        object_id=object_id,
-        label="ball",
-        size_m=(size, size, size),
-        parts=("ball",),
-        world_from_box=world_from_ball,
-        world_from_parts=lambda t: [world_from_ball(t)],
-    )
-
-
 def door_actor(object_id: int, world_from_hinge: Transform) -> Actor:
-    """A wardrobe door that swings to and fro."""
+    """A door that swings to and fro."""
 
     def world_from_leaf(t: float) -> Transform:
         return world_from_hinge @ moved(yaw_rad=0.7 * np.sin(1.3 * t))

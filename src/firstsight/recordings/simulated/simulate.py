@@ -8,13 +8,14 @@ from firstsight.errors import InputError
 from firstsight.geometry.camera import field_of_view_intrinsics
 from firstsight.recordings.recording import Camera, Channel, Lidar, Recording, Rig, Truth
 from firstsight.recordings.simulated import occupancy, odometry
+from firstsight.recordings.simulated.objects import objects
 from firstsight.recordings.simulated.rooms import rooms
 from firstsight.recordings.simulated.scene import Viewpoint, World
 from firstsight.recordings.simulated.street import street
 from firstsight.recordings.simulated.surface import moved
 from firstsight.recordings.simulated.views import Views
 
-WORLDS = {"street": street, "rooms": rooms}
+WORLDS = {"street": street, "rooms": rooms, "objects": objects}
 NAMES = tuple(WORLDS)
 START_NS = 1_767_225_600 * 10**9  # 2026-01-01 00:00 UTC
 SMALLEST_PX, LARGEST_PX = 16, 4096

@@ -11,22 +11,19 @@ import numpy as np
 from jaxtyping import Float64
 
 from firstsight.recordings.recording import BODY_FROM_FORWARD_CAMERA
+from firstsight.recordings.simulated.actors import Motion, leg, person, person_actor, rigid_actor
 from firstsight.recordings.simulated.path import ClosedPath
 from firstsight.recordings.simulated.scene import Actor, Landmark, Light, OdometryNoise, Viewpoint, World
 from firstsight.recordings.simulated.street_things import (
     CAR_COLOURS,
     CAR_SIZE_M,
     COAT_COLOURS,
-    PERSON_SIZE_M,
     WALL_COLOURS,
     WINDOW_COLUMN_M,
     car,
     house,
     lamp_post,
-    leg,
-    person,
     tree,
-    walking,
 )
 from firstsight.recordings.simulated.surface import (
     Colour,
@@ -46,6 +43,7 @@ WALKERS = 24  # on each pavement
 FIRST_CROSSING_M = 11.0  # s of crossing 0; crossing k lies k beats on
 SIDE_STREET_EVERY, SIDE_STREET_PHASE = 4, 1  # crossings 1, 5, 9, ... are side streets, the others zebra crossings
 LANE_LEFT_M = (-4.5, -1.5, 1.5, 4.5)  # ours, ours for overtaking, oncoming, oncoming
+SIDE_STREET_HALF_M = 5.0
 KERB_M, WALL_M, PAVEMENT_HEIGHT_M = 8.2, 11.2, 0.12
 AHEAD_M, BEHIND_M = {"car": 75.0, "pedestrian": 45.0}, 20.0  # traffic farther away than this is left out
 PLAN = np.array(
@@ -82,7 +80,7 @@ def street(seed: int) -> World:
             rate_hz=10.0,
             frames=60,
         ),
-        odometry=OdometryNoise(scale=0.03, yaw_rad_per_m=0.006, translation_m=0.02, yaw_rad=0.003),
+        odometry=OdometryNoise(scale=0.08, yaw_rad_per_m=0.012, translation_m=0.02, yaw_rad=0.004),
         obstacle_height_m=(0.3, 2.5),
         cell_size_m=0.2,
     )
@@ -132,13 +130,13 @@ def ground(path: ClosedPath) -> list[Surface]:
     """Grass below everything, the road with its zebra crossings, and pavements with kerbs between the side streets."""
     asphalt, stone = (0.16, 0.16, 0.165), (0.36, 0.35, 0.33)
     meadow = box((500.0, 500.0, 1.0), (0.14, 0.2, 0.06), Material.LEAVES).placed(moved(z=-1.03))
-    surfaces = [meadow, ribbon(path, (0, path.length_m), (KERB_M, -KERB_M), 0.0, asphalt, Material.ROAD)]
+    surfaces = [meadow, ribbon(path, (0.0, path.length_m), (KERB_M, -KERB_M), 0.0, asphalt, Material.ROAD)]
     for k in range(BEATS):
         if not is_side_street(k):
             ends = crossing_m(k) - 1.5, crossing_m(k) + 1.5
             surfaces.append(ribbon(path, ends, (KERB_M - 0.3, 0.3 - KERB_M), 0.006, asphalt, Material.STRIPES))
             continue
-        ends = crossing_m(k) + 5, crossing_m(k + SIDE_STREET_EVERY) - 5
+        ends = crossing_m(k) + SIDE_STREET_HALF_M, crossing_m(k + SIDE_STREET_EVERY) - SIDE_STREET_HALF_M
         for side in (1, -1):
             inner, outer = side * KERB_M, side * (WALL_M + 0.3)
             surfaces.append(ribbon(path, ends, (inner, outer), PAVEMENT_HEIGHT_M, stone, Material.TILES))
@@ -179,27 +177,33 @@ def houses(path: ClosedPath, generator: np.random.Generator) -> list[Surface]:
     surfaces = []
     for side in (1, -1):
         along = 0.0
-        while along < path.length_m - 6:
-            columns = int(generator.integers(3, 6))
-            bend = path.poses(np.array([along, along + 8.0]), side * WALL_M)[:, :3, 3]
-            stretch = float(np.linalg.norm(bend[1] - bend[0])) / 8.0  # metres of wall per metre of centre line
-            taken = columns * WINDOW_COLUMN_M / stretch
-            middle = along + taken / 2
-            if gap_m(path, middle, side_streets_only=True) < 5 + taken / 2:
+        while along < path.length_m - 3:
+            columns = widest_front(path, along, side, int(generator.integers(3, 6)))
+            if columns == 0:
                 along += 1.0
                 continue
-            front = house(
-                columns,
-                int(generator.integers(2, 5)),
-                7.0,
-                WALL_COLOURS[generator.integers(len(WALL_COLOURS))],
-                int(generator.integers(50)),
-            )
+            middle = along + columns * column_m(path, along, side) / 2
+            storeys, colour, shift = generator.integers((2, 0, 0), (5, len(WALL_COLOURS), 50)).tolist()
+            front = house(columns, storeys, 7.0, WALL_COLOURS[colour], shift)
             recess = WALL_M + generator.uniform(0, 0.8)
-            yaw = 0.0 if side > 0 else np.pi
-            surfaces.append(front.placed(path.pose(middle, side * recess, yaw_rad=yaw)))
-            along += taken
+            surfaces.append(front.placed(path.pose(middle, side * recess, yaw_rad=0.0 if side > 0 else np.pi)))
+            along += columns * column_m(path, along, side)
     return surfaces
+
+
+def column_m(path: ClosedPath, along_m: float, side: int) -> float:
+    """Metres of centre line that one column of windows takes: more than its width on the inside of a bend."""
+    ends = path.poses(np.array([along_m, along_m + 8.0]), side * WALL_M)[:, :3, 3]
+    return WINDOW_COLUMN_M * 8.0 / float(np.linalg.norm(ends[1] - ends[0]))
+
+
+def widest_front(path: ClosedPath, along_m: float, side: int, columns: int) -> int:
+    """How many columns of windows, at most `columns`, fit before the next side street; 0 for less than two."""
+    for count in range(columns, 1, -1):
+        half = count * column_m(path, along_m, side) / 2
+        if gap_m(path, along_m + half, side_streets_only=True) >= SIDE_STREET_HALF_M + half:
+            return count
+    return 0
 
 
 def trees(path: ClosedPath, generator: np.random.Generator) -> list[Surface]:
@@ -245,26 +249,12 @@ def in_sight(body_from_box: Transform, label: str) -> bool:
     return -BEHIND_M < x < AHEAD_M[label] and abs(y) < AHEAD_M[label]
 
 
-def car_actor(object_id: int, world_from_car) -> Actor:
-    return Actor(
-        object_id=object_id,
-        label="car",
-        size_m=CAR_SIZE_M,
-        parts=(f"car {object_id % len(CAR_COLOURS)}",),
-        world_from_box=lambda t: world_from_car(t) @ moved(z=CAR_SIZE_M[2] / 2),
-        world_from_parts=lambda t: [world_from_car(t)],
-    )
+def car_actor(object_id: int, world_from_car: Motion) -> Actor:
+    return rigid_actor(object_id, "car", f"car {object_id % len(CAR_COLOURS)}", CAR_SIZE_M, world_from_car)
 
 
-def person_actor(object_id: int, world_from_person, stride_rad_s: float) -> Actor:
-    return Actor(
-        object_id=object_id,
-        label="pedestrian",
-        size_m=PERSON_SIZE_M,
-        parts=(f"person {object_id % len(COAT_COLOURS)}", "leg", "leg"),
-        world_from_box=lambda t: world_from_person(t) @ moved(z=PERSON_SIZE_M[2] / 2),
-        world_from_parts=lambda t: walking(world_from_person(t), stride_rad_s * t + object_id),
-    )
+def walker(object_id: int, stride_rad_s: float, world_from_person: Motion) -> Actor:
+    return person_actor(object_id, f"person {object_id % len(COAT_COLOURS)}", stride_rad_s, world_from_person)
 
 
 def car_ahead(path: ClosedPath) -> Actor:
@@ -296,7 +286,7 @@ def walkers(path: ClosedPath) -> list[Actor]:
             pose = partial(
                 walker_pose, path, path.length_m / WALKERS * i + 4 * side, speed, side * (KERB_M + 1.5 + 0.25 * (i % 4))
             )
-            actors.append(person_actor(100 + 100 * (side > 0) + i, pose, 5.0))
+            actors.append(walker(100 + 100 * (side > 0) + i, 5.0, pose))
     return actors
 
 
@@ -313,7 +303,7 @@ def crossing_traffic(path: ClosedPath, crossing: int) -> list[Actor]:
         return [car_actor(first_id, partial(crossing_pose, path, crossing, -5.0, arrival_s - 3.6, 0.0))]
     ahead = partial(crossing_pose, path, crossing, 1.4, arrival_s + 0.6, -0.7)
     behind = partial(crossing_pose, path, crossing, 1.4, arrival_s + 1.1, 0.6)
-    return [person_actor(first_id + 1, ahead, 7.0), person_actor(first_id + 2, behind, 7.3)]
+    return [walker(first_id + 1, 7.0, ahead), walker(first_id + 2, 7.3, behind)]
 
 
 def crossing_pose(

@@ -1,4 +1,4 @@
-"""What stands and moves in the street: cars, people, houses, trees, lamp posts. x is forward, z up, feet on z = 0."""
+"""What stands and moves in the street: cars, houses, trees, lamp posts. They stand on z = 0; x is forward."""
 
 import numpy as np
 import trimesh
@@ -7,11 +7,8 @@ from firstsight.recordings.simulated.surface import (
     Colour,
     Material,
     Surface,
-    Transform,
     box,
-    capsule,
     cylinder,
-    ellipsoid,
     joined,
     moved,
     painted,
@@ -20,8 +17,6 @@ from firstsight.recordings.simulated.surface import (
 )
 
 CAR_SIZE_M = (4.3, 1.8, 1.5)
-PERSON_SIZE_M = (0.6, 0.6, 1.78)
-HIP_M = 0.88
 WINDOW_COLUMN_M, STOREY_M = 2.6, 3.0  # the pattern of textures.facade
 
 CAR_COLOURS: tuple[Colour, ...] = (
@@ -57,40 +52,14 @@ def car(colour: Colour) -> Surface:
     ]
     for x in (-1.35, 1.35):
         for y in (-0.8, 0.8):
-            wheel = cylinder(0.33, 0.2, (0.02, 0.02, 0.02), sections=10).placed(moved(z=-0.1))
-            hub = cylinder(0.18, 0.21, (0.45, 0.45, 0.45), sections=8).placed(moved(z=-0.105))
+            wheel = cylinder(0.33, 0.2, (0.02, 0.02, 0.02), sections=9).placed(moved(z=-0.1))
+            hub = cylinder(0.18, 0.21, (0.45, 0.45, 0.45), sections=6).placed(moved(z=-0.105))
             parts.append(joined([wheel, hub]).placed(moved(x, y, 0.33) @ tilted(0, np.pi / 2)))
     for y in (-0.62, 0.62):
         parts.append(box((0.06, 0.3, 0.14), (0.9, 0.88, 0.75)).placed(moved(2.12, y, 0.55)))
         parts.append(box((0.06, 0.3, 0.16), (0.6, 0.01, 0.01)).placed(moved(-2.13, y, 0.68)))
-    parts.append(box((0.04, 0.5, 0.12), (0.7, 0.7, 0.65)).placed(moved(-2.14, 0, 0.45)))
+    parts.append(box((0.04, 0.5, 0.12), (0.7, 0.7, 0.65)).placed(moved(-2.14, 0.0, 0.45)))
     return joined(parts)
-
-
-def person(coat: Colour) -> Surface:
-    """Trunk, arms and head; the legs are `leg`."""
-    skin = (0.55, 0.36, 0.26)
-    parts = [
-        ellipsoid((0.16, 0.22, 0.38), coat, subdivisions=1).placed(moved(z=1.16)),
-        ellipsoid((0.1, 0.09, 0.13), skin, subdivisions=1).placed(moved(x=0.02, z=1.65)),
-        ellipsoid((0.11, 0.1, 0.1), (0.06, 0.04, 0.02), subdivisions=1).placed(moved(x=-0.02, z=1.7)),
-    ]
-    for side in (-1, 1):
-        parts.append(capsule(0.055, 0.66, coat).placed(moved(0.0, side * 0.22, 0.78)))
-    return joined(parts)
-
-
-def leg() -> Surface:
-    """A leg that hangs from the origin."""
-    shoe = box((0.26, 0.1, 0.08), (0.04, 0.03, 0.03)).placed(moved(0.05, z=-HIP_M))
-    return joined([capsule(0.09, HIP_M, (0.07, 0.08, 0.16)).placed(moved(z=-HIP_M)), shoe])
-
-
-def walking(world_from_person: Transform, phase_rad: float) -> list[Transform]:
-    """World poses of trunk and both legs, which swing."""
-    swing = 0.45 * np.sin(phase_rad)
-    legs = [world_from_person @ moved(y=0.1 * side, z=HIP_M) @ tilted(1, side * swing) for side in (1, -1)]
-    return [world_from_person, *legs]
 
 
 def house(columns: int, storeys: int, depth_m: float, colour: Colour, shift_columns: int) -> Surface:

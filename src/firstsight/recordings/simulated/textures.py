@@ -9,6 +9,7 @@ in (s, t); `short_m` its short axis; `red, green, blue` linear paint. Kernels re
 """
 
 import math
+from typing import no_type_check
 
 import numpy as np
 from jaxtyping import Float32
@@ -25,6 +26,7 @@ def noise_table(seed: int = 0) -> Float32[np.ndarray, "256 256"]:
 
 
 @njit(cache=True, fastmath=True, error_model="numpy", inline="always")
+@no_type_check
 def lattice_noise(noise, s, t):
     """Smooth noise in [-1, 1] with one lattice point per unit."""
     floor_s, floor_t = math.floor(s), math.floor(t)
@@ -37,7 +39,16 @@ def lattice_noise(noise, s, t):
     return top + y * (bottom - top)
 
 
+@njit(cache=True, fastmath=True, error_model="numpy", inline="always")
+@no_type_check
+def octave(noise, s, t, j):
+    """Noise with lattice cells of 2^j metres; every octave lies elsewhere on the lattice."""
+    per_m = math.ldexp(1.0, -j)
+    return lattice_noise(noise, s * per_m + 37.0 * j, t * per_m + 59.0 * j)
+
+
 @njit(cache=True, fastmath=True, error_model="numpy")
+@no_type_check
 def fractal_noise(noise, s, t, wide_s, wide_t, short_m):
     """Noise of OCTAVES octaves, the finest about three pixels long, averaged along the footprint's long axis."""
     long_m = 2 * math.sqrt(wide_s * wide_s + wide_t * wide_t)
@@ -48,19 +59,17 @@ def fractal_noise(noise, s, t, wide_s, wide_t, short_m):
     total = 0.0
     for tap in range(taps):
         along = (2 * tap + 1) / taps - 1
-        per_m = math.ldexp(1.0, -first)
-        a, b = (s + along * wide_s) * per_m, (t + along * wide_t) * per_m
-        weight = fade
-        for octave in range(min(OCTAVES, COARSEST - first + 1)):
-            if octave == OCTAVES - 1:
-                weight = 1 - fade
-            shift = 37.0 * (first + octave)
-            total += weight * lattice_noise(noise, a + shift, b + 1.7 * shift)
-            a, b, weight = 0.5 * a, 0.5 * b, 1.0
-    return total / taps
+        a, b = s + along * wide_s, t + along * wide_t
+        total += fade * octave(noise, a, b, first) + octave(noise, a, b, first + 1)
+    total /= taps
+    last = first + OCTAVES - 1
+    for j in range(first + 2, min(last, COARSEST + 1)):  # their cells are wider than the footprint: one tap will do
+        total += octave(noise, s, t, j)
+    return total + ((1 - fade) * octave(noise, s, t, last) if last <= COARSEST else 0.0)
 
 
 @njit(cache=True, fastmath=True, error_model="numpy", inline="always")
+@no_type_check
 def between(x, low, high, blur):
     """1 inside [low, high], 0 outside, with edges `blur` wide."""
     rise = min(max((x - low) / blur + 0.5, 0.0), 1.0)
@@ -69,22 +78,26 @@ def between(x, low, high, blur):
 
 
 @njit(cache=True, fastmath=True, error_model="numpy", inline="always")
+@no_type_check
 def cell_value(noise, i, j):
     """A number in [0, 1] for each cell of a pattern."""
     return 0.5 + 0.5 * noise[int(7 * i + 3) & 255, int(13 * j + 5) & 255]
 
 
 @njit(cache=True, fastmath=True, error_model="numpy", inline="always")
+@no_type_check
 def mix(a, b, share):
     return a[0] + share * (b[0] - a[0]), a[1] + share * (b[1] - a[1]), a[2] + share * (b[2] - a[2])
 
 
 @njit(cache=True, fastmath=True, error_model="numpy", inline="always")
+@no_type_check
 def times(a, factor):
     return a[0] * factor, a[1] * factor, a[2] * factor
 
 
 @njit(cache=True, fastmath=True, error_model="numpy")
+@no_type_check
 def road(paint, s, t, blur_s, blur_t):
     """Four lanes: t is the distance to the left of the centre line, s runs along the road."""
     dash = between(s % 6.0, 0.0, 2.5, blur_s) * min(1.0, 2.5 / blur_s)
@@ -94,6 +107,7 @@ def road(paint, s, t, blur_s, blur_t):
 
 
 @njit(cache=True, fastmath=True, error_model="numpy")
+@no_type_check
 def facade(noise, paint, s, t, blur_s, blur_t):
     """A house front: t is the height; windows in every storey, doors among those of the ground floor."""
     column, storey = math.floor(s / 2.6), math.floor(t / 3.0)
@@ -115,6 +129,7 @@ def facade(noise, paint, s, t, blur_s, blur_t):
 
 
 @njit(cache=True, fastmath=True, error_model="numpy")
+@no_type_check
 def tiles(noise, paint, s, t, blur_s, blur_t):
     """Square tiles of 0.45 m, each a little different, with dark joints."""
     i, j = math.floor(s / 0.45), math.floor(t / 0.45)
@@ -125,6 +140,7 @@ def tiles(noise, paint, s, t, blur_s, blur_t):
 
 
 @njit(cache=True, fastmath=True, error_model="numpy")
+@no_type_check
 def planks(noise, paint, s, t, wide_s, wide_t, blur_s, blur_t):
     """Boards of 0.12 m x 1.4 m along s with grain."""
     row = math.floor(t / 0.12)
@@ -137,6 +153,7 @@ def planks(noise, paint, s, t, wide_s, wide_t, blur_s, blur_t):
 
 
 @njit(cache=True, fastmath=True, error_model="numpy")
+@no_type_check
 def bricks(noise, paint, s, t, blur_s, blur_t):
     row = math.floor(t / 0.12)
     x = s + 0.16 * (row % 2)
@@ -147,6 +164,7 @@ def bricks(noise, paint, s, t, blur_s, blur_t):
 
 
 @njit(cache=True, fastmath=True, error_model="numpy")
+@no_type_check
 def books(noise, s, t, blur_s, blur_t):
     """Rows of book spines, 0.045 m wide on shelves 0.36 m apart."""
     i, j = math.floor(s / 0.045), math.floor(t / 0.36)
@@ -158,6 +176,7 @@ def books(noise, s, t, blur_s, blur_t):
 
 
 @njit(cache=True, fastmath=True, error_model="numpy")
+@no_type_check
 def picture(noise, s, t):
     """Smooth patches of strong colours."""
     a, b = lattice_noise(noise, 9 * s, 9 * t), lattice_noise(noise, 4 * s + 31, 4 * t + 17)
@@ -168,6 +187,7 @@ def picture(noise, s, t):
 
 
 @njit(cache=True, fastmath=True, error_model="numpy")
+@no_type_check
 def albedo(noise, material, paint, s, t, wide_s, wide_t, short_m):
     """The colour of a material (surface.Material's numbers) with its grain."""
     blur_s, blur_t = short_m + 2 * abs(wide_s), short_m + 2 * abs(wide_t)
@@ -194,3 +214,62 @@ def albedo(noise, material, paint, s, t, wide_s, wide_t, short_m):
     if material == 10:
         return times(books(noise, s, t, blur_s, blur_t), 1 + 0.08 * grain)
     return times(paint, 1 + 0.16 * grain)
+
+
+@njit(cache=True, fastmath=True, error_model="numpy")
+@no_type_check
+def sky_colour(noise, x, y, z):
+    """Blue above, pale at the horizon, with clouds."""
+    height = max(z, 0.0)
+    blue = height / (height + 0.35)
+    cloud = 0.0
+    if height > 0.02:
+        scale = 1.5 / (height + 0.15)
+        cloud = lattice_noise(noise, x * scale, y * scale) + 0.5 * lattice_noise(
+            noise, 2.3 * x * scale, 2.3 * y * scale
+        )
+        cloud = min(max(0.7 * cloud, 0.0), 0.8)
+    red, green = 0.66 - 0.5 * blue, 0.74 - 0.38 * blue
+    return red + cloud * (0.85 - red), green + cloud * (0.87 - green), 0.84 + cloud * 0.06
+
+
+@njit(cache=True, fastmath=True, error_model="numpy")
+@no_type_check
+def painted_colour(i, direction, length, met, rest_from_world, tables, pixel_rad):
+    """The filtered texture at hit i: the pixel's footprint is an ellipse, longer the more the surface is seen aslant."""
+    triangle, rest = met.hits.triangle[i], rest_from_world[met.hits.slot[i]]
+    chart, point, normal = tables.chart[triangle], met.points[i], met.normals[i]
+    aslant = -(direction[0] * normal[0] + direction[1] * normal[1] + direction[2] * normal[2]) / length
+    short_m = pixel_rad * met.hits.distance[i]
+    half_long_m = 0.5 * short_m / max(aslant, 0.03)
+    across = math.sqrt(max(1 - aslant * aslant, 1e-6))
+    s, t, wide_s, wide_t = chart[0, 3], chart[1, 3], 0.0, 0.0
+    for k in range(3):
+        at = rest[k, 0] * point[0] + rest[k, 1] * point[1] + rest[k, 2] * point[2] + rest[k, 3]
+        wide = 0.0
+        for m in range(3):
+            wide += rest[k, m] * (direction[m] / length + aslant * normal[m])
+        wide *= half_long_m / across
+        s, t = s + chart[0, k] * at, t + chart[1, k] * at
+        wide_s, wide_t = wide_s + chart[0, k] * wide, wide_t + chart[1, k] * wide
+    paint = (tables.paint[triangle, 0], tables.paint[triangle, 1], tables.paint[triangle, 2])
+    return albedo(tables.noise, tables.material[triangle], paint, s, t, wide_s, wide_t, short_m)
+
+
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+@no_type_check
+def painted(directions, met, rest_from_world, tables, pixel_rad):
+    """Linear colours (rays, 3) of what rays met, before any light falls on it, and of the sky where they met nothing.
+
+    A ray is `pixel_rad` wide. This kernel and all that it calls share a file, since numba's cache knows no other's changes.
+    """
+    colours = np.empty((len(directions), 3), np.float32)
+    for i in range(len(directions)):
+        direction = directions[i]
+        length = math.sqrt(direction[0] ** 2 + direction[1] ** 2 + direction[2] ** 2)
+        if met.hits.triangle[i] < 0:
+            colour = sky_colour(tables.noise, direction[0] / length, direction[1] / length, direction[2] / length)
+        else:
+            colour = painted_colour(i, direction, length, met, rest_from_world, tables, pixel_rad)
+        colours[i, 0], colours[i, 1], colours[i, 2] = colour
+    return colours

@@ -6,7 +6,7 @@ all come from the one surface point that its centre's ray meets.
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TypeVar, no_type_check
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, UInt8, UInt16
@@ -17,6 +17,7 @@ from firstsight.recordings.simulated.lidar import sweep
 from firstsight.recordings.simulated.raycast import Caster, Instant, Met
 from firstsight.recordings.simulated.scene import World
 from firstsight.recordings.simulated.shading import illumination, photograph
+from firstsight.recordings.simulated.textures import painted
 
 T = TypeVar("T")
 MIN_DEPTH_M = 0.05  # a point nearer than this to the next camera's plane has no usable flow
@@ -50,17 +51,17 @@ class Views:
 
     def image(self, name: str, frame: int) -> UInt8[np.ndarray, "height width 3"]:
         camera, instant = self._rig.camera(name), self._instant(frame)
-        met = self._meet(name, frame)
-        colours = photograph(
+        met, sun = self._meet(name, frame), self._light.towards_sun
+        paint = painted(
             self._directions(name, frame),
             met,
-            self._caster.sunlit(met, self._light.towards_sun, instant) if any(self._world.light.sun) else no_sun(met),
             instant.rest_from_world,
             self._caster.tables,
-            self._light,
             1 / camera.intrinsics[0, 0],
-            self._generator(frame, IMAGE_STREAM, self._rig.cameras.index(camera)),
         )
+        sunlit = self._caster.sunlit(met, sun, instant) if self._light.sun.any() else np.zeros(len(paint), bool)
+        generator = self._generator(frame, IMAGE_STREAM, self._rig.cameras.index(camera))
+        colours = photograph(paint, met, sunlit, self._light, generator)
         return colours.reshape(*camera.size, 3)
 
     def depth(self, frame: int) -> DepthImage:
@@ -155,7 +156,9 @@ class Views:
         world_from_camera = self.world_from_camera(camera, frame)
         pixel_from_world = camera.intrinsics @ np.linalg.inv(world_from_camera)[:3]
         pixels, seen = projected(points, met.hits.triangle, pixel_from_world, *camera.size)
-        seen[seen] = self._caster.visible(points[seen], world_from_camera[:3, 3], instant)
+        there = self._meet(camera.name, frame).hits.triangle.reshape(camera.size)
+        doubtful = seen & ~amid_own_triangle(pixels, seen & (met.hits.slot == 0), met.hits.triangle, there)
+        seen[doubtful] = self._caster.visible(points[doubtful], world_from_camera[:3, 3], instant)
         return pixels, seen
 
 
@@ -169,6 +172,7 @@ def carried(met: Met, now: Instant, later_from_now: Float64[np.ndarray, "slots 4
 
 
 @njit(cache=True, nogil=True)
+@no_type_check
 def pixel_rays(height, width, world_from_pixel):
     """World directions (pixels, 3) of the pixel centres, row by row; `world_from_pixel` (3, 3) turns (x, y, 1)."""
     rays = np.empty((height * width, 3), np.float32)
@@ -180,6 +184,7 @@ def pixel_rays(height, width, world_from_pixel):
 
 
 @njit(cache=True, nogil=True)
+@no_type_check
 def displacement(pixels, height, width):
     """From each pixel's centre to `pixels` (height * width, 2), as (height, width, 2); zero where those are NaN."""
     flow = np.zeros((height, width, 2), np.float32)
@@ -191,6 +196,7 @@ def displacement(pixels, height, width):
 
 
 @njit(cache=True, nogil=True)
+@no_type_check
 def projected(points, triangle, pixel_from_world, height, width):
     """Pixels (n, 2) of points (n, 3), NaN where the camera cannot see them, and which lie inside the image."""
     pixels, inside = np.full((len(points), 2), np.nan), np.zeros(len(points), np.bool_)
@@ -208,5 +214,19 @@ def projected(points, triangle, pixel_from_world, height, width):
     return pixels, inside
 
 
-def no_sun(met: Met) -> Bool[np.ndarray, " rays"]:
-    return np.zeros(len(met.points), bool)
+@njit(cache=True, nogil=True)
+@no_type_check
+def amid_own_triangle(pixels, asked, triangle, there):
+    """Which of the `asked` points need no ray to be known as visible.
+
+    They are those whose four neighbours in the other view (`there`, (height, width) triangles) show the point's own triangle.
+    """
+    certain = np.zeros(len(pixels), np.bool_)
+    height, width = there.shape
+    for i in range(len(pixels)):
+        if asked[i]:
+            x, y = int(pixels[i, 0]), int(pixels[i, 1])
+            right, below, own = min(x + 1, width - 1), min(y + 1, height - 1), triangle[i]
+            upper = there[y, x] == own and there[y, right] == own
+            certain[i] = upper and there[below, x] == own and there[below, right] == own
+    return certain

@@ -1,0 +1,194 @@
+"""Depth of one image from its neighbours and the motion between them: a plane sweep with semi-global aggregation.
+
+Paper:  Collins. A Space-Sweep Approach to True Multi-Image Matching. CVPR 1996; planes and homographies as in Gallup et al.,
+        Real-Time Plane-Sweeping Stereo with Multiple Sweeping Directions, CVPR 2007, section 3.
+Idea:   sweep a plane through space; where it cuts a surface, all neighbours warped through it look like the image.
+        H_v(w) = K (R_v + w t_v n^T) K^-1,  n = (0, 0, 1), w the inverse depth           -> homography()
+        w_k = k step, so that a step moves no pixel by more than ~1 px in any neighbour  -> inverse_depths()
+        C(p, k) = mean of the better half over v of Hamming(census(I), census(I_v warped by H_v(w_k)))    -> sweep()
+        S = semi-global sum of C, w(p) = argmin_k S refined by a parabola                -> matching.semi_global, matching.winner
+        valid where the best cost stands out, the parallax is large enough and patches are not tiny       -> PlaneSweep
+Differs: census instead of absolute differences (exposure changes along a recording); the better half of the neighbours, since what
+         one of two directions of motion hides the other mostly shows (Kang, Szeliski, Chai, CVPR 2001, "temporal selection").
+Role:   MultiViewDepthEstimator, in the unit of the motion. A static world is assumed: moving objects get wrong depth.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal, no_type_check
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Bool, Float32, Float64, UInt8, UInt64
+from numba import njit
+from torch import Tensor
+
+from firstsight.geometry.camera import scale_intrinsics
+from firstsight.geometry.images import to_grey
+from firstsight.matching.census import bit_count, census_transform
+from firstsight.matching.cost_volume import block_cost, halvings, largest_census_cost, popcount
+from firstsight.matching.lanes import LANES
+from firstsight.matching.semi_global import Penalties, aggregate, check_penalties
+from firstsight.matching.winner import find_peaks
+from firstsight.roles import Depth, MultiViewDepthEstimator
+
+Grey = UInt8[np.ndarray, "height width"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    max_width_px: int = 640  # wider images are matched at a whole fraction of their size
+    nearest_baselines: float = 3.0  # the nearest plane, in lengths of the longest motion
+    max_planes: int = 128  # rounded up to a multiple of 32
+    census_radius: tuple[int, int] = (2, 3)  # rows, columns of the window on either side of its centre
+    penalties: Penalties = field(default_factory=Penalties)
+    paths: Literal[4, 8] = 8
+    min_parallax_px: float = 1.5  # shift between infinity and the answer that some neighbour must show
+    max_peak_ratio: float = 0.95  # best cost over the best one elsewhere
+    speckle_area_px: int = 100  # smaller patches of even inverse depth are dropped
+
+
+def homography(
+    neighbour_from_image: Float64[np.ndarray, "4 4"], intrinsics: Float64[np.ndarray, "3 3"], inverse_depth: float
+) -> Float64[np.ndarray, "3 3"]:
+    """Where the neighbour sees the image's pixels, were they all on the plane z = 1 / inverse_depth."""
+    motion = neighbour_from_image[:3, :3].copy()
+    motion[:, 2] += inverse_depth * neighbour_from_image[:3, 3]
+    return intrinsics @ motion @ np.linalg.inv(intrinsics)
+
+
+def parallax(
+    neighbours_from_image: Float64[np.ndarray, "views 4 4"],
+    intrinsics: Float64[np.ndarray, "3 3"],
+    inverse_depth: Float32[np.ndarray, "height width"],
+) -> Float32[np.ndarray, "height width"]:
+    """px by which each pixel's image moves between infinity and its inverse depth, in the neighbour that shows it best."""
+    height, width = inverse_depth.shape
+    y, x = np.mgrid[:height, :width]
+    pixels = np.stack([x.ravel(), y.ravel(), np.ones(x.size)])
+    best = np.zeros(x.size)
+    for neighbour_from_image in neighbours_from_image:
+        far = homography(neighbour_from_image, intrinsics, 0.0) @ pixels
+        near = far + np.outer(intrinsics @ neighbour_from_image[:3, 3], inverse_depth.ravel())
+        shift = near[:2] / np.maximum(near[2], 1e-9) - far[:2] / np.maximum(far[2], 1e-9)
+        best = np.maximum(best, np.hypot(*shift))
+    return best.reshape(height, width).astype(np.float32)
+
+
+def inverse_depths(
+    config: Config,
+    neighbours_from_image: Float64[np.ndarray, "views 4 4"],
+    intrinsics: Float64[np.ndarray, "3 3"],
+    size: tuple[int, int],
+) -> Float64[np.ndarray, " planes"]:
+    """Planes from infinity to `nearest_baselines` lengths of the longest motion, as many as needed (and allowed) for 1 px steps."""
+    longest = np.linalg.norm(neighbours_from_image[:, :3, 3], axis=1).max()
+    nearest = 1 / (config.nearest_baselines * max(longest, 1e-9))
+    small = np.float32(1e-3 * nearest)  # parallax grows linearly with small inverse depth
+    shift = np.quantile(parallax(neighbours_from_image, intrinsics, np.full(size, small)), 0.9) * nearest / small
+    count = min(int(np.ceil(shift)) + 1, config.max_planes)
+    return np.linspace(0, nearest, -(-count // LANES) * LANES)
+
+
+def sweep(
+    image: Grey,
+    neighbours: list[Grey],
+    neighbours_from_image: Float64[np.ndarray, "views 4 4"],
+    intrinsics: Float64[np.ndarray, "3 3"],
+    planes: Float64[np.ndarray, " planes"],
+    radius: tuple[int, int],
+) -> UInt8[np.ndarray, "height width planes"]:
+    """C(p, k): mean distance of the better half of the neighbours; one that does not show the point counts as a random match."""
+    codes = census_transform(image, radius)
+    views = np.empty((len(neighbours), *image.shape), np.uint8)
+    slices = np.empty((len(planes), *image.shape), np.uint8)
+    for plane, inverse_depth in zip(slices, planes, strict=True):
+        for view, neighbour, motion in zip(views, neighbours, neighbours_from_image, strict=True):
+            neighbour_from_pixel = homography(motion, intrinsics, inverse_depth)
+            seen = warp(neighbour, neighbour_from_pixel)
+            _distances(codes, census_transform(seen, radius), neighbour_from_pixel, bit_count(radius) // 2, view)
+        _mean_of_better_half(views.reshape(len(views), -1), plane.reshape(-1))
+    return np.ascontiguousarray(slices.transpose(1, 2, 0))
+
+
+def warp(neighbour: Grey, neighbour_from_pixel: Float64[np.ndarray, "3 3"]) -> Grey:
+    """The neighbour seen on the image's grid through a homography."""
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return cv2.warpPerspective(
+        neighbour, neighbour_from_pixel, neighbour.shape[::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE
+    )
+
+
+@njit(cache=True)
+@no_type_check
+def _distances(codes, seen, h, unseen, distances):
+    """distances (height, width) uint8, written: Hamming, or `unseen` where h (3, 3) leads out of the neighbour."""
+    height, width = codes.shape
+    for y in range(height):
+        u, v, z = h[0, 1] * y + h[0, 2], h[1, 1] * y + h[1, 2], h[2, 1] * y + h[2, 2]
+        for x in range(width):
+            zx = z + h[2, 0] * x
+            ux, vx = u + h[0, 0] * x, v + h[1, 0] * x
+            inside = (zx > 0) & (ux >= 0) & (ux <= zx * (width - 1)) & (vx >= 0) & (vx <= zx * (height - 1))
+            distances[y, x] = np.uint8(popcount(codes[y, x] ^ seen[y, x])) if inside else np.uint8(unseen)
+
+
+@njit(cache=True)
+@no_type_check
+def _mean_of_better_half(views, mean):
+    """views (n, pixels) uint8, sorted in place pixel by pixel; mean (pixels,) uint8, written."""
+    count = views.shape[0]
+    better = (count + 1) // 2
+    for i in range(better):
+        for j in range(i + 1, count):
+            _order(views[i], views[j])
+    for p in range(mean.shape[0]):
+        total = np.uint16(better // 2)
+        for i in range(better):
+            total += np.uint16(views[i, p])
+        mean[p] = np.uint8(total // better)
+
+
+@njit(cache=True)
+@no_type_check
+def _order(a, b):
+    """Swaps the elements of a and b (pixels,) uint8 where a is the larger."""
+    for p in range(a.shape[0]):
+        low = a[p] if a[p] < b[p] else b[p]
+        b[p] = b[p] if a[p] < b[p] else a[p]
+        a[p] = low
+
+
+class PlaneSweep(MultiViewDepthEstimator):
+    def __init__(self, config: Config | None = None):
+        self.config = config or Config()
+        check_penalties(self.config.penalties, largest_census_cost(self.config.census_radius))
+
+    def __call__(
+        self,
+        image: Float32[Tensor, "1 3 height width"],
+        neighbours: Float32[Tensor, "views 3 height width"],
+        neighbour_from_image: Float64[Tensor, "views 4 4"],
+        intrinsics: Float64[Tensor, "3 3"],
+    ) -> Depth:
+        height, width = image.shape[-2:]
+        fraction = -(-width // self.config.max_width_px)
+        size = (height // fraction, width // fraction)
+        greys = [cv2.resize(to_grey(view[None]), size[::-1], interpolation=cv2.INTER_AREA) for view in (image[0], *neighbours)]
+        small = scale_intrinsics(intrinsics, size[1] / width, size[0] / height).numpy()
+        inverse_depth, valid = self._match(greys[0], greys[1:], neighbour_from_image.numpy(), small)
+        inverse_depth = cv2.resize(inverse_depth, (width, height), interpolation=cv2.INTER_LINEAR)
+        valid = cv2.resize(valid.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST).astype(bool)
+        depth = np.where(valid, 1 / np.maximum(inverse_depth, 1e-9), 0).astype(np.float32)
+        return Depth(torch.from_numpy(depth)[None, None], torch.from_numpy(valid)[None, None])
+
+    def _match(self, image, neighbours, neighbours_from_image, intrinsics):
+        config = self.config
+        planes = inverse_depths(config, neighbours_from_image, intrinsics, image.shape)
+        cost = sweep(image, neighbours, neighbours_from_image, intrinsics, planes, config.census_radius)
+        block_cost(cost, halvings(config.census_radius))
+        position, ratio = find_peaks(aggregate(cost, image, config.penalties, config.paths))
+        inverse_depth = cv2.medianBlur(position, 3) * np.float32(planes[1])
+        valid = ratio < config.max_peak_ratio
+        valid &= parallax(neighbours_from_image, intrinsics, inverse_depth) > config.min_parallax_px
+        return inverse_depth, valid

@@ -1,0 +1,45 @@
+"""The command that suits a recording, from what was found."""
+
+import shlex
+from collections.abc import Sequence
+
+from firstsight.doctor import calibration, lidar, motion, sensors
+from firstsight.doctor.samples import Samples
+from firstsight.recordings.opening import available_sensors
+from firstsight.run_folder import Finding
+
+
+def proposed_command(
+    samples: Samples, findings: Sequence[Finding], source: str, frames: str | None, fov_deg: float | None
+) -> str:
+    """`firstsight perceive` with the settings that the findings suggest on top of those given."""
+    words = ["firstsight", "perceive", shlex.quote(source)]
+    chosen = proposed_frames(frames, motion.proposed_step(samples))
+    if chosen is not None:
+        words += ["--frames", chosen]
+    usable = usable_sensors(samples, {finding.check for finding in findings if finding.verdict == "unfit"})
+    if usable is not None:
+        words += ["--sensors", *usable]
+    if fov_deg is not None:
+        words += ["--fov-deg", f"{fov_deg:g}"]
+    return " ".join(words)
+
+
+def proposed_frames(frames: str | None, step: int) -> str | None:
+    """The given start:stop:step with every `step`-th of its frames."""
+    if step == 1:
+        return frames
+    start, stop, given = [*(frames or "").split(":"), "", "", ""][:3]
+    return f"{start}:{stop}:{int(given or 1) * step}"
+
+
+def usable_sensors(samples: Samples, unfit: set[str]) -> list[str] | None:
+    """The sensors without those whose own check failed; None where all can stay, or nothing would be left."""
+    present = available_sensors(samples.recording)
+    broken = {
+        "stereo": calibration.STEREO_ROWS in unfit,
+        "depth": sensors.DEPTH in unfit,
+        "lidar": bool({lidar.SWEEPS, lidar.ALIGNMENT} & unfit),
+    }
+    usable = [name for name in present if not broken.get(name, False)]
+    return usable if usable and len(usable) < len(present) else None

@@ -1,0 +1,102 @@
+"""A small sequence written by hand; one test per line of the reader's conventions."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from firstsight.errors import InputError
+from firstsight.recordings import kitti_odometry
+from firstsight.recordings.opening import open_recording
+
+SIZE = (24, 40)
+# Velodyne (x forward, y left, z up) to camera 0 (x right, y down, z forward), which sits 0.27 m ahead and 0.08 m below
+TR = "Tr: 0 -1 0 0 0 0 -1 -0.08 1 0 0 -0.27"
+
+
+def write_sequence(root: Path, cameras=("image_2", "image_3"), frames=3, scans=3, tr=TR) -> Path:
+    sequence = root / "sequences" / "07"
+    for name in cameras:
+        (sequence / name).mkdir(parents=True)
+        for frame in range(frames):
+            cv2.imwrite(str(sequence / name / f"{frame:06d}.png"), np.full((*SIZE, 3), frame, np.uint8))
+    (sequence / "velodyne").mkdir(parents=True)
+    for frame in range(scans):
+        (sequence / "velodyne" / f"{frame:06d}.bin").write_bytes(np.full((2, 4), frame + 1, "<f4").tobytes())
+    projections = [f"P{i}: 30 0 19.5 {-30 * x} 0 30 11.5 0 0 0 1 0" for i, x in enumerate((0, 0.54, -0.06, 0.47))]
+    (sequence / "calib.txt").write_text("\n".join([*projections, tr]) + "\n")
+    (sequence / "times.txt").write_text("0.000000e+00\n1.037875e-01\n2.073581e-01\n")
+    (root / "poses").mkdir()
+    (root / "poses" / "07.txt").write_text("\n".join(f"1 0 0 0 0 1 0 0 0 0 1 {2 * frame}" for frame in range(frames)))
+    return sequence
+
+
+def test_a_sequence_is_recognised(tmp_path):
+    assert open_recording(str(write_sequence(tmp_path))).format == kitti_odometry.NAME
+    assert not kitti_odometry.recognises(tmp_path)
+
+
+def test_projections_give_intrinsics_and_extrinsics(tmp_path):
+    recording = kitti_odometry.read(write_sequence(tmp_path))
+    assert recording.rig.stereo == ("image_2", "image_3")
+    np.testing.assert_array_equal(recording.rig.reference.intrinsics, [[30, 0, 19.5], [0, 30, 11.5], [0, 0, 1]])
+    assert recording.rig.baseline_m == pytest.approx(0.53)
+
+
+def test_the_velodyne_is_the_body(tmp_path):
+    recording = kitti_odometry.read(write_sequence(tmp_path))
+    np.testing.assert_array_equal(recording.rig.lidar.body_from_lidar, np.eye(4))
+    np.testing.assert_allclose(recording.rig.reference.body_from_camera[:3, 3], [0.27, 0.06, -0.08], atol=1e-12)
+
+
+def test_without_tr_the_body_is_at_camera_0(tmp_path):
+    recording = kitti_odometry.read(write_sequence(tmp_path, scans=0, tr=""))
+    np.testing.assert_allclose(recording.rig.reference.body_from_camera[:3, 3], [0, 0.06, 0], atol=1e-12)
+    np.testing.assert_allclose(recording.rig.reference.body_from_camera[:3, 2], [1, 0, 0], atol=1e-12)
+
+
+def test_times_are_seconds(tmp_path):
+    recording = kitti_odometry.read(write_sequence(tmp_path))
+    np.testing.assert_array_equal(recording.stamps_ns, [0, 103_787_500, 207_358_100])
+
+
+def test_without_times_ten_hertz_are_assumed_and_said(tmp_path):
+    sequence = write_sequence(tmp_path)
+    (sequence / "times.txt").unlink()
+    recording = kitti_odometry.read(sequence)
+    assert recording.stamps_ns[2] == 200_000_000
+    assert recording.remarks == ("timestamps assumed: 10 Hz (no times.txt)",)
+
+
+def test_poses_of_camera_0_become_those_of_the_reference_in_a_world_with_z_up(tmp_path):
+    poses = kitti_odometry.read(write_sequence(tmp_path)).truth.world_from_camera
+    np.testing.assert_allclose(poses[0][:3, 3], [0.27, 0.06, -0.08], atol=1e-12)
+    np.testing.assert_allclose(poses[2][:3, 3], [4.27, 0.06, -0.08], atol=1e-12)  # forward is x
+
+
+def test_scans_hold_points_and_reflectance(tmp_path):
+    scan = kitti_odometry.read(write_sequence(tmp_path))[1].scan()
+    np.testing.assert_array_equal(scan.points, np.full((2, 3), 2))
+    np.testing.assert_array_equal(scan.intensity, [2, 2])
+    assert scan.times_s is None
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda s: (s / "calib.txt").unlink(), r"calib\.txt: missing file"),
+        (lambda s: (s / "calib.txt").write_text("P2: 1 2\n" + TR), r"has no 'P2' with 12 numbers"),
+        (lambda s: (s / "calib.txt").write_text("P2: 1 2\n"), r"has no 'Tr_velo_to_cam' with 12 numbers"),
+        (lambda s: (s / "velodyne" / "000001.bin").unlink(), r"image_2 has 3 files but .*velodyne has 2"),
+        (lambda s: (s / "image_3" / "000001.png").unlink(), r"image_2 has 3 files but .*image_3 has 2"),
+        (lambda s: (s / "times.txt").write_text("0\n1\n"), r"times\.txt has 2 files"),
+        (lambda s: (s / "times.txt").write_text("0\none\n2\n"), r"times\.txt: 'one' is not a time"),
+        (lambda s: (s.parents[1] / "poses" / "07.txt").write_text("1 2 3\n"), r"expected rows of 12 numbers"),
+    ],
+)
+def test_what_is_broken_is_named(tmp_path, spoil, message):
+    sequence = write_sequence(tmp_path)
+    spoil(sequence)
+    with pytest.raises(InputError, match=message):
+        kitti_odometry.read(sequence)
