@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from firstsight.depth.semi_global_matching import Config, SemiGlobalMatching, drop_speckles
+from firstsight.depth.semi_global_matching import Config, SemiGlobalMatching
 from firstsight.errors import InputError
 from firstsight.geometry.images import to_grey, to_tensor
 from firstsight.matching.semi_global import Penalties
@@ -98,16 +98,6 @@ def test_agrees_with_opencv():
     both = valid & (theirs >= 0) & ~hidden
     assert both.mean() > 0.7
     assert bad_share(ours, theirs, both) < 0.01
-
-
-def test_speckles_go_and_surfaces_stay():
-    disparity = np.full((40, 40), 5, np.float32)
-    disparity[5:9, 5:9] = 20
-    valid = np.ones((40, 40), bool)
-    valid[30:] = False
-    kept = drop_speckles(disparity, valid, area_px=20)
-    assert not kept[5:9, 5:9].any()
-    assert kept.sum() == 30 * 40 - 16
 
 
 def test_a_batch_is_its_pairs():

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from firstsight.doctor.samples import Samples, gather
 from firstsight.recordings.recording import Channel, Recording
 from firstsight.recordings.simulated import simulate
 
@@ -47,3 +48,18 @@ def handheld(rooms: Recording) -> Recording:
         depth=Channel(len(depths), depths.__getitem__),
         odometry=None,
     )
+
+
+@pytest.fixture(scope="session")
+def street_samples(street: Recording) -> Samples:
+    return gather(street)
+
+
+@pytest.fixture(scope="session")
+def rooms_samples(rooms: Recording) -> Samples:
+    return gather(rooms)
+
+
+@pytest.fixture(scope="session")
+def handheld_samples(handheld: Recording) -> Samples:
+    return gather(handheld)

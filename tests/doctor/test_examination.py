@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from firstsight.doctor import examine
+from firstsight.doctor.examination import findings_of
+from firstsight.doctor.samples import Samples, gather
 from firstsight.errors import InputError
 from firstsight.recordings.opening import open_recording
 from firstsight.recordings.recording import Channel, Recording, select
@@ -14,6 +16,11 @@ from firstsight.run_folder import Finding
 
 def by_check(recording: Recording) -> dict[str, Finding]:
     return {finding.check: finding for finding in examine(recording)}
+
+
+def with_changed(samples: Samples, recording: Recording) -> dict[str, Finding]:
+    """The findings where only the calibration differs, so that nothing need be loaded and tracked again."""
+    return {finding.check: finding for finding in findings_of(replace(samples, recording=recording))}
 
 
 def unfit(findings: dict[str, Finding]) -> set[str]:
@@ -34,12 +41,14 @@ def with_intrinsics(recording: Recording, scale: float = 1.0, shift_px: tuple[fl
 
 @pytest.mark.parametrize("world", ["street", "rooms", "handheld"])
 def test_a_sound_recording_passes(world: str, request: pytest.FixtureRequest):
-    assert unfit(by_check(request.getfixturevalue(world))) == set()
+    samples = request.getfixturevalue(f"{world}_samples")
+    assert unfit(with_changed(samples, samples.recording)) == set()
 
 
 @pytest.mark.parametrize("scale", [0.7, 1.35])
-def test_a_wrong_focal_length_is_measured_against_depth(handheld: Recording, scale: float):
-    findings = by_check(with_intrinsics(handheld, scale))
+def test_a_wrong_focal_length_is_measured_against_depth(handheld_samples: Samples, scale: float):
+    handheld = handheld_samples.recording
+    findings = with_changed(handheld_samples, with_intrinsics(handheld, scale))
     assert unfit(findings) == {"focal length"}
     assert "intrinsics do not fit" in findings["focal length"].measured
     true_px = handheld.rig.cameras[0].intrinsics[0, 0]
@@ -48,15 +57,16 @@ def test_a_wrong_focal_length_is_measured_against_depth(handheld: Recording, sca
 
 
 @pytest.mark.parametrize("scale", [0.7, 1.35])
-def test_a_wrong_focal_length_is_measured_against_stereo(rooms: Recording, scale: float):
-    assert unfit(by_check(with_intrinsics(rooms, scale))) == {"focal length"}
+def test_a_wrong_focal_length_is_measured_against_stereo(rooms_samples: Samples, scale: float):
+    wrong = with_intrinsics(rooms_samples.recording, scale)
+    assert unfit(with_changed(rooms_samples, wrong)) == {"focal length"}
 
 
 @pytest.mark.parametrize(
     "wrong", [{"scale": 1.3}, {"scale": 0.75}, {"shift_px": (40.0, 0.0)}, {"shift_px": (-40.0, 0.0)}]
 )
-def test_wrong_intrinsics_are_measured_against_the_lidar(street: Recording, wrong: dict):
-    findings = by_check(with_intrinsics(street, **wrong))
+def test_wrong_intrinsics_are_measured_against_the_lidar(street_samples: Samples, wrong: dict):
+    findings = with_changed(street_samples, with_intrinsics(street_samples.recording, **wrong))
     assert "LiDAR-camera alignment" in unfit(findings)
     assert "wrong intrinsics" in findings["LiDAR-camera alignment"].advice
 
@@ -181,13 +191,15 @@ def test_euroc_still(shared_data):
 
 def test_kitti_drive(shared_data):
     drive = open_recording(str(shared_data / "kitti_raw" / "2011_09_26" / "2011_09_26_drive_0000_sync"))
-    assert unfit(by_check(drive)) == set()
-    for wrong in ({"scale": 1.3}, {"shift_px": (100.0, 0.0)}):
-        assert unfit(by_check(with_intrinsics(drive, **wrong))) == {"LiDAR-camera alignment"}
+    samples = gather(drive)
+    assert unfit(with_changed(samples, drive)) == set()
+    for wrong in (with_intrinsics(drive, scale=1.3), with_intrinsics(drive, shift_px=(100.0, 0.0))):
+        assert unfit(with_changed(samples, wrong)) == {"LiDAR-camera alignment"}
 
 
 def test_seven_scenes(shared_data):
     recording = open_recording(str(shared_data / "seven_scenes"))
-    assert unfit(by_check(recording)) == set()
+    samples = gather(recording)
+    assert unfit(with_changed(samples, recording)) == set()
     for scale in (0.7, 1.3):
-        assert unfit(by_check(with_intrinsics(recording, scale))) == {"focal length"}
+        assert unfit(with_changed(samples, with_intrinsics(recording, scale))) == {"focal length"}

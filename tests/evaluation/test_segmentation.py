@@ -63,6 +63,14 @@ def test_an_object_covered_by_less_than_half_is_not_found() -> None:
     assert measured(errors)["moving objects found"] == 0
 
 
+def test_an_object_shared_by_two_ids_is_found_only_where_one_has_half() -> None:
+    shared, led = MaskErrors(), MaskErrors()
+    shared.add(picture(id4=(0, 4), id5=(4, 7)), picture(id1=(0, 10)))
+    led.add(picture(id4=(0, 5), id5=(5, 9)), picture(id1=(0, 10)))
+    assert measured(shared)["moving objects found"] == 0
+    assert measured(led)["moving objects found"] == 100
+
+
 def test_nothing_moving_anywhere_gives_no_metrics() -> None:
     errors = MaskErrors()
     errors.add(picture(), picture())

@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from firstsight.matching.winner import fill_from_background, left_right_consistent, take_winners
+from firstsight.matching.winner import (
+    drop_speckles,
+    fill_from_background,
+    find_peaks,
+    left_right_consistent,
+    take_winners,
+)
 
 
 def test_winners_of_both_images_equal_plain_loops():
@@ -23,9 +29,9 @@ def test_of_equal_costs_the_smallest_candidate_wins():
 
 
 @pytest.mark.parametrize("bottom", [4.0, 9.25, 20.5, 27.75])
-def test_the_lowest_point_of_a_parabola_is_exact(bottom):
-    costs = (16 * (np.arange(32) - bottom) ** 2).astype(np.uint16)
-    position, _ = take_winners(np.tile(costs, (1, 1, 1)))
+def test_the_meeting_point_of_two_lines_is_exact(bottom):
+    costs = (16 * np.abs(np.arange(32) - bottom)).astype(np.uint16)
+    position, _ = take_winners(costs[None, None])
     assert position[0, 0] == np.float32(bottom)
 
 
@@ -47,3 +53,26 @@ def test_fill_takes_the_background_beside():
     valid = np.array([[0, 1, 0, 0, 1, 0], [0, 0, 0, 0, 0, 0]], bool)
     expected = np.array([[5, 5, 2, 2, 2, 2], [0, 0, 0, 0, 0, 0]], np.float32)
     np.testing.assert_array_equal(fill_from_background(position, valid), expected)
+
+
+def test_speckles_go_and_surfaces_stay():
+    position = np.full((40, 40), 5, np.float32)
+    position[5:9, 5:9] = 20
+    valid = np.ones((40, 40), bool)
+    valid[30:] = False
+    kept = drop_speckles(position, valid, area_px=20)
+    assert not kept[5:9, 5:9].any()
+    assert kept.sum() == 30 * 40 - 16
+
+
+def test_peaks_equal_plain_loops():
+    total = np.random.default_rng(1).integers(1, 2000, (5, 7, 32)).astype(np.uint16)
+    total[0, 0, :] = 9  # a tie
+    position, lowest, ratio = find_peaks(total, beside=4)
+    for y in range(5):
+        for x in range(7):
+            best = int(np.argmin(total[y, x]))
+            elsewhere = min(int(total[y, x, d]) for d in range(32) if abs(d - best) > 4)
+            assert lowest[y, x] == total[y, x, best]
+            assert abs(position[y, x] - best) <= 0.5
+            assert ratio[y, x] == np.float32(total[y, x, best] / elsewhere)

@@ -108,6 +108,14 @@ def replaced(text, by):
     return spoil
 
 
+def write_state(row):
+    def spoil(mav0):
+        (mav0 / euroc.TRUTH).mkdir()
+        (mav0 / euroc.TRUTH / "data.csv").write_text(row)
+
+    return spoil
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
@@ -120,6 +128,9 @@ def replaced(text, by):
         (replaced("[30.0, 31.0,", "[30.0,"), r"'intrinsics' must be 4 numbers"),
         (replaced("radial-tangential", "omni"), r"distortion_model 'omni' is none of radial-tangential"),
         (replaced("T_BS", "T_CS"), r"'T_BS' must be 16 numbers"),
+        (write_state("noon,1,2,3,1,0,0,0"), r"first column must be a time in nanoseconds"),
+        (write_state("1403715273262142976,1,2"), r"expected rows of 8 numbers"),
+        (replaced("-1.0, 0.0, 0.1", "-3.0, 0.0, 0.1"), r"rotation is no rotation matrix"),
         (lambda m: (m / "cam0" / "sensor.yaml").write_text("just words"), r"not a sensor description"),
         (lambda m: (m / "cam0").rename(m / "cam7") and (m / "cam1").rename(m / "cam8"), r"without cam0"),
     ],

@@ -98,3 +98,18 @@ def test_depth_metres_and_missing_values():
     depth, valid = files.depth_from_raw(raw, 1000.0, (0, 65535))
     np.testing.assert_array_equal(valid, [[False, True, False]])
     assert depth[0, 1] == np.float32(0.5)
+
+
+@pytest.mark.parametrize(
+    "text", ["0 0 5\n0 30 5\n0 0 1", "30 0 5\n0 -30 5\n0 0 1", "30 0 5\n0 30 5\n1 1 1", "nan 0 5\n0 30 5\n0 0 1"]
+)
+def test_what_is_no_camera_matrix_is_an_error(tmp_path, text):
+    (tmp_path / "k.txt").write_text(text)
+    with pytest.raises(InputError, match=r"k\.txt: not a camera matrix"):
+        files.read_intrinsics(tmp_path / "k.txt")
+
+
+@pytest.mark.parametrize("scale", [0.0, 2.0, -1.0, float("nan")])
+def test_what_is_no_rotation_is_an_error(scale):
+    with pytest.raises(InputError, match=r"t\.txt: holds a transform whose rotation is no rotation matrix"):
+        files.require_rigid(np.diag([scale, scale, scale, 1.0]), Path("t.txt"))

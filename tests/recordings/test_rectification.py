@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from firstsight.errors import InputError
 from firstsight.geometry.camera import distort_equidistant, distort_radial_tangential
 from firstsight.recordings.opening import open_recording
 from firstsight.recordings.recording import (
@@ -159,6 +160,13 @@ def test_one_distorted_camera_is_undistorted_in_place():
     np.testing.assert_array_equal(recording.rig.cameras[0].body_from_camera, rig.cameras[0].body_from_camera)
     for pixel in seen_by(recording.rig.cameras[0], points)[[8, 14, 20]]:
         np.testing.assert_allclose(centroid(recording.images["left"][0], pixel), pixel, atol=0.1)
+
+
+def test_a_pair_of_different_lenses_is_an_error():
+    left, _ = pair("radial-tangential").cameras
+    _, right = pair("equidistant").cameras
+    with pytest.raises(InputError, match="left and right: a stereo pair needs one image size and one kind of lens"):
+        rectify(recording_of(Rig(cameras=(left, right), stereo=("left", "right")), points_in_view()))
 
 
 def corner_row_differences(recording: Recording, frame: int) -> np.ndarray:

@@ -129,8 +129,8 @@ def test_settings_that_make_no_recording(name: str, settings: dict, named: str):
 
 
 def test_one_side_gives_the_other():
-    assert simulate("street", frames=1, width=320).rig.cameras[0].size == (96, 320)
-    assert simulate("rooms", frames=1, height=120).rig.cameras[0].size == (120, 160)
+    assert simulate("objects", frames=1, width=80).rig.cameras[0].size == (60, 80)
+    assert simulate("rooms", frames=1, height=48).rig.cameras[0].size == (48, 64)
 
 
 # True
@@ -185,8 +185,8 @@ def test_visible_means_nothing_nearer_in_the_next_frame(sight: Sight):
     flow, _, visible = truth.flow[sight.frame]
     later = truth.depth[sight.frame + 1].depth
     height, width = later.shape
-    checked = {True: 0, False: 0}
-    for y, x in zip(*np.nonzero(truth.moving[sight.frame] == 0), strict=True):
+    in_sight, hidden = [], []
+    for y, x in np.argwhere(truth.moving[sight.frame] == 0)[::3]:
         to_x, to_y = x + flow[y, x, 0], y + flow[y, x, 1]
         if truth.depth[sight.frame].depth[y, x] == 0 or not (0 <= to_x < width - 1 and 0 <= to_y < height - 1):
             continue
@@ -195,13 +195,13 @@ def test_visible_means_nothing_nearer_in_the_next_frame(sight: Sight):
         point = np.linalg.inv(sight.intrinsics[0].numpy()) @ [x, y, 1] * truth.depth[sight.frame].depth[y, x]
         z = float(sight.later_from_now[0, 2, :3].numpy() @ point + sight.later_from_now[0, 2, 3])
         if z > 1.05 * around.max():
-            assert not visible[y, x]
-            checked[False] += 1
+            hidden.append(visible[y, x])
         elif z < 1.02 * around.min() and z > 0.98 * around.max():
-            assert visible[y, x]
-            checked[True] += 1
-    assert checked[True] > 0.4 * visible.size
-    assert checked[False] > 5
+            in_sight.append(visible[y, x])
+    assert len(in_sight) > 0.1 * visible.size
+    assert np.mean(in_sight) > 0.998  # something thinner than a pixel may stand before the point
+    assert len(hidden) > 3
+    assert not any(hidden)
 
 
 def test_boxes_hold_the_pixels_of_their_objects(sight: Sight):
@@ -261,7 +261,7 @@ def test_lidar_points_lie_at_the_true_depth(street: Recording):
     assert inside.sum() > 5000
     # Most agree up to the range noise and the slope within a pixel; the rest look past an edge from elsewhere.
     assert float((gap < 0.03 * depth + 0.1).double().mean()) > 0.9
-    assert float(gap.median()) < 0.05
+    assert float((gap / depth).median()) < 0.01
 
 
 def test_lidar_loses_some_returns_and_has_noise(street: Recording):
@@ -286,11 +286,8 @@ def test_odometry_drifts_by_about_a_metre():
 def test_static_returns_at_obstacle_height_lie_in_occupied_cells(street: Recording):
     occupied, origin, cell = street.truth.occupancy
     points = world_points(street, 0)
-    points = points[(points[:, 2] > 0.4) & (points[:, 2] < 2.4)]
-    boxes = [box for box in street.truth.boxes[0] if box.moving]
-    lidar_range = np.linalg.norm(points[:, :2], axis=1)
-    points = points[lidar_range < 40]
-    for box in boxes:
+    points = points[(points[:, 2] > 0.4) & (points[:, 2] < 2.4) & (points[:, 0] > 3) & (points[:, 0] < 40)]
+    for box in filter(lambda box: box.moving, street.truth.boxes[0]):
         world_from_box = street.truth.world_from_camera[0] @ box.camera_from_box
         in_box = (points - world_from_box[:3, 3]) @ world_from_box[:3, :3]
         points = points[(np.abs(in_box) > np.array(box.size_m) / 2 + 0.2).any(1)]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from firstsight.errors import InputError
+from firstsight.formats.occupancy import write_map
 from firstsight.recordings.recording import Recording, Rig, Truth
 from firstsight.run_folder import RunFolder
 from firstsight.show.rerun_file import write_rerun
@@ -54,6 +55,18 @@ def test_timelines_are_the_frame_and_the_time_since_the_start(run: RunFolder, re
             times += batch.column("time").cast("int64").to_pylist()
     assert sorted(frames) == [0, 1, 2]
     np.testing.assert_array_equal(sorted(times), recording.stamps_ns)
+
+
+def test_occupancy_picture_has_the_highest_y_in_its_first_row(run: RunFolder, recording: Recording) -> None:
+    chunk = pytest.importorskip("rerun.chunk", reason="rerun-sdk is not installed (pip install 'firstsight[view]')")
+    occupied = np.zeros((2, 3), bool)
+    occupied[1, 0] = True
+    write_map(run.occupancy_path, occupied, ~occupied, (0.0, 0.0), 0.5)
+    write_rerun(run, recording)
+    parts = chunk.RrdReader(str(run.rerun_path)).stream().to_chunks()
+    batch = next(part.to_record_batch() for part in parts if part.entity_path == "/world/map/occupancy")
+    column = next(name for name in batch.schema.names if name.endswith("GridMap:data"))
+    assert batch.column(column).to_pylist()[0][0] == [100, 0, 0, 0, 0, 0]
 
 
 def test_what_the_run_lacks_is_left_out(recording: Recording, write_record: Callable[..., RunFolder]) -> None:

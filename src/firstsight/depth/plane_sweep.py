@@ -6,11 +6,12 @@ Idea:   sweep a plane through space; where it cuts a surface, all neighbours war
         H_v(w) = K (R_v + w t_v n^T) K^-1,  n = (0, 0, 1), w the inverse depth           -> homography()
         w_k = k step, so that a step moves no pixel by more than ~1 px in any neighbour  -> inverse_depths()
         C(p, k) = mean of the better half over v of Hamming(census(I), census(I_v warped by H_v(w_k)))    -> sweep()
-        S = semi-global sum of C, w(p) = argmin_k S refined by a parabola                -> matching.semi_global, matching.winner
-        valid where the best cost stands out, the parallax is large enough and patches are not tiny       -> PlaneSweep
+        S = semi-global sum of C, w(p) = argmin_k S, refined between planes                -> matching.semi_global, matching.winner
+        valid where S stands out and is low, where the parallax tells depths apart, and not in small patches -> trusted()
 Differs: census instead of absolute differences (exposure changes along a recording); the better half of the neighbours, since what
          one of two directions of motion hides the other mostly shows (Kang, Szeliski, Chai, CVPR 2001, "temporal selection").
-Role:   MultiViewDepthEstimator, in the unit of the motion. A static world is assumed: moving objects get wrong depth.
+Role:   MultiViewDepthEstimator, in the unit of the motion. A static world is assumed: what moves along with the camera looks far
+        away, and no test of the pictures alone can tell. Choose neighbours so far away that surfaces move by several pixels.
 """
 
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from typing import Literal, no_type_check
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, Float64, UInt8, UInt64
+from jaxtyping import Bool, Float32, Float64, UInt8
 from numba import njit
 from torch import Tensor
 
@@ -29,22 +30,26 @@ from firstsight.matching.census import bit_count, census_transform
 from firstsight.matching.cost_volume import block_cost, halvings, largest_census_cost, popcount
 from firstsight.matching.lanes import LANES
 from firstsight.matching.semi_global import Penalties, aggregate, check_penalties
-from firstsight.matching.winner import find_peaks
+from firstsight.matching.winner import Peaks, drop_speckles, fill_from_background, find_peaks
 from firstsight.roles import Depth, MultiViewDepthEstimator
 
 Grey = UInt8[np.ndarray, "height width"]
+InverseDepth = Float32[np.ndarray, "height width"]
+
+BESIDE = 4  # planes: a slanted or weakly textured surface has low costs in several
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
     max_width_px: int = 640  # wider images are matched at a whole fraction of their size
-    nearest_baselines: float = 3.0  # the nearest plane, in lengths of the longest motion
+    nearest_baselines: float = 1.5  # the nearest plane, in lengths of the longest motion
     max_planes: int = 128  # rounded up to a multiple of 32
     census_radius: tuple[int, int] = (2, 3)  # rows, columns of the window on either side of its centre
     penalties: Penalties = field(default_factory=Penalties)
     paths: Literal[4, 8] = 8
-    min_parallax_px: float = 1.5  # shift between infinity and the answer that some neighbour must show
-    max_peak_ratio: float = 0.95  # best cost over the best one elsewhere
+    min_parallax_px: float = 3.0  # shift between infinity and the answer that some neighbour must show
+    max_peak_ratio: float = 0.6  # cost of the answer over the lowest one elsewhere
+    max_cost: float = 36.0  # of the answer, per path; a random match costs about 40
     speckle_area_px: int = 100  # smaller patches of even inverse depth are dropped
 
 
@@ -60,7 +65,7 @@ def homography(
 def parallax(
     neighbours_from_image: Float64[np.ndarray, "views 4 4"],
     intrinsics: Float64[np.ndarray, "3 3"],
-    inverse_depth: Float32[np.ndarray, "height width"],
+    inverse_depth: InverseDepth,
 ) -> Float32[np.ndarray, "height width"]:
     """px by which each pixel's image moves between infinity and its inverse depth, in the neighbour that shows it best."""
     height, width = inverse_depth.shape
@@ -159,7 +164,15 @@ def _order(a, b):
         a[p] = low
 
 
+def trusted(config: Config, peaks: Peaks, planes: int) -> Bool[np.ndarray, "height width"]:
+    """Where the answer stands out, matches well, and is not the nearest plane, beyond which nothing was tried."""
+    low = peaks.lowest <= config.max_cost * config.paths
+    return low & (peaks.ratio <= config.max_peak_ratio) & (peaks.position < planes - 1.5)
+
+
 class PlaneSweep(MultiViewDepthEstimator):
+    """Raises InputError for penalties that do not fit together. Depth is 0 where not valid."""
+
     def __init__(self, config: Config | None = None):
         self.config = config or Config()
         check_penalties(self.config.penalties, largest_census_cost(self.config.census_radius))
@@ -173,22 +186,33 @@ class PlaneSweep(MultiViewDepthEstimator):
     ) -> Depth:
         height, width = image.shape[-2:]
         fraction = -(-width // self.config.max_width_px)
-        size = (height // fraction, width // fraction)
-        greys = [cv2.resize(to_grey(view[None]), size[::-1], interpolation=cv2.INTER_AREA) for view in (image[0], *neighbours)]
-        small = scale_intrinsics(intrinsics, size[1] / width, size[0] / height).numpy()
+        rows, columns = height // fraction, width // fraction
+        greys = [
+            cv2.resize(to_grey(view[None]), (columns, rows), interpolation=cv2.INTER_AREA)
+            for view in (image[0], *neighbours)
+        ]
+        small = scale_intrinsics(intrinsics, columns / width, rows / height).numpy()
         inverse_depth, valid = self._match(greys[0], greys[1:], neighbour_from_image.numpy(), small)
         inverse_depth = cv2.resize(inverse_depth, (width, height), interpolation=cv2.INTER_LINEAR)
-        valid = cv2.resize(valid.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST).astype(bool)
-        depth = np.where(valid, 1 / np.maximum(inverse_depth, 1e-9), 0).astype(np.float32)
+        valid = cv2.resize(valid.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST) > 0
+        depth = np.divide(1, inverse_depth, out=np.zeros_like(inverse_depth), where=valid)
         return Depth(torch.from_numpy(depth)[None, None], torch.from_numpy(valid)[None, None])
 
-    def _match(self, image, neighbours, neighbours_from_image, intrinsics):
+    def _match(
+        self,
+        image: Grey,
+        neighbours: list[Grey],
+        neighbours_from_image: Float64[np.ndarray, "views 4 4"],
+        intrinsics: Float64[np.ndarray, "3 3"],
+    ) -> tuple[InverseDepth, Bool[np.ndarray, "height width"]]:
         config = self.config
         planes = inverse_depths(config, neighbours_from_image, intrinsics, image.shape)
         cost = sweep(image, neighbours, neighbours_from_image, intrinsics, planes, config.census_radius)
         block_cost(cost, halvings(config.census_radius))
-        position, ratio = find_peaks(aggregate(cost, image, config.penalties, config.paths))
-        inverse_depth = cv2.medianBlur(position, 3) * np.float32(planes[1])
-        valid = ratio < config.max_peak_ratio
-        valid &= parallax(neighbours_from_image, intrinsics, inverse_depth) > config.min_parallax_px
-        return inverse_depth, valid
+        peaks = find_peaks(aggregate(cost, image, config.penalties, config.paths), BESIDE)
+        inverse_depth = cv2.medianBlur(peaks.position, 3) * np.float32(planes[1])
+        valid = trusted(config, peaks, len(planes))
+        valid &= parallax(neighbours_from_image, intrinsics, inverse_depth) >= config.min_parallax_px
+        valid = drop_speckles(peaks.position, valid, config.speckle_area_px)
+        guessed = fill_from_background(inverse_depth, valid)  # so that nothing wrong bleeds in where it is enlarged
+        return guessed, valid

@@ -1,6 +1,6 @@
 """What `firstsight doctor SOURCE` prints."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from rich.console import Console
 from rich.markup import escape
@@ -13,14 +13,19 @@ from firstsight.recordings.opening import open_recording
 from firstsight.recordings.recording import Recording
 from firstsight.run_folder import Finding
 
+DescribePlan = Callable[[Recording], Iterable[tuple[str, str]]]
+"""(stage, its method or why it is skipped) of a recording: the plan lies above the doctor and is passed in."""
+
 COLOURS = {"ok": "green", "note": "yellow", "unfit": "red"}
 
 
-def print_findings(source: str, *, frames: str | None = None, fov_deg: float | None = None) -> int:
+def print_findings(
+    source: str, *, frames: str | None = None, fov_deg: float | None = None, plan: DescribePlan | None = None
+) -> int:
     """Examine a recording and print what was found, what will be made of it and the command to use.
 
-    Returns the exit status: 0 where it is fit for use, 1 where something makes it unfit. Raises InputError where the source
-    cannot be opened.
+    `plan` tells of a recording which method does which stage. Returns the exit status: 0 where it is fit for use, 1 where
+    something makes it unfit. Raises InputError where the source cannot be opened.
     """
     console = Console()
     recording = open_recording(source, frames=frames, fov_deg=fov_deg)
@@ -30,7 +35,8 @@ def print_findings(source: str, *, frames: str | None = None, fov_deg: float | N
     for remark in recording.remarks:
         console.print(f"note: {remark}", markup=False)
     console.print(findings_table(findings))
-    console.print(plan_table(recording))
+    if plan is not None:
+        console.print(plan_table(plan(recording)))
     console.print(
         f"use it with:  {proposed_command(samples, findings, source, frames, fov_deg)}", markup=False, soft_wrap=True
     )
@@ -48,13 +54,11 @@ def findings_table(findings: Sequence[Finding]) -> Table:
     return table
 
 
-def plan_table(recording: Recording) -> Table:
+def plan_table(stages: Iterable[tuple[str, str]]) -> Table:
     """Which method does which stage, or why none does."""
-    from firstsight.perceive.plan import Skip, make_plan  # heavy: brings every method
-
     table = Table("stage", "what will do it", box=None, header_style="bold", pad_edge=False)
-    for stage in make_plan(recording):
-        table.add_row(stage.name, f"skipped: {stage.reason}" if isinstance(stage, Skip) else stage.method)
+    for name, method in stages:
+        table.add_row(escape(name), escape(method))
     return table
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -10,9 +10,7 @@ from jaxtyping import Float64, Int64
 
 from firstsight.doctor.tracking import Grey, Matches, Points, follow, match, track
 from firstsight.errors import InputError
-from firstsight.recordings.recording import Camera, DepthImage, Image, Recording, Scan
-
-T = TypeVar("T")
+from firstsight.recordings.recording import Camera, Channel, DepthImage, Image, Recording, Scan
 
 Verdict = Literal["ok", "note", "unfit"]
 
@@ -101,7 +99,7 @@ def spread(length: int, count: int) -> Int64[np.ndarray, " chosen"]:
     return np.unique(np.linspace(0, length - 1, min(count, length)).round().astype(np.int64))
 
 
-def load_all(channel: Sequence[T | None], frames: Sequence[int], name: str, unreadable: dict[str, str]) -> dict[int, T]:
+def load_all(channel: Channel[Any], frames: Sequence[int], name: str, unreadable: dict[str, str]) -> dict[int, Any]:
     """The items that are there and can be loaded; the others are noted in `unreadable`."""
     loaded = {}
     for frame in frames:

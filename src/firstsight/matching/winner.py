@@ -1,11 +1,13 @@
 """From an aggregated cost volume to one answer per pixel, and how far to trust it.
 
 Source: Hirschmueller, TPAMI 2008, section II-D (disparity of both images from one volume, left-right check, sub-pixel);
-        Zbontar and LeCun, JMLR 2016, section 4.3 (the order of the steps; which pixels are occluded and which mismatched).
+        Shimizu, Okutomi, Precise Sub-pixel Estimation on Area-based Matching, ICCV 2001 (equiangular fit for costs of the
+        kind of absolute differences and Hamming distances).
 """
 
 from typing import NamedTuple, no_type_check
 
+import cv2
 import numpy as np
 from jaxtyping import Bool, Float32, UInt16
 from numba import njit
@@ -13,6 +15,9 @@ from numba import njit
 Total = UInt16[np.ndarray, "height width candidates"]
 Candidate = UInt16[np.ndarray, "height width"]
 Position = Float32[np.ndarray, "height width"]
+Valid = Bool[np.ndarray, "height width"]
+
+SUBPIXELS = 16  # resolution at which OpenCV compares neighbouring positions
 
 
 class Winners(NamedTuple):
@@ -44,7 +49,7 @@ def _take_winners(total, position, of_right):
         for x in range(width):
             mirrored = width - 1 - x
             best = _cheapest(total[y, x], right[mirrored : mirrored + candidates])
-            position[y, x] = parabola_minimum(total[y, x], np.int64(best & np.uint32(0xFFFF)))
+            position[y, x] = between_candidates(total[y, x], np.int64(best & np.uint32(0xFFFF)))
         for x in range(width):
             of_right[y, x] = np.uint16(right[width - 1 - x] & np.uint32(0xFFFF))
 
@@ -64,44 +69,50 @@ def _cheapest(costs, right):
 
 @njit(cache=True)
 @no_type_check
-def parabola_minimum(costs, d):
-    """d - (C+ - C-) / (2 (C+ - 2 C + C-)): where a parabola through d and its neighbours is lowest; at the ends d itself."""
+def between_candidates(costs, d):
+    """d + (C- - C+) / (2 (max(C-, C+) - C)): where two lines of equal and opposite slope through d and its neighbours meet.
+
+    At the first and last candidate d itself. A parabola errs more (benchmarks/stereo.md): such costs grow linearly.
+    """
     if d == 0 or d == costs.shape[0] - 1:
         return np.float32(d)
     before, here, after = np.int64(costs[d - 1]), np.int64(costs[d]), np.int64(costs[d + 1])
-    curvature = before - 2 * here + after
-    return np.float32(d + (before - after) / (2 * curvature)) if curvature > 0 else np.float32(d)
+    steepest = max(before, after) - here
+    return np.float32(d + (before - after) / (2 * steepest)) if steepest > 0 else np.float32(d)
 
 
 class Peaks(NamedTuple):
-    """`position` as in Winners; `ratio`: its cost over the lowest one that is not beside it, 0 (certain) to 1 (a tie)."""
+    """`position` as in Winners, `lowest` its cost, and `ratio` that over the lowest cost elsewhere: 0 is certain, 1 a tie."""
 
     position: Position
-    ratio: Float32[np.ndarray, "height width"]
+    lowest: Candidate
+    ratio: Position
 
 
-def find_peaks(total: Total) -> Peaks:
-    """The cheapest candidate of each pixel and how far it stands out."""
-    peaks = Peaks(*(np.empty(total.shape[:2], np.float32) for _ in range(2)))
-    _find_peaks(total, *peaks)
-    return peaks
+def find_peaks(total: Total, beside: int) -> Peaks:
+    """The cheapest candidate of each pixel and how far it stands out from those more than `beside` away."""
+    position, ratio = (np.empty(total.shape[:2], np.float32) for _ in range(2))
+    lowest = np.empty(total.shape[:2], np.uint16)
+    _find_peaks(total, beside, position, lowest, ratio)
+    return Peaks(position, lowest, ratio)
 
 
 @njit(cache=True)
 @no_type_check
-def _find_peaks(total, position, ratio):
-    """total (height, width, candidates) uint16; position and ratio (height, width) float32, written."""
+def _find_peaks(total, beside, position, lowest, ratio):
+    """total (height, width, candidates) uint16; position, ratio float32 and lowest uint16 (height, width), written."""
     height, width, candidates = total.shape
     for y in range(height):
         for x in range(width):
             costs = total[y, x]
-            lowest = _lowest(costs)
+            lowest[y, x] = _lowest(costs)
             d = 0
-            while costs[d] != lowest:
+            while costs[d] != lowest[y, x]:
                 d += 1
-            elsewhere = min(_lowest(costs[: max(d - 1, 0)]), _lowest(costs[min(d + 2, candidates) :]))
-            position[y, x] = parabola_minimum(costs, d)
-            ratio[y, x] = np.float32(lowest) / np.float32(max(elsewhere, 1))
+            below, above = costs[: max(d - beside, 0)], costs[min(d + beside + 1, candidates) :]
+            elsewhere = min(_lowest(below), _lowest(above))
+            position[y, x] = between_candidates(costs, d)
+            ratio[y, x] = np.float32(lowest[y, x]) / np.float32(max(elsewhere, 1))
 
 
 @njit(cache=True)
@@ -114,9 +125,7 @@ def _lowest(costs):
     return lowest
 
 
-def left_right_consistent(
-    position: Position, of_right: Candidate, tolerance: float
-) -> Bool[np.ndarray, "height width"]:
+def left_right_consistent(position: Position, of_right: Candidate, tolerance: float) -> Valid:
     """Where the right pixel that a left pixel points at points back, |D(p) - D_R(p - D(p))| <= tolerance, inside the image."""
     width = position.shape[1]
     matched = np.arange(width) - np.rint(position).astype(np.int64)
@@ -124,7 +133,15 @@ def left_right_consistent(
     return (matched >= 0) & (np.abs(position - back) <= tolerance)
 
 
-def fill_from_background(position: Position, valid: Bool[np.ndarray, "height width"]) -> Position:
+def drop_speckles(position: Position, valid: Valid, area_px: int) -> Valid:
+    """`valid` without connected patches, of steps of at most one candidate, that are no larger than area_px."""
+    none = -SUBPIXELS
+    fixed = np.where(valid, np.rint(position * SUBPIXELS), none).astype(np.int16)
+    cv2.filterSpeckles(fixed, none, area_px, SUBPIXELS)
+    return fixed != none
+
+
+def fill_from_background(position: Position, valid: Valid) -> Position:
     """`position` with the lower of the nearest valid values left and right in the row where not valid; 0 in rows without any.
 
     What one camera cannot see lies behind what it sees beside it, and most failed matches lie at such places too.

@@ -1,35 +1,47 @@
-"""Keyframes, landmarks and what the keyframes measured of them: the state that visual odometry keeps.
+"""What visual odometry remembers: keyframes, landmarks, what the keyframes measured of them, and every frame's pose.
 
-Bounded: landmarks and measurements belong to the last `window` keyframes; of older keyframes only their poses stay,
-and every frame's pose is kept relative to its keyframe, so that adjusting a keyframe carries its frames along.
+Bounded: landmarks and measurements belong to the last `window` keyframes. Of older keyframes only the poses stay, and a
+frame's pose is kept relative to its keyframe, so that adjusting a keyframe carries its frames along.
 """
 
+from typing import NamedTuple
+
 import numpy as np
+import torch
 from jaxtyping import Bool, Float64, Int64
 
 from firstsight.geometry.pnp import Kernel, Measurements, linearise
+from firstsight.motion.depth_alignment import MeasuredMotion
 from firstsight.motion.window_adjustment import Ties, Window, adjust
+from firstsight.roles import Trajectory
 
 Ids = Int64[np.ndarray, " n"]
 Rows = Float64[np.ndarray, "n 3"]
+Transform = Float64[np.ndarray, "4 4"]
+
+class FramePose(NamedTuple):
+    keyframe: int
+    keyframe_from_frame: Transform
+    valid: bool
+
+
+UNKNOWN = MeasuredMotion(np.eye(4), np.zeros((6, 6)))
 
 
 class Keyframes:
-    """Landmarks have increasing ids; `world` is the first frame's camera."""
+    """`window` keyframes are adjusted together, the oldest `fixed` of them held; the world is the first frame's camera."""
 
     def __init__(self, intrinsics: Float64[np.ndarray, "3 3"], window: int, fixed: int) -> None:
         self.intrinsics = intrinsics
         self.window = window
         self.fixed = fixed
         self.world_from_keyframe = np.zeros((0, 4, 4))
-        self.previous_from_keyframe = np.zeros((0, 4, 4))
-        self.motion_information = np.zeros((0, 6, 6))
-        self.ids = np.zeros(0, np.int64)
-        self.points_world = np.zeros((0, 3))
-        self.measured_by = np.zeros(0, np.int64)
-        self.measured_id = np.zeros(0, np.int64)
-        self.measured = np.zeros((0, 3))
-        self.precision = np.zeros((0, 3))
+        self.motions: list[MeasuredMotion] = []  # from each keyframe of the window to the one before, as surfaces say
+        self.ids, self.points_world = np.zeros(0, np.int64), np.zeros((0, 3))
+        self.measured_by, self.measured_id = np.zeros(0, np.int64), np.zeros(0, np.int64)
+        self.measured, self.precision = np.zeros((0, 3)), np.zeros((0, 3))
+        self.frames: list[FramePose] = []
+        self.velocity = np.eye(4)  # from a frame to the one before
 
     def __len__(self) -> int:
         return len(self.world_from_keyframe)
@@ -46,48 +58,47 @@ class Keyframes:
         rows = np.searchsorted(self.ids, ids).clip(max=len(self.ids) - 1)
         return np.where(self.ids[rows] == ids, rows, -1)
 
-    def add_keyframe(self, world_from_camera: Float64[np.ndarray, "4 4"], ids: Ids, measured: Rows, precision: Rows, tie=None) -> None:
-        """A new keyframe and what it measured of landmarks, known ones or some to be added; the oldest keyframe leaves."""
-        self.measured_by = np.concatenate([self.measured_by, np.full(len(ids), len(self))])
+    def add_keyframe(self, world_from_camera: Transform, motion: MeasuredMotion = UNKNOWN) -> None:
+        """A new keyframe, with the motion to the one before where surfaces measured it; the oldest one leaves."""
+        self.world_from_keyframe = np.concatenate([self.world_from_keyframe, world_from_camera[None]])
+        self.motions = [*self.motions, motion][-self.window :]
+        self._keep_measurements(self.measured_by >= self.oldest)
+
+    def add_measurements(self, keyframe: int, ids: Ids, measured: Rows, precision: Rows) -> None:
+        """What a keyframe of the window measured of landmarks, known ones or ones that will be added."""
+        self.measured_by = np.concatenate([self.measured_by, np.full(len(ids), keyframe)])
         self.measured_id = np.concatenate([self.measured_id, ids])
         self.measured = np.concatenate([self.measured, measured])
         self.precision = np.concatenate([self.precision, precision])
-        self.world_from_keyframe = np.concatenate([self.world_from_keyframe, world_from_camera[None]])
-        self.previous_from_keyframe = np.concatenate([self.previous_from_keyframe, (np.eye(4) if tie is None else tie[0])[None]])
-        self.motion_information = np.concatenate([self.motion_information, (np.zeros((6, 6)) if tie is None else tie[1])[None]])
-        self._keep_measurements(self.measured_by >= self.oldest)
 
     def add_landmarks(self, ids: Ids, points_world: Rows) -> None:
-        """New landmarks, their ids greater than all before."""
-        self.ids = np.concatenate([self.ids, ids])
-        self.points_world = np.concatenate([self.points_world, points_world])
+        ids, points_world = np.concatenate([self.ids, ids]), np.concatenate([self.points_world, points_world])
+        order = np.argsort(ids)
+        self.ids, self.points_world = ids[order], points_world[order]
 
-    def adjust(self, kernel: Kernel, threshold: float, outlier_sigmas: float, max_iterations: int) -> None:
+    def adjust(self, outlier_sigmas: float = 5.0) -> None:
         """Bundle adjustment of the window; measurements that then disagree by `outlier_sigmas` are forgotten."""
-        order = np.argsort(self.measured_id, kind="stable")
-        rows = self.rows(self.measured_id[order])
-        order, rows = order[rows >= 0], rows[rows >= 0]
-        measurements = Measurements(
-            self.measured_by[order] - self.oldest, rows, self.measured[order], self.precision[order]
-        )
         cameras = self.world_from_keyframe[self.oldest :]
         fixed = np.arange(len(cameras)) < self.fixed
-        if fixed.all():
+        if fixed.all() or not len(self.ids):
             return
+        rows = self.rows(self.measured_id)
+        order = np.argsort(np.where(rows < 0, len(self.ids), rows), kind="stable")[: int((rows >= 0).sum())]
+        measurements = Measurements(
+            self.measured_by[order] - self.oldest, rows[order], self.measured[order], self.precision[order]
+        )
         later = np.arange(1, len(cameras))
         ties = Ties(
-            later - 1, later, self.previous_from_keyframe[self.oldest + 1 :], self.motion_information[self.oldest + 1 :]
+            later - 1, later, *(np.stack(part) for part in zip(*self.motions[1:], strict=True))
         )
-        window = Window(cameras, self.points_world, measurements, self.intrinsics, fixed, ties)
-        adjusted = adjust(window, kernel, threshold, max_iterations)
-        self.world_from_keyframe[self.oldest :] = adjusted.world_from_camera
-        self.points_world = adjusted.points_world
-        residual = linearise(
+        adjusted = adjust(Window(cameras, self.points_world, measurements, self.intrinsics, fixed, ties))
+        self.world_from_keyframe[self.oldest :], self.points_world = adjusted.world_from_camera, adjusted.points_world
+        errors = linearise(
             adjusted.world_from_camera, self.points_world, measurements, self.intrinsics, Kernel.SQUARED
         ).residual
-        agree = np.ones(len(self.measured_id), bool)
-        agree[order] = np.linalg.norm(residual[:, :2], axis=1) < outlier_sigmas
-        self._keep_measurements(agree)
+        agrees = np.ones(len(rows), bool)
+        agrees[order] = np.linalg.norm(errors[:, :2], axis=1) < outlier_sigmas
+        self._keep_measurements(agrees)
 
     def _keep_measurements(self, keep: Bool[np.ndarray, " m"]) -> None:
         """Forget the other measurements, and the landmarks that are then measured nowhere."""
@@ -95,3 +106,23 @@ class Keyframes:
         self.measured, self.precision = self.measured[keep], self.precision[keep]
         seen = np.isin(self.ids, self.measured_id)
         self.ids, self.points_world = self.ids[seen], self.points_world[seen]
+
+    def add_frame(self, world_from_frame: Transform, valid: bool) -> None:
+        """The next frame's pose, remembered relative to the newest keyframe."""
+        if valid and self.frames and self.frames[-1].valid:
+            self.velocity = np.linalg.inv(self.world_from_frame(-1)) @ world_from_frame
+        keyframe_from_frame = np.linalg.inv(self.world_from_keyframe[-1]) @ world_from_frame
+        self.frames.append(FramePose(len(self) - 1, keyframe_from_frame, valid))
+
+    def world_from_frame(self, index: int) -> Transform:
+        keyframe, keyframe_from_frame, _ = self.frames[index]
+        return self.world_from_keyframe[keyframe] @ keyframe_from_frame
+
+    def predicted(self) -> Transform:
+        """The next frame's pose if the last measured motion goes on."""
+        return self.world_from_frame(-1) @ self.velocity
+
+    def trajectory(self) -> Trajectory:
+        poses = [self.world_from_frame(i) for i in range(len(self.frames))]
+        valid = torch.tensor([frame.valid for frame in self.frames], dtype=torch.bool)
+        return Trajectory(torch.from_numpy(np.array(poses).reshape(-1, 4, 4)), valid)

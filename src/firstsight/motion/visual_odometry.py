@@ -1,172 +1,232 @@
-from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+"""Motion of a camera that has depth, from stereo or a depth sensor: corners, PnP and a window of keyframes.
+
+Paper:  Nister, Naroditsky, Bergen. Visual Odometry. CVPR 2004.  Leutenegger et al. Keyframe-based visual-inertial
+        odometry using nonlinear optimization. IJRR 2015 (the window).  Chen, Medioni. IVC 1992 (the surfaces).
+Idea:   corners whose depth is known are landmarks; where they are seen next tells how the camera moved.
+        track corners from frame to frame                                              -> tracking.follow()
+        pose that most landmarks agree on, things that move by themselves left out     -> geometry.pnp.robust_pnp()
+        what the depth images' surfaces say of the motion, if a depth sensor's         -> depth_alignment.align_depth()
+        pose of least cost of both                                                     -> geometry.pnp.refine_pose()
+        every few frames a keyframe: new corners, landmarks where their depth says,
+        and bundle adjustment of the last keyframes                                    -> keyframes.Keyframes.adjust()
+Differs: depth is weighed as inverse depth with sigma(1/z) = a/z^2 + b, so that landmarks of uncertain depth still say how
+        the camera turned; depth near an edge is not used.
+Role:   Odometry of the camera, in metres. A frame whose landmarks do not agree is not valid: the last motion goes on,
+        and after `frames_until_restart` such frames the window starts anew from there.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
-import torch
+from jaxtyping import Bool, Float32, Float64
+
 from firstsight.geometry.images import to_grey
-from firstsight.geometry.pnp import *
-from firstsight.motion.depth_alignment import *
-from firstsight.motion.keyframes import Keyframes
-from firstsight.motion.tracking import *
+from firstsight.geometry.pnp import PosePrior, refine_pose, robust_pnp
+from firstsight.motion.depth_alignment import (
+    DepthAlignmentConfig,
+    DepthNoise,
+    MeasuredMotion,
+    Surface,
+    align_depth,
+    surface_of,
+)
+from firstsight.motion.keyframes import UNKNOWN, Keyframes
+from firstsight.motion.tracking import Followed, Grey, Pixels, TrackingConfig, Tracks, detect_corners, follow
 from firstsight.roles import Observation, Odometry, Trajectory
+
+NEAREST_GUESS_M = 0.05  # landmarks predicted closer than this are searched where they were last
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
     tracking: TrackingConfig = TrackingConfig()
-    window: int = 10
+    surfaces: DepthAlignmentConfig = DepthAlignmentConfig()
+    window: int = 8  # keyframes
     fixed: int = 2
-    sigma_px: float = 0.5
-    depth_sigma: tuple[float, float] = (0.005, 0.003)
-    min_inliers: int = 12
+    sigma_px: float = 1.0
+    depth_noise: DepthNoise = DepthNoise(0.001, 0.005)  # of landmarks; stereo of half a pixel at fx * baseline = 100 px m
+    depth_window_px: int = 5
+    depth_spread: float = 0.03  # the largest relative difference of depth within that window
     inlier_px: float = 2.0
-    keyframe_share: float = 0.7
-    keyframe_shift: float = 0.05
-    kernel: int = 1
-    threshold: float = 2.0
-    outlier_sigmas: float = 5.0
-    depth_window: int = 2
-    depth_spread: float = 0.03
-    iterations: int = 8
-    frame_depth: bool = True
-    max_lost: int = 5
-    align: bool = True
-    da: DepthAlignmentConfig = DepthAlignmentConfig()
-    sensor: tuple = (0.001, 0.002)
-    f2f: bool = True
-    keep_outliers: bool = False
+    min_inliers: int = 12
+    keyframe_share: float = 0.6  # a keyframe is due when fewer corners are left than this share,
+    keyframe_shift: float = 0.1  # or when they went this share of the image's longer side
+    frames_until_restart: int = 5
 
 
-def sample_depth(depth, valid, pixels, radius, spread):
-    """inverse depth median of the window, ok"""
-    h, w = depth.shape
-    o = np.arange(-radius, radius + 1)
-    x = np.rint(pixels[:, 0]).astype(int)[:, None, None] + o[None, None, :]
-    y = np.rint(pixels[:, 1]).astype(int)[:, None, None] + o[None, :, None]
-    inside = (x >= 0) & (x < w) & (y >= 0) & (y < h)
-    x, y = np.broadcast_arrays(x.clip(0, w - 1), y.clip(0, h - 1))
-    v = (valid[y, x] & inside).reshape(len(pixels), (2 * radius + 1) ** 2)
-    z = depth[y, x].astype(np.float64).reshape(len(pixels), (2 * radius + 1) ** 2)
-    q = np.where(v, 1 / np.where(v, z, 1), np.nan)
-    count = v.sum(1)
-    ok = count >= v.shape[1] // 2 + 1
-    out = np.zeros(len(pixels))
-    if ok.any():
-        med = np.nanmedian(q[ok], 1)
-        mad = np.nanmax(q[ok], 1) - np.nanmin(q[ok], 1)
-        out[ok] = med
-        idx = np.flatnonzero(ok)
-        ok[idx[mad > spread * med]] = False
-    return np.where(ok, out, 0.0), ok
+class View(NamedTuple):
+    """One frame as the method uses it."""
+
+    grey: Grey
+    depth: Float32[np.ndarray, "height width"]
+    valid: Bool[np.ndarray, "height width"]
+
+
+class Measured(NamedTuple):
+    """(x, y, inverse depth) of corners and 1 / sigma of each, 0 where the depth is not known."""
+
+    values: Float64[np.ndarray, "points 3"]
+    precision: Float64[np.ndarray, "points 3"]
+
+    @property
+    def has_depth(self) -> Bool[np.ndarray, " points"]:
+        return self.precision[:, 2] > 0
+
+
+def inverse_depth_at(view: View, pixels: Pixels, config: Config) -> tuple[np.ndarray, np.ndarray]:
+    """Median inverse depth of the window around each pixel, and where it is known: mostly valid, no depth edge inside."""
+    height, width = view.depth.shape
+    reach = config.depth_window_px // 2
+    offsets = np.arange(-reach, reach + 1)
+    x = np.rint(pixels[:, 0]).astype(int)[:, None, None] + offsets[None, None, :]
+    y = np.rint(pixels[:, 1]).astype(int)[:, None, None] + offsets[None, :, None]
+    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    x, y = x.clip(0, width - 1), y.clip(0, height - 1)
+    count = config.depth_window_px**2
+    valid = (view.valid[y, x] & inside).reshape(-1, count)
+    depth = np.sort(np.where(valid, view.depth[y, x].reshape(-1, count), np.inf), 1)  # unknown ones last
+    known = valid.sum(1)
+    every = np.arange(len(pixels))
+    median, largest = depth[every, (known - 1).clip(0) // 2], depth[every, (known - 1).clip(0)]
+    flat = (known > count // 2) & (largest < depth[:, 0] + config.depth_spread * median)
+    return np.where(flat, 1 / np.where(flat, median, 1.0), 0.0), flat
+
+
+def measure(view: View, pixels: Pixels, config: Config) -> Measured:
+    inverse_depth, known = inverse_depth_at(view, pixels, config)
+    sigma = config.depth_noise.constant_m * inverse_depth**2 + config.depth_noise.quadratic_per_m
+    precision_px = np.full((len(pixels), 2), 1 / config.sigma_px)
+    return Measured(
+        np.column_stack([pixels, inverse_depth]), np.column_stack([precision_px, np.where(known, 1 / sigma, 0.0)])
+    )
+
+
+def unproject(values: Float64[np.ndarray, "points 3"], intrinsics: Float64[np.ndarray, "3 3"]) -> np.ndarray:
+    """Points in the camera frame of (x, y, inverse depth)."""
+    z = 1 / values[:, 2:]
+    return np.column_stack([(values[:, :2] - intrinsics[:2, 2]) / intrinsics.diagonal()[:2] * z, z])
 
 
 class VisualOdometry(Odometry):
     needs: ClassVar[frozenset[str]] = frozenset({"image", "depth", "intrinsics"})
     scale: ClassVar[Literal["metric", "unknown"]] = "metric"
 
-    def __init__(self, config: Config = Config()):
-        self.config = config
-        self.keyframes = None
-        self.frames_keyframe = []
-        self.keyframe_from_frame = []
-        self.valid = []
-        self.velocity = np.eye(4)
-        self.lost = 0
-        self.next_id = 0
+    def __init__(self, config: Config | None = None) -> None:
+        self.config = config or Config()
+        self._keyframes: Keyframes | None = None
+        self._tracks: Tracks | None = None
+        self._surface: Surface | None = None
+        self._next_id = 0
+        self._corners_at_keyframe = 0
+        self._lost_frames = 0
 
-    def step(self, observation):
-        c = self.config
-        grey = to_grey(observation.image)
-        K = observation.intrinsics.numpy()
-        depth = observation.depth.depth[0, 0].numpy()
-        dv = observation.depth.valid[0, 0].numpy()
-        if self.keyframes is None:
-            self.keyframes = Keyframes(K, c.window, c.fixed)
-            self._new_keyframe(np.eye(4), grey, depth, dv, np.zeros(0, np.int64), np.zeros((0, 2)))
-            self._record(np.eye(4), True)
+    def step(self, observation: Observation) -> None:
+        assert observation.image is not None and observation.depth is not None and observation.intrinsics is not None
+        depth, valid = observation.depth
+        view = View(to_grey(observation.image), depth[0, 0].numpy(), valid[0, 0].numpy())
+        if self._keyframes is None:
+            self._keyframes = Keyframes(observation.intrinsics.numpy(), self.config.window, self.config.fixed)
+            self._restart(self._keyframes, view, np.eye(4))
             return
-        last = self._last()
-        predicted = last @ self.velocity
-        rows = self.keyframes.rows(self.ids)
-        points = self.keyframes.points_world[rows]
-        pc = (points - predicted[:3, 3]) @ predicted[:3, :3]
-        front = pc[:, 2] > 0.05
-        guess = np.where(front[:, None], pc[:, :2] / np.maximum(pc[:, 2:], 0.05) * K.diagonal()[:2] + K[:2, 2], self.pixels)
-        px, found = follow(self.grey, grey, self.pixels, guess, c.tracking)
-        est = robust_pnp(points[found], px[found], K, c.inlier_px, c.min_inliers)
-        if est is None:
-            px, found = follow(self.grey, grey, self.pixels, self.pixels, c.tracking)
-            est = robust_pnp(points[found], px[found], K, c.inlier_px, c.min_inliers)
-        if est is None:
-            self.lost += 1
-            if self.lost > c.max_lost:
-                self._new_keyframe(predicted, grey, depth, dv, np.zeros(0, np.int64), np.zeros((0, 2)))
-                self.lost = 0
-            self._record(predicted, False)
+        self._next(self._keyframes, view)
+
+    def trajectory(self) -> Trajectory:
+        return (self._keyframes or Keyframes(np.eye(3), 1, 1)).trajectory()
+
+    def _next(self, keyframes: Keyframes, view: View) -> None:
+        """Track, locate, refine, and make a keyframe where one is due."""
+        assert self._tracks is not None
+        config, predicted = self.config, keyframes.predicted()
+        points_world = keyframes.points_world[keyframes.rows(self._tracks.ids)]
+        followed = self._follow(view.grey, points_world, predicted)
+        found = np.flatnonzero(followed.found)
+        located = robust_pnp(
+            points_world[found], followed.pixels[found], keyframes.intrinsics, config.inlier_px, config.min_inliers
+        )
+        if located is None:
+            self._lose(keyframes, view, predicted)
             return
-        self.lost = 0
-        inl = np.flatnonzero(found)[est.inliers]
-        measured, precision = self._measure(px[inl], depth, dv)
-        prec = precision.copy()
-        if not c.frame_depth: prec[:, 2] = 0
-        prior = tie = None
-        if c.align:
-            wk = self.keyframes.world_from_keyframe[-1]
-            kfc = np.linalg.inv(wk) @ np.linalg.inv(est.camera_from_world)
-            tie = align_depth(self.surface, depth, dv, kfc, K, DepthNoise(*c.sensor), c.da)
-            prior = PosePrior(wk @ tie.a_from_b, tie.information)
-        cfw = refine_pose(est.camera_from_world, points[inl], measured, prec, K, c.threshold, prior)
-        wfc = np.linalg.inv(cfw)
-        shift = np.median(np.linalg.norm(px[inl] - self.key_pixels[inl], axis=1))
-        if len(inl) < c.keyframe_share * self.at_keyframe or shift > c.keyframe_shift * max(grey.shape):
-            self._new_keyframe(wfc, grey, depth, dv, self.ids[inl], px[inl], tie)
-            wfc = self.keyframes.world_from_keyframe[-1]
-        elif c.f2f:
-            keep = np.flatnonzero(found) if c.keep_outliers else inl
-            self.ids, self.pixels, self.key_pixels, self.grey = self.ids[keep], px[keep], self.key_pixels[keep], grey
-        self._record(wfc, True)
-        self.velocity = np.linalg.inv(self._pose(-2)) @ self._pose(-1)
+        self._lost_frames = 0
+        agree = found[located.inliers]
+        measured = measure(view, followed.pixels[agree], config)
+        motion = self._align(keyframes, view, located.camera_from_world)
+        prior = PosePrior(keyframes.world_from_keyframe[-1] @ motion.a_from_b, motion.information)
+        camera_from_world = refine_pose(
+            located.camera_from_world, points_world[agree], *measured, keyframes.intrinsics, prior=prior
+        )
+        self._tracks = self._tracks.advanced(view.grey, followed.pixels, agree)
+        if self._keyframe_is_due():
+            self._add_keyframe(keyframes, view, np.linalg.inv(camera_from_world), motion)
+            keyframes.add_frame(keyframes.world_from_keyframe[-1], valid=True)
+        else:
+            keyframes.add_frame(np.linalg.inv(camera_from_world), valid=True)
 
-    def _measure(self, px, depth, dv):
-        c = self.config
-        q, ok = sample_depth(depth, dv, px, c.depth_window, c.depth_spread)
-        a, b = c.depth_sigma
-        # sigma_q = sigma_z q^2 = a q^2 + b
-        return np.column_stack([px, q]), np.column_stack(
-            [np.full((len(px), 2), 1 / c.sigma_px), np.where(ok, 1 / (a * q**2 + b), 0.0)])
+    def _follow(self, grey: Grey, points_world: np.ndarray, predicted: np.ndarray) -> Followed:
+        """The tracks in the next frame, searched where the predicted pose puts the landmarks, else where they were."""
+        assert self._tracks is not None and self._keyframes is not None
+        tracks, intrinsics = self._tracks, self._keyframes.intrinsics
+        points = (points_world - predicted[:3, 3]) @ predicted[:3, :3]
+        z = points[:, 2:].clip(min=NEAREST_GUESS_M)
+        projected = points[:, :2] / z * intrinsics.diagonal()[:2] + intrinsics[:2, 2]
+        guess = np.where(points[:, 2:] > NEAREST_GUESS_M, projected, tracks.pixels)
+        followed = follow(tracks.grey, grey, tracks.pixels, guess, self.config.tracking)
+        if followed.found.sum() < self.config.keyframe_share * len(tracks.ids):  # the prediction was wrong
+            return follow(tracks.grey, grey, tracks.pixels, tracks.pixels, self.config.tracking)
+        return followed
 
-    def _new_keyframe(self, wfc, grey, depth, dv, ids, px, tie=None):
-        c = self.config
-        kf = self.keyframes
-        new = detect_corners(grey, px, c.tracking)
-        m, p = self._measure(new, depth, dv)
-        ok = p[:, 2] > 0
-        new, m, p = new[ok], m[ok], p[ok]
-        new_ids = np.arange(self.next_id, self.next_id + len(new)); self.next_id += len(new)
-        mo, po = self._measure(px, depth, dv)
-        kf.add_keyframe(wfc, np.concatenate([ids, new_ids]), np.concatenate([mo, m]), np.concatenate([po, p]), tie)
-        z = 1 / m[:, 2:]
-        K = kf.intrinsics
-        pc = np.column_stack([(new - K[:2, 2]) / K.diagonal()[:2] * z, z])
-        kf.add_landmarks(new_ids, pc @ wfc[:3, :3].T + wfc[:3, 3])
-        kf.adjust(Kernel(c.kernel), c.threshold, c.outlier_sigmas, c.iterations)
-        ids, px = np.concatenate([ids, new_ids]), np.concatenate([px, new])
-        keep = kf.rows(ids) >= 0
-        if c.align: self.surface = surface_of(depth, dv, kf.intrinsics, DepthNoise(*c.sensor), c.da)
-        self.ids, self.pixels, self.grey = ids[keep], px[keep], grey
-        self.key_pixels = self.pixels
-        self.at_keyframe = keep.sum()
+    def _align(self, keyframes: Keyframes, view: View, camera_from_world: np.ndarray) -> MeasuredMotion:
+        """keyframe_from_frame by the depth images' surfaces, near the pose that the corners gave."""
+        if self._surface is None:
+            return UNKNOWN
+        keyframe_from_frame = np.linalg.inv(camera_from_world @ keyframes.world_from_keyframe[-1])
+        aligned = align_depth(
+            self._surface, view.depth, view.valid, keyframe_from_frame, keyframes.intrinsics, self.config.surfaces
+        )
+        return aligned or UNKNOWN
 
-    def _record(self, wfc, valid):
-        self.frames_keyframe.append(len(self.keyframes) - 1)
-        self.keyframe_from_frame.append(np.linalg.inv(self.keyframes.world_from_keyframe[-1]) @ wfc)
-        self.valid.append(valid)
+    def _keyframe_is_due(self) -> bool:
+        assert self._tracks is not None
+        few = len(self._tracks.ids) < self.config.keyframe_share * self._corners_at_keyframe
+        return few or self._tracks.shift_px() > self.config.keyframe_shift * max(self._tracks.grey.shape)
 
-    def _pose(self, i):
-        return self.keyframes.world_from_keyframe[self.frames_keyframe[i]] @ self.keyframe_from_frame[i]
+    def _add_keyframe(
+        self, keyframes: Keyframes, view: View, world_from_camera: np.ndarray, motion: MeasuredMotion
+    ) -> None:
+        """Measure the tracked landmarks from here, add landmarks at new corners, adjust the window."""
+        assert self._tracks is not None
+        config, old_ids, old_pixels = self.config, self._tracks.ids, self._tracks.pixels
+        corners = measure(view, detect_corners(view.grey, old_pixels, config.tracking), config)
+        values, precision = (part[corners.has_depth] for part in corners)
+        new_ids = self._next_id + np.arange(len(values))
+        self._next_id += len(values)
+        keyframes.add_keyframe(world_from_camera, motion)
+        newest = len(keyframes) - 1
+        keyframes.add_measurements(newest, old_ids, *measure(view, old_pixels, config))
+        keyframes.add_measurements(newest, new_ids, values, precision)
+        points = unproject(values, keyframes.intrinsics)
+        keyframes.add_landmarks(new_ids, points @ world_from_camera[:3, :3].T + world_from_camera[:3, 3])
+        keyframes.adjust()
+        ids, pixels = np.concatenate([old_ids, new_ids]), np.concatenate([old_pixels, values[:, :2]])
+        kept = keyframes.rows(ids) >= 0
+        self._tracks = Tracks(view.grey, ids[kept], pixels[kept], pixels[kept])
+        self._corners_at_keyframe = int(kept.sum())
+        self._surface = surface_of(view.depth, view.valid, keyframes.intrinsics, config.surfaces)
 
-    def _last(self):
-        return self._pose(-1)
+    def _lose(self, keyframes: Keyframes, view: View, predicted: np.ndarray) -> None:
+        """A frame whose pose is not measured: the last motion goes on; the tracks wait for a frame they are found in."""
+        assert self._tracks is not None
+        self._lost_frames += 1
+        if self._lost_frames > self.config.frames_until_restart or len(self._tracks.ids) < self.config.min_inliers:
+            self._restart(keyframes, view, predicted)
+        else:
+            keyframes.add_frame(predicted, valid=False)
 
-    def trajectory(self):
-        return Trajectory(torch.from_numpy(np.stack([self._pose(i) for i in range(len(self.valid))])), torch.tensor(self.valid))
+    def _restart(self, keyframes: Keyframes, view: View, world_from_camera: np.ndarray) -> None:
+        """Landmarks from this frame alone, placed at the given pose; the first frame is one such, with nothing lost."""
+        first = not len(keyframes)
+        self._lost_frames = 0
+        self._tracks = Tracks(view.grey, np.zeros(0, np.int64), np.zeros((0, 2)), np.zeros((0, 2)))
+        self._add_keyframe(keyframes, view, world_from_camera, UNKNOWN)
+        enough = self._corners_at_keyframe >= self.config.min_inliers
+        keyframes.add_frame(keyframes.world_from_keyframe[-1], valid=first and enough)

@@ -23,7 +23,7 @@ from jaxtyping import Int64
 from firstsight.errors import InputError
 from firstsight.formats.trajectory import from_rows, read_rows
 from firstsight.recordings.association import half_period_ns, poses_at
-from firstsight.recordings.files import first_image_size, image_channel
+from firstsight.recordings.files import first_image_size, image_channel, require_intrinsics, require_rigid
 from firstsight.recordings.recording import (
     BODY_FROM_FORWARD_CAMERA,
     Camera,
@@ -132,7 +132,7 @@ def _numbers(sensor: Mapping[str, Any], key: str, count: int, source: Path) -> l
 
 
 def _extrinsics(sensor: Mapping[str, Any], source: Path) -> Transform:
-    return np.array(_numbers(sensor, "T_BS", 16, source)).reshape(4, 4)
+    return require_rigid(np.array(_numbers(sensor, "T_BS", 16, source)).reshape(4, 4), source)
 
 
 def _camera(folder: Path, sensor: Mapping[str, Any], size: tuple[int, int], body_from_camera: Transform) -> Camera:
@@ -149,7 +149,7 @@ def _camera(folder: Path, sensor: Mapping[str, Any], size: tuple[int, int], body
     return Camera(
         name=folder.name,
         size=size,
-        intrinsics=np.array([[fu, 0.0, cu], [0.0, fv, cv], [0.0, 0.0, 1.0]]),
+        intrinsics=require_intrinsics(np.array([[fu, 0.0, cu], [0.0, fv, cv], [0.0, 0.0, 1.0]]), source),
         body_from_camera=body_from_camera,
         distortion=Distortion(model=model, coefficients=tuple(coefficients)),
     )
@@ -158,8 +158,10 @@ def _camera(folder: Path, sensor: Mapping[str, Any], size: tuple[int, int], body
 def _truth(path: Path, stamps: Int64[np.ndarray, " frames"], imu_from_camera: Transform) -> Truth:
     if not path.exists():
         return Truth()
-    table = read_rows(path, 8)
     rows = [line.split(",")[0] for line in read_text(path).splitlines() if line.strip() and not line.startswith("#")]
-    world_from_imu = from_rows(table[:, [1, 2, 3, 5, 6, 7, 4]])
-    at_frames = poses_at(stamps, np.array(rows, dtype=np.int64), world_from_imu, half_period_ns(stamps))
-    return Truth(world_from_camera=at_frames @ imu_from_camera)
+    try:
+        times = np.array([int(row) for row in rows], dtype=np.int64)
+    except ValueError:
+        raise InputError(f"{path}: the first column must be a time in nanoseconds; mend or remove the file") from None
+    world_from_imu = from_rows(read_rows(path, 8)[:, [1, 2, 3, 5, 6, 7, 4]])
+    return Truth(world_from_camera=poses_at(stamps, times, world_from_imu, half_period_ns(stamps)) @ imu_from_camera)

@@ -163,3 +163,29 @@ def read_matrix(path: Path, rows: int, columns: int) -> Float64[np.ndarray, "row
     if matrix.shape != (rows, columns):
         raise InputError(f"{path}: expected a {rows}x{columns} matrix of numbers; restore the file")
     return matrix
+
+
+def read_intrinsics(path: Path) -> Float64[np.ndarray, "3 3"]:
+    """A 3x3 camera matrix."""
+    return require_intrinsics(read_matrix(path, 3, 3), path)
+
+
+def require_intrinsics(matrix: Float64[np.ndarray, "3 3"], source: Path) -> Float64[np.ndarray, "3 3"]:
+    """The matrix. Raises InputError where it cannot be a camera's: focal lengths not positive, or another last row."""
+    if not (np.isfinite(matrix).all() and matrix[0, 0] > 0 and matrix[1, 1] > 0 and (matrix[2] == (0, 0, 1)).all()):
+        raise InputError(
+            f"{source}: not a camera matrix (fx 0 cx; 0 fy cy; 0 0 1 with positive fx, fy); restore the file"
+        )
+    return matrix
+
+
+def require_rigid(matrix: Float64[np.ndarray, "4 4"], source: Path) -> Float64[np.ndarray, "4 4"]:
+    """The matrix. Raises InputError where its upper left part is no rotation."""
+    rotation = matrix[:3, :3]
+    if not (
+        np.isfinite(matrix).all()
+        and np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-2)
+        and np.linalg.det(rotation) > 0
+    ):
+        raise InputError(f"{source}: holds a transform whose rotation is no rotation matrix; restore the file")
+    return matrix

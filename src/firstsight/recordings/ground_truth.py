@@ -100,7 +100,7 @@ def read(folder: Path, recording: Recording) -> Recording:
         disparity=_channel(folder, "disp_occ", len(recording), _read_disparity),
         flow=_channel(folder, "flow_occ", len(recording), _read_flow),
         moving=_channel(folder, "moving", len(recording), _read_moving),
-        boxes=_channel(folder, "boxes", len(recording), _read_boxes, JSON),
+        boxes=_channel(folder, "boxes", len(recording), read_boxes, JSON),
         occupancy=_occupancy(folder / "occupancy.pgm"),
     )
     return replace(recording, truth=truth, odometry=recording.odometry if odometry is None else odometry)
@@ -155,7 +155,7 @@ def _write_boxes(path: Path, boxes: tuple[Box, ...]) -> None:
     write_json(path, [box._asdict() | {"camera_from_box": box.camera_from_box.tolist()} for box in boxes])
 
 
-def _read_boxes(folder: Path, frame: int) -> tuple[Box, ...]:
+def read_boxes(folder: Path, frame: int) -> tuple[Box, ...]:
     path = frame_path(folder / "boxes", frame, JSON)
     try:
         rows = json.loads(read_text(path))

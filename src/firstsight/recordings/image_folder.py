@@ -11,7 +11,7 @@ import math
 from pathlib import Path
 
 from firstsight.geometry.camera import field_of_view_intrinsics
-from firstsight.recordings.files import first_image_size, image_channel, image_files, read_matrix, regular_stamps
+from firstsight.recordings.files import first_image_size, image_channel, image_files, read_intrinsics, regular_stamps
 from firstsight.recordings.recording import BODY_FROM_FORWARD_CAMERA, Camera, Recording, Rig
 
 NAME = "image folder"
@@ -44,7 +44,7 @@ def read(path: Path) -> Recording:
 def _camera(path: Path, size: tuple[int, int]) -> Camera:
     for name in CALIBRATION_FILES:
         if (path / name).exists():
-            intrinsics = read_matrix(path / name, 3, 3)
+            intrinsics = read_intrinsics(path / name)
             return Camera(name=CAMERA, size=size, intrinsics=intrinsics, body_from_camera=BODY_FROM_FORWARD_CAMERA)
     return assumed_camera(CAMERA, size)
 

@@ -25,6 +25,7 @@ from firstsight.recordings.files import (
     image_files,
     read_seconds,
     regular_stamps,
+    require_rigid,
     require_same_count,
     velodyne_channel,
 )
@@ -33,6 +34,7 @@ from firstsight.recordings.kitti_raw import (
     Numbers,
     calibrated,
     read_calibration,
+    read_projection,
     rectified_camera,
     reference_first,
     stereo_pair,
@@ -85,12 +87,12 @@ def _body_from_camera_0(calibration: dict[str, Numbers], source: Path, required:
         return BODY_FROM_FORWARD_CAMERA
     camera_0_from_body = np.eye(4)
     camera_0_from_body[:3] = calibrated(calibration, key, 12, source).reshape(3, 4)
-    return np.linalg.inv(camera_0_from_body)
+    return np.linalg.inv(require_rigid(camera_0_from_body, source))
 
 
 def _camera(name: str, calibration: dict[str, Numbers], body_from_camera_0: Transform, pictures: list[Path]) -> Camera:
     source = pictures[0].parents[1] / "calib.txt"
-    projection = calibrated(calibration, f"P{name[-1]}", 12, source)
+    projection = read_projection(calibration, f"P{name[-1]}", source)
     return rectified_camera(name, projection, body_from_camera_0, first_image_size(pictures))
 
 

@@ -31,6 +31,8 @@ from firstsight.recordings.files import (
     image_files,
     numbered,
     regular_stamps,
+    require_intrinsics,
+    require_rigid,
     require_same_count,
     velodyne_channel,
 )
@@ -46,6 +48,7 @@ RATE_HZ = 10.0
 EARTH_RADIUS_M = 6378137.0  # the devkit's: WGS 84, semi-major axis
 
 Numbers = Float64[np.ndarray, " _"]
+Projection = Float64[np.ndarray, "3 4"]
 
 
 def recognises(path: Path) -> bool:
@@ -106,7 +109,7 @@ def _cameras(path: Path, first_pictures: Mapping[str, Path]) -> tuple[Camera, ..
     for name, picture in first_pictures.items():
         size = first_image_size(image_files(picture.parent))
         _require_calibrated_size(calibration.get(f"S_rect_{name[-2:]}"), size, picture.parent)
-        projection = calibrated(calibration, f"P_rect_{name[-2:]}", 12, folder / "calib_cam_to_cam.txt")
+        projection = read_projection(calibration, f"P_rect_{name[-2:]}", folder / "calib_cam_to_cam.txt")
         cameras.append(rectified_camera(name, projection, body_from_camera_0, size))
     return tuple(cameras)
 
@@ -118,6 +121,7 @@ def _body_from_camera_0(folder: Path, calibration: Mapping[str, Numbers]) -> Tra
     rectified_from_unrectified = np.eye(4)
     rectifying = calibrated(calibration, "R_rect_00", 9, folder / "calib_cam_to_cam.txt")
     rectified_from_unrectified[:3, :3] = rectifying.reshape(3, 3)
+    require_rigid(rectified_from_unrectified, folder / "calib_cam_to_cam.txt")
     return np.linalg.inv(rectified_from_unrectified @ unrectified_from_body)
 
 
@@ -145,18 +149,24 @@ def rigid(values: Mapping[str, Numbers], source: Path) -> Transform:
     matrix = np.eye(4)
     matrix[:3, :3] = calibrated(values, "R", 9, source).reshape(3, 3)
     matrix[:3, 3] = calibrated(values, "T", 3, source)
-    return matrix
+    return require_rigid(matrix, source)
 
 
-def rectified_camera(name: str, projection: Numbers, body_from_camera_0: Transform, size: tuple[int, int]) -> Camera:
-    """The camera of a 3x4 projection K [I | t], where t is the position of camera 0 in it."""
-    matrix = projection.reshape(3, 4)
+def read_projection(values: Mapping[str, Numbers], key: str, source: Path) -> Projection:
+    """A 3x4 projection K [I | t]."""
+    projection = calibrated(values, key, 12, source).reshape(3, 4)
+    require_intrinsics(projection[:, :3], source)
+    return projection
+
+
+def rectified_camera(name: str, projection: Projection, body_from_camera_0: Transform, size: tuple[int, int]) -> Camera:
+    """The camera of a projection K [I | t], where t is the position of camera 0 in it."""
     camera_0_from_camera = np.eye(4)
-    camera_0_from_camera[:3, 3] = -np.linalg.solve(matrix[:, :3], matrix[:, 3])
+    camera_0_from_camera[:3, 3] = -np.linalg.solve(projection[:, :3], projection[:, 3])
     return Camera(
         name=name,
         size=size,
-        intrinsics=matrix[:, :3].copy(),
+        intrinsics=projection[:, :3].copy(),
         body_from_camera=body_from_camera_0 @ camera_0_from_camera,
     )
 
@@ -226,11 +236,18 @@ def _oxts_poses(folder: Path, numbers: list[int], body_from_imu: Transform) -> T
     poses = np.full((len(numbers), 4, 4), np.nan)
     if not present:
         return poses
-    table = np.concatenate([read_rows(packets[numbers[row]], 6)[:1] for row in present])
+    table = np.concatenate([_packet(packets[numbers[row]]) for row in present])
     mercator_from_imu = mercator_poses(table)
     first_from_imu = np.linalg.inv(mercator_from_imu[0]) @ mercator_from_imu
     poses[present] = body_from_imu @ first_from_imu @ np.linalg.inv(body_from_imu)
     return poses
+
+
+def _packet(path: Path) -> Float64[np.ndarray, "1 6"]:
+    rows = read_rows(path, 6)
+    if len(rows) != 1:
+        raise InputError(f"{path}: expected one line of OXTS values; restore or remove the file")
+    return rows
 
 
 def mercator_poses(

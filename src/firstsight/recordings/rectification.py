@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float32, Float64
 
+from firstsight.errors import InputError
 from firstsight.recordings.recording import Camera, Channel, DepthImage, Image, Recording, Rig, Truth
 
 ROW_ERROR_PX = 0.5  # of a point at `NEAR_BASELINES` from an aligned pair
@@ -65,7 +66,7 @@ def _resamplings(rig: Rig) -> dict[str, Resampling]:
     """How each camera that has to change is resampled."""
     changes = {}
     if rig.stereo is not None and not rows_correspond(rig):
-        left, right = (rig.camera(name) for name in rig.stereo)
+        left, right = rig.stereo_cameras
         changes = dict(zip(rig.stereo, rectified_pair(left, right), strict=True))
     for camera in rig.cameras:
         if camera.distortion is not None and camera.name not in changes:
@@ -75,8 +76,7 @@ def _resamplings(rig: Rig) -> dict[str, Resampling]:
 
 def rows_correspond(rig: Rig) -> bool:
     """Whether the stereo pair has no distortion and, for points ten baselines away, rows that agree to half a pixel."""
-    assert rig.stereo is not None
-    left, right = (rig.camera(name) for name in rig.stereo)
+    left, right = rig.stereo_cameras
     if left.distortion is not None or right.distortion is not None:
         return False
     focal_difference = np.abs(left.intrinsics - right.intrinsics)[[0, 1, 1], [0, 1, 2]]  # fx, fy, cy: cx may differ
@@ -101,9 +101,14 @@ def undistorted(camera: Camera) -> Resampling:
 
 
 def rectified_pair(left: Camera, right: Camera) -> tuple[Resampling, Resampling]:
-    """Both cameras turned about their centres until their rows correspond, with one intrinsic matrix."""
-    assert left.size == right.size, "a stereo pair has one image size"
-    assert _is_fisheye(left) == _is_fisheye(right), "both cameras of a pair have one kind of lens"
+    """Both cameras turned about their centres until their rows correspond, with one intrinsic matrix.
+
+    Raises InputError where the cameras differ in size or in their kind of lens.
+    """
+    if left.size != right.size or _is_fisheye(left) != _is_fisheye(right):
+        raise InputError(
+            f"{left.name} and {right.name}: a stereo pair needs one image size and one kind of lens; use one camera alone"
+        )
     right_from_left = np.linalg.inv(right.body_from_camera) @ left.body_from_camera
     arguments = (
         left.intrinsics,

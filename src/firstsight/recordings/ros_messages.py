@@ -111,7 +111,7 @@ def _pixels(message: Any, dtype: str, channels: int, source: str) -> np.ndarray:
     height, width = message.height, message.width
     row_bytes = width * channels * stored.itemsize
     content = np.frombuffer(bytes(message.data), np.uint8)
-    if message.step < row_bytes or len(content) < height * message.step:
+    if not row_bytes or message.step < row_bytes or not 0 < height * message.step <= len(content):
         raise InputError(f"{source}: {len(content)} bytes are too few for {width}x{height} '{message.encoding}'")
     rows = content[: height * message.step].reshape(height, message.step)[:, :row_bytes]
     shape = (height, width) if channels == 1 else (height, width, channels)
@@ -173,14 +173,17 @@ def _structured(message: Any, source: str) -> np.ndarray:
     """The cloud's points as a structured array, flattened."""
     order = ">" if message.is_bigendian else "<"
     fields = [field for field in message.fields if field.datatype in POINT_TYPES and field.count <= 1]
-    layout = np.dtype(
-        {
-            "names": [field.name for field in fields],
-            "formats": [order + POINT_TYPES[field.datatype] for field in fields],
-            "offsets": [field.offset for field in fields],
-            "itemsize": message.point_step,
-        }
-    )
+    try:
+        layout = np.dtype(
+            {
+                "names": [field.name for field in fields],
+                "formats": [order + POINT_TYPES[field.datatype] for field in fields],
+                "offsets": [field.offset for field in fields],
+                "itemsize": message.point_step,
+            }
+        )
+    except ValueError as error:
+        raise InputError(f"{source}: fields of the point cloud do not fit ({error}); choose another topic") from None
     content = np.frombuffer(bytes(message.data), np.uint8)
     row_bytes = message.width * message.point_step
     if len(content) < message.height * message.row_step or message.row_step < row_bytes:

@@ -1,7 +1,11 @@
 """The messages of a ROS bag by topic and position, read when asked for."""
 
+import struct
+import sys
 import weakref
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,25 +33,46 @@ def _files_inside(folder: Path) -> Iterator[Path]:
     return (file for file in folder.iterdir() if not SUFFIXES.isdisjoint(file.suffixes))
 
 
+@cache
+def parser_errors() -> tuple[type[Exception], ...]:
+    """What rosbags and its decompressors raise where a bag is damaged: their own errors, and whatever they stumble over."""
+    from rosbags.highlevel import AnyReaderError
+    from rosbags.highlevel.anyreader import ReaderErrors
+
+    if sys.version_info >= (3, 14):
+        from compression.zstd import ZstdError
+    else:
+        from backports.zstd import ZstdError
+
+    stumbles = (OSError, EOFError, ValueError, LookupError, AssertionError, ArithmeticError, RuntimeError, MemoryError)
+    return (AnyReaderError, *ReaderErrors, ZstdError, struct.error, *stumbles)
+
+
 class Bag:
     """An open bag. Every damage found on the way is an InputError that names the file."""
 
     def __init__(self, path: Path, file: Path):
         """`path` is what the user named, `file` what is opened for it."""
-        from rosbags.highlevel import AnyReader, AnyReaderError
+        from rosbags.highlevel import AnyReader
         from rosbags.typesys import Stores, get_typestore
 
         self.path = path
-        try:
+        with self._reading():
             # the default types serve ROS 2 bags that were recorded without message definitions
             self._reader = AnyReader([file], default_typestore=get_typestore(Stores.ROS2_HUMBLE))
             self._reader.open()
-        except (AnyReaderError, OSError, ValueError, AssertionError) as error:
-            raise self._damaged(error) from None
         weakref.finalize(self, self._reader.close)  # channels keep the bag; the file closes with the last of them
 
-    def _damaged(self, error: Exception) -> InputError:
-        reason = " ".join(str(error).split()) or type(error).__name__
+    @contextmanager
+    def _reading(self) -> Generator[None]:
+        """Turns what a damaged bag makes its parser raise into an InputError."""
+        try:
+            yield
+        except parser_errors() as error:
+            raise self.damaged(" ".join(str(error).split()) or type(error).__name__) from None
+
+    def damaged(self, reason: str) -> InputError:
+        """The error of a bag that cannot be read on."""
         return InputError(
             f"{self.path}: cannot be read as a ROS bag ({reason}); repair it with `rosbag reindex` or `mcap recover`"
         )
@@ -61,33 +86,26 @@ class Bag:
 
     def messages(self, topic: str) -> Iterator[Any]:
         """All messages of a topic in the order of recording."""
-        for _, raw, kind in self.raw(topic):
-            yield self.decode(raw, kind)
+        return (self.decode(raw, kind) for _, raw, kind in self.raw(topic))
 
     def first(self, topic: str) -> Any:
-        return next(self.messages(topic))
+        message = next(self.messages(topic), None)
+        if message is None:
+            raise self.damaged(f"no message of {topic} is left")
+        return message
 
     def raw(
         self, topic: str, start_ns: int | None = None, stop_ns: int | None = None
     ) -> Iterator[tuple[int, bytes, str]]:
         """(time of recording in ns, serialised message, type) of a topic, in the order of recording."""
-        from rosbags.highlevel import AnyReaderError
-        from rosbags.highlevel.anyreader import ReaderErrors
-
-        connections = self._reader.topics[topic].connections
-        try:
+        with self._reading():
+            connections = self._reader.topics[topic].connections
             for connection, time_ns, raw in self._reader.messages(connections, start=start_ns, stop=stop_ns):
                 yield time_ns, bytes(raw), connection.msgtype
-        except (AnyReaderError, *ReaderErrors, OSError, ValueError, AssertionError) as error:
-            raise self._damaged(error) from None
 
     def decode(self, raw: bytes, kind: str) -> Any:
-        from rosbags.highlevel import AnyReaderError
-
-        try:
+        with self._reading():
             return self._reader.deserialize(raw, kind)
-        except (AnyReaderError, ValueError, IndexError) as error:
-            raise self._damaged(error) from None
 
     def header_stamp_ns(self, raw: bytes) -> int:
         """The stamp of a serialised message that starts with a header, 0 where it is not set."""
@@ -102,6 +120,8 @@ class Stream:
     def __init__(self, bag: Bag, topic: str):
         self._bag, self.topic = bag, topic
         times = [(time_ns, bag.header_stamp_ns(raw) or time_ns) for time_ns, raw, _ in bag.raw(topic)]
+        if not times:
+            raise bag.damaged(f"no message of {topic} is left")
         self._recorded_ns, self.stamps_ns = np.array(times, dtype=np.int64).T
         if not np.all(np.diff(self._recorded_ns) >= 0):
             raise InputError(f"{bag.path}: messages of {topic} are not in the order of recording; rewrite the bag")

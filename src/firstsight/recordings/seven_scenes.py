@@ -24,6 +24,7 @@ from firstsight.recordings.files import (
     first_image_size,
     image_channel,
     numbered,
+    read_intrinsics,
     read_matrix,
     regular_stamps,
     require_same_count,
@@ -73,7 +74,7 @@ def read(path: Path) -> Recording:
 def _intrinsics(path: Path, size: tuple[int, int]) -> Float64[np.ndarray, "3 3"]:
     file = path / "camera-intrinsics.txt"
     if file.exists():
-        return read_matrix(file, 3, 3)
+        return read_intrinsics(file)
     if size != PUBLISHED_SIZE:
         raise InputError(f"{path}: images are not 640x480, so the published calibration does not fit; add {file.name}")
     return PUBLISHED_INTRINSICS

@@ -18,7 +18,7 @@ ELEVATION_RAD = np.radians(33)
 DISTANCE = 1.6  # of the camera from the middle, in radii of what is seen
 FILLED_SHARE = 0.94
 MAX_POINTS = 600_000
-MAX_SIDE_PX = 7
+MAX_SIDE_PX = 9
 EMPTY = np.uint64(2**64 - 1)
 LIGHTING = 12.0  # how dark a step in depth gets
 TRACK_COLOUR = (255, 84, 64)
@@ -128,7 +128,8 @@ def splat(
     keys = points[:, 2].astype(np.float32).view(np.uint32).astype(np.uint64) << np.uint64(32)
     keys |= np.arange(len(points), dtype=np.uint64)
     nearest = np.full(height * width, EMPTY, np.uint64)
-    for dy, dx in np.ndindex(MAX_SIDE_PX, MAX_SIDE_PX):
+    largest = int(side_px.max(initial=0))
+    for dy, dx in np.ndindex(largest, largest):
         row, column = (np.floor(at + 1 - side_px / 2).astype(int) + d for at, d in ((rows, dy), (columns, dx)))
         drawn = (max(dy, dx) < side_px) & (row >= 0) & (row < height) & (column >= 0) & (column < width)
         np.minimum.at(nearest, row[drawn] * width + column[drawn], keys[drawn])

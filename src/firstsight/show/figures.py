@@ -197,8 +197,8 @@ def chart(lines: Sequence[Line], title: str, x_label: str) -> str:
         y = float(place(np.array([[first, mark]]))[0, 1])
         parts += [rule(left, y, right, y), text(left - 6, y + 4, f"{mark:.6g}", "end")]
     parts += [
-        text(left, CHART_HEIGHT - 7, f"{first:.4g}"),
-        text(right, CHART_HEIGHT - 7, f"{last:.4g} {x_label}", "end"),
+        text(left, CHART_HEIGHT - 7, f"{first:.3g}"),
+        text(right, CHART_HEIGHT - 7, f"{last:.3g} {x_label}", "end"),
     ]
     return svg(CHART_WIDTH, CHART_HEIGHT, title, [*parts, *(polyline(place(line.points), line) for line in lines)])
 

@@ -107,9 +107,10 @@ def cloud_figure(run: RunFolder, paths: Paths) -> str:
     if not len(points) or not len(known):
         return ""
     picture = picture_cloud(points, colours, known)
+    left_out = ", moving objects left out" if run.moving_path(0).exists() else ""
     return figure(
         image(picture, "the map as a coloured point cloud"),
-        f"The map: {len(points):,} coloured points, moving objects left out. Red: the way of the camera.",
+        f"The map: {len(points):,} coloured points{left_out}. Red: the way of the camera.",
     )
 
 

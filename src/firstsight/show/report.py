@@ -110,8 +110,9 @@ def number(value: float) -> str:
 
 
 def notices(record: RunRecord) -> str:
-    """Remarks, unknown scale and flagged frames, where they cannot be missed."""
-    words = list(record.remarks)
+    """Remarks, what makes the recording unfit, unknown scale and flagged frames, where they cannot be missed."""
+    unfit = [finding for finding in record.findings if finding.verdict == "unfit"]
+    words = [*record.remarks, *(f"Unfit, {finding.check}: {finding.measured}. {finding.advice}" for finding in unfit)]
     if record.scale == "unknown":
         words.append("Scale: unknown. One camera alone cannot tell metres: lengths are in units of its own.")
     if record.flagged_frames:

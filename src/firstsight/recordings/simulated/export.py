@@ -83,21 +83,21 @@ def calibration(rig: Rig) -> dict[str, str]:
 
 
 def camera_calibration(rig: Rig) -> str:
-    """P_rect_0i = K [I | t] with t the left camera's origin seen from camera i."""
+    """P_rect_0i = K [I | t] with t the left camera's origin seen from camera i; rectified cameras are not turned."""
     lines = ["calib_time: 01-Jan-2026 00:00:00", entry("corner_dist", [0.1])]
     for number, name in CAMERA_OF_NUMBER.items():
         camera = rig.camera(name)
-        camera_from_left = np.linalg.inv(camera.body_from_camera) @ rig.camera("left").body_from_camera
+        left_in_camera = (np.linalg.inv(camera.body_from_camera) @ rig.camera("left").body_from_camera)[:3, 3]
         height, width = camera.size
         lines += [
             entry(f"S_{number}", [width, height]),
             entry(f"K_{number}", camera.intrinsics),
             entry(f"D_{number}", np.zeros(5)),
-            entry(f"R_{number}", camera_from_left[:3, :3]),
-            entry(f"T_{number}", camera_from_left[:3, 3]),
+            entry(f"R_{number}", np.eye(3)),
+            entry(f"T_{number}", left_in_camera),
             entry(f"S_rect_{number}", [width, height]),
             entry(f"R_rect_{number}", np.eye(3)),
-            entry(f"P_rect_{number}", camera.intrinsics @ camera_from_left[:3]),
+            entry(f"P_rect_{number}", np.column_stack([camera.intrinsics, camera.intrinsics @ left_in_camera])),
         ]
     return "\n".join(lines) + "\n"
 

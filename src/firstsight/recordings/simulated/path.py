@@ -10,17 +10,17 @@ from firstsight.recordings.simulated.surface import Transform, moved
 
 
 class ClosedPath:
-    """A periodic cubic spline through control points, scaled to a given length.
+    """A periodic cubic spline through control points, scaled to a given length (None: as it is).
 
     It is placed so that the pose at arc length 0, `anchor_left_m` to the left, is the identity.
     """
 
-    def __init__(self, controls: Float64[np.ndarray, "n 2"], length_m: float, anchor_left_m: float = 0.0):
+    def __init__(self, controls: Float64[np.ndarray, "n 2"], length_m: float | None = None, anchor_left_m: float = 0.0):
         closed = np.concatenate([controls, controls[:1]])
         fine = CubicSpline(np.arange(len(closed)), closed, bc_type="periodic")(np.linspace(0, len(controls), 4001))
         travelled = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(fine, axis=0), axis=1))])
-        scale = length_m / travelled[-1]
-        self.length_m = length_m
+        self.length_m = float(travelled[-1]) if length_m is None else length_m
+        scale = self.length_m / travelled[-1]
         self._position = CubicSpline(travelled * scale, fine * scale, bc_type="periodic")
         self._tangent = self._position.derivative()
         self._world_from_map = np.eye(4)
@@ -47,7 +47,6 @@ def elliptic_track(world_from_centre: Transform, half_x_m: float, half_y_m: floa
     """World poses along an ellipse by arc length, left about; it starts where the ellipse reaches farthest along x."""
     angle = np.linspace(0, 2 * np.pi, 16, endpoint=False)
     ellipse = np.stack([half_x_m * np.cos(angle), half_y_m * np.sin(angle)], 1)
-    around = np.concatenate([ellipse, ellipse[:1]])
-    path = ClosedPath(ellipse, float(np.linalg.norm(np.diff(around, axis=0), axis=1).sum()))
+    path = ClosedPath(ellipse)
     world_from_path = world_from_centre @ moved(half_x_m, yaw_rad=np.pi / 2)
     return lambda along_m: world_from_path @ path.pose(along_m)

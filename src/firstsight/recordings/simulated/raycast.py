@@ -166,9 +166,10 @@ def turned(vectors, rotation):
     """Vectors (n, 3) float32 turned by a rotation (3, 3)."""
     result = np.empty_like(vectors)
     for i in range(len(vectors)):
-        x, y, z = vectors[i]
         for k in range(3):
-            result[i, k] = rotation[k, 0] * x + rotation[k, 1] * y + rotation[k, 2] * z
+            result[i, k] = (
+                rotation[k, 0] * vectors[i, 0] + rotation[k, 1] * vectors[i, 1] + rotation[k, 2] * vectors[i, 2]
+            )
     return result
 
 
@@ -179,21 +180,20 @@ def places(origin, directions, hits, corner_normals, rest_from_world):
     count = len(directions)
     points, normals = np.zeros((count, 3)), np.zeros((count, 3), np.float32)
     for i in range(count):
-        triangle = hits.triangle[i]
+        triangle, slot, v, w = hits.triangle[i], hits.slot[i], hits.u[i], hits.v[i]
         if triangle < 0:
             continue
-        corner, rotation = corner_normals[triangle], rest_from_world[hits.slot[i]]
-        v, w = hits.u[i], hits.v[i]
-        u = 1 - v - w
-        rest_x = u * corner[0, 0] + v * corner[1, 0] + w * corner[2, 0]
-        rest_y = u * corner[0, 1] + v * corner[1, 1] + w * corner[2, 1]
-        rest_z = u * corner[0, 2] + v * corner[1, 2] + w * corner[2, 2]
         squared, against = 0.0, 0.0
         for k in range(3):
             points[i, k] = origin[k] + hits.distance[i] * directions[i, k]
-            n = rotation[0, k] * rest_x + rotation[1, k] * rest_y + rotation[2, k] * rest_z
+            n = 0.0
+            for m in range(3):  # rotations are orthogonal, so the transpose turns back
+                a, b, c = corner_normals[triangle, 0, m], corner_normals[triangle, 1, m], corner_normals[triangle, 2, m]
+                n += rest_from_world[slot, m, k] * (a + v * (b - a) + w * (c - a))
             normals[i, k] = n
             squared += n * n
             against += n * directions[i, k]
-        normals[i] *= (-1.0 if against > 0 else 1.0) / np.sqrt(squared)
+        scale = (-1.0 if against > 0 else 1.0) / np.sqrt(squared)
+        for k in range(3):
+            normals[i, k] *= scale
     return points, normals

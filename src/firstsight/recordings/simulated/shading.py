@@ -61,44 +61,41 @@ def expose(paint, met, sunlit, light, noise):
     """The kernel of `photograph`: radiance, response curve, noise, rounding."""
     colours = np.empty((len(paint), 3), np.uint8)
     for i in range(len(paint)):
-        red, green, blue = paint[i]
-        if met.hits.triangle[i] >= 0:
-            lit_red, lit_green, lit_blue = irradiance(met.points[i], met.normals[i], sunlit[i], light)
+        sun, lamps, above, clear = 0.0, 0.0, 1.0, 1.0
+        surface = met.hits.triangle[i] >= 0
+        if surface:
+            sun = towards_sun(i, met.normals, light) if sunlit[i] else 0.0
+            lamps = lamplight(i, met.points, met.normals, light.lamps_m)
+            above = 0.8 + 0.2 * met.normals[i, 2] - 0.08 * abs(met.normals[i, 0])  # walls turned elsewhere differ a bit
             clear = light.haze_m / (light.haze_m + met.hits.distance[i])
-            red = light.haze[0] + clear * (red * lit_red - light.haze[0])
-            green = light.haze[1] + clear * (green * lit_green - light.haze[1])
-            blue = light.haze[2] + clear * (blue * lit_blue - light.haze[2])
-        colours[i, 0] = response(red, noise[i, 0])
-        colours[i, 1] = response(green, noise[i, 1])
-        colours[i, 2] = response(blue, noise[i, 2])
+        for k in range(3):
+            radiance = paint[i, k]
+            if surface:
+                radiance *= above * light.ambient[k] + sun * light.sun[k] + lamps * light.lamp[k]
+                radiance = light.haze[k] + clear * (radiance - light.haze[k])
+            level = 255 * math.sqrt(min(max(radiance, 0.0), 1.0)) + NOISE_LEVELS * noise[i, k] + 0.5
+            colours[i, k] = np.uint8(min(max(level, 0.0), 255.0))
     return colours
-
-
-@njit(cache=True, fastmath=True, error_model="numpy", inline="always")
-@no_type_check
-def response(radiance, noise):
-    """The camera's level of a radiance in [0, 1]."""
-    level = np.float32(255) * math.sqrt(np.float32(min(max(radiance, 0.0), 1.0))) + np.float32(NOISE_LEVELS) * noise
-    return np.uint8(min(max(level + np.float32(0.5), np.float32(0)), np.float32(255)))
 
 
 @njit(cache=True, fastmath=True, error_model="numpy")
 @no_type_check
-def irradiance(point, normal, sunlit, light):
-    """Light that arrives at a surface, per colour."""
-    above = 0.8 + 0.2 * normal[2] - 0.08 * abs(normal[0])  # walls that face different ways differ a little
-    sun = 0.0
-    if sunlit:
-        towards = light.towards_sun
-        sun = max(normal[0] * towards[0] + normal[1] * towards[1] + normal[2] * towards[2], 0.0)
-    lamps = 0.0
-    for k in range(len(light.lamps_m)):
-        x, y, z = light.lamps_m[k] - point
-        squared = x * x + y * y + z * z
-        facing = (x * normal[0] + y * normal[1] + z * normal[2]) / math.sqrt(squared)
-        lamps += (0.3 + 0.7 * max(facing, 0.0)) / (1 + 0.35 * squared)
-    return (
-        above * light.ambient[0] + sun * light.sun[0] + lamps * light.lamp[0],
-        above * light.ambient[1] + sun * light.sun[1] + lamps * light.lamp[1],
-        above * light.ambient[2] + sun * light.sun[2] + lamps * light.lamp[2],
-    )
+def towards_sun(i, normals, light):
+    """Lambert's cosine for the sun."""
+    sun = light.towards_sun
+    return max(normals[i, 0] * sun[0] + normals[i, 1] * sun[1] + normals[i, 2] * sun[2], 0.0)
+
+
+@njit(cache=True, fastmath=True, error_model="numpy")
+@no_type_check
+def lamplight(i, points, normals, lamps_m):
+    """Light of all lamps at hit i; as they are broad and walls reflect, some reaches surfaces that face away."""
+    total = 0.0
+    for k in range(len(lamps_m)):
+        squared, facing = 1e-6, 0.0
+        for axis in range(3):
+            apart = lamps_m[k, axis] - points[i, axis]
+            squared += apart * apart
+            facing += apart * normals[i, axis]
+        total += (0.3 + 0.7 * max(facing / math.sqrt(squared), 0.0)) / (1 + 0.35 * squared)
+    return total

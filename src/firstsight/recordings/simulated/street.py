@@ -246,7 +246,7 @@ def traffic(path: ClosedPath, time_s: float) -> list[Actor]:
 
 def in_sight(body_from_box: Transform, label: str) -> bool:
     x, y = body_from_box[:2, 3]
-    return -BEHIND_M < x < AHEAD_M[label] and abs(y) < AHEAD_M[label]
+    return bool(-BEHIND_M < x < AHEAD_M[label] and abs(y) < AHEAD_M[label])
 
 
 def car_actor(object_id: int, world_from_car: Motion) -> Actor:

@@ -16,7 +16,7 @@ from jaxtyping import Float32
 from numba import njit
 
 OCTAVES = 5
-FINEST, COARSEST = -8, 2  # octave j has lattice cells of 2^j metres
+FINEST, COARSEST = -8, 5  # octave j has lattice cells of 2^j metres
 TAPS = 4
 
 
@@ -235,23 +235,23 @@ def sky_colour(noise, x, y, z):
 
 @njit(cache=True, fastmath=True, error_model="numpy")
 @no_type_check
-def painted_colour(i, direction, length, met, rest_from_world, tables, pixel_rad):
+def painted_colour(i, directions, length, met, rest_from_world, tables, pixel_rad):
     """The filtered texture at hit i: the pixel's footprint is an ellipse, longer the more the surface is seen aslant."""
-    triangle, rest = met.hits.triangle[i], rest_from_world[met.hits.slot[i]]
-    chart, point, normal = tables.chart[triangle], met.points[i], met.normals[i]
-    aslant = -(direction[0] * normal[0] + direction[1] * normal[1] + direction[2] * normal[2]) / length
-    short_m = pixel_rad * met.hits.distance[i]
-    half_long_m = 0.5 * short_m / max(aslant, 0.03)
-    across = math.sqrt(max(1 - aslant * aslant, 1e-6))
-    s, t, wide_s, wide_t = chart[0, 3], chart[1, 3], 0.0, 0.0
+    triangle, slot = met.hits.triangle[i], met.hits.slot[i]
+    aslant = 0.0
     for k in range(3):
-        at = rest[k, 0] * point[0] + rest[k, 1] * point[1] + rest[k, 2] * point[2] + rest[k, 3]
-        wide = 0.0
+        aslant -= directions[i, k] * met.normals[i, k] / length
+    short_m = pixel_rad * met.hits.distance[i]
+    long_axis_m = 0.5 * short_m / (max(aslant, 0.03) * math.sqrt(max(1 - aslant * aslant, 1e-6)))
+    s, t, wide_s, wide_t = tables.chart[triangle, 0, 3], tables.chart[triangle, 1, 3], 0.0, 0.0
+    for k in range(3):
+        at, wide = rest_from_world[slot, k, 3], 0.0
         for m in range(3):
-            wide += rest[k, m] * (direction[m] / length + aslant * normal[m])
-        wide *= half_long_m / across
-        s, t = s + chart[0, k] * at, t + chart[1, k] * at
-        wide_s, wide_t = wide_s + chart[0, k] * wide, wide_t + chart[1, k] * wide
+            at += rest_from_world[slot, k, m] * met.points[i, m]
+            wide += rest_from_world[slot, k, m] * (directions[i, m] / length + aslant * met.normals[i, m])
+        s, t = s + tables.chart[triangle, 0, k] * at, t + tables.chart[triangle, 1, k] * at
+        wide_s += tables.chart[triangle, 0, k] * wide * long_axis_m
+        wide_t += tables.chart[triangle, 1, k] * wide * long_axis_m
     paint = (tables.paint[triangle, 0], tables.paint[triangle, 1], tables.paint[triangle, 2])
     return albedo(tables.noise, tables.material[triangle], paint, s, t, wide_s, wide_t, short_m)
 
@@ -261,15 +261,16 @@ def painted_colour(i, direction, length, met, rest_from_world, tables, pixel_rad
 def painted(directions, met, rest_from_world, tables, pixel_rad):
     """Linear colours (rays, 3) of what rays met, before any light falls on it, and of the sky where they met nothing.
 
-    A ray is `pixel_rad` wide. This kernel and all that it calls share a file, since numba's cache knows no other's changes.
+    A ray is `pixel_rad` wide. This kernel and all that it calls share a file, since numba's cache knows no other's changes;
+    arrays are read element by element, since in such a loop a view costs more than the arithmetic.
     """
     colours = np.empty((len(directions), 3), np.float32)
     for i in range(len(directions)):
-        direction = directions[i]
-        length = math.sqrt(direction[0] ** 2 + direction[1] ** 2 + direction[2] ** 2)
+        x, y, z = directions[i, 0], directions[i, 1], directions[i, 2]
+        length = math.sqrt(x * x + y * y + z * z)
         if met.hits.triangle[i] < 0:
-            colour = sky_colour(tables.noise, direction[0] / length, direction[1] / length, direction[2] / length)
+            colour = sky_colour(tables.noise, x / length, y / length, z / length)
         else:
-            colour = painted_colour(i, direction, length, met, rest_from_world, tables, pixel_rad)
+            colour = painted_colour(i, directions, length, met, rest_from_world, tables, pixel_rad)
         colours[i, 0], colours[i, 1], colours[i, 2] = colour
     return colours

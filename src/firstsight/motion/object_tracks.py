@@ -1,0 +1,121 @@
+"""Which region is which object: ids that stay with an object from frame to frame.
+
+Idea:   an object's mask is carried to the next frame by its flow, and where that is unknown by the flow of the rest of it
+                                                                                                     -> carry()
+        A region takes the id that covers most of it there; one that covers two objects is divided between them, a part of an
+        object that broke off keeps the id if it is as far away as the rest                          -> ObjectTracks.assign()
+        An object that is not found is carried on for a few frames. Ids start at 1 and are never used twice.
+"""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int32
+from numba import njit
+from scipy.ndimage import find_objects
+
+COVERED = 0.25  # share of a region that an object must cover to be found in it
+SAME_DEPTH = 0.2  # difference of log depth between parts of one object
+
+Ids = Int32[np.ndarray, "height width"]
+
+
+class Carried(NamedTuple):
+    """Where the objects should be now, and at what depth (0 where there is none)."""
+
+    ids: Ids
+    depth: Float32[np.ndarray, "height width"]
+
+
+@njit(cache=True)
+def splat(ids, depth, flow, known, default):
+    """Moves ids (h, w) and depth by flow (2, h, w), or by default[id] (n, 2) where it is not known; the nearest stays on top."""
+    height, width = ids.shape
+    moved, moved_depth = np.zeros_like(ids), np.zeros_like(depth)
+    for y in range(height):
+        for x in range(width):
+            if ids[y, x] == 0:
+                continue
+            dx, dy = default[ids[y, x], 0], default[ids[y, x], 1]
+            if known[y, x]:
+                dx, dy = flow[0, y, x], flow[1, y, x]
+            left, top = int(np.floor(x + dx)), int(np.floor(y + dy))
+            for v in range(max(top, 0), min(top + 2, height)):
+                for u in range(max(left, 0), min(left + 2, width)):
+                    if moved[v, u] == 0 or depth[y, x] < moved_depth[v, u]:
+                        moved[v, u], moved_depth[v, u] = ids[y, x], depth[y, x]
+    return moved, moved_depth
+
+
+@dataclass
+class Track:
+    """`found` counts the frames in which the object was found, `gap` those since; `flow_px` is its typical flow."""
+
+    found: int = 0
+    gap: int = 0
+    flow_px: tuple[float, float] = (0.0, 0.0)
+
+
+@dataclass
+class ObjectTracks:
+    max_gap: int
+    tracks: dict[int, Track] = field(default_factory=dict)
+    next_id: int = 1
+    carried: Carried | None = None
+
+    def assign(self, regions: Ids, log_depth: Float32[np.ndarray, "height width"]) -> Ids:
+        """Ids of the regions (0 stays 0), by what was carried here; `carry` must follow."""
+        expected = np.zeros_like(regions) if self.carried is None else self.carried.ids
+        ids = np.zeros_like(regions)
+        distances: dict[int, float] = {}
+        boxes = find_objects(regions)
+        areas = np.bincount(regions.ravel(), minlength=len(boxes) + 1)[1:]
+        for index in np.argsort(-areas, kind="stable")[: np.count_nonzero(areas)]:
+            box = boxes[index]
+            inside = regions[box] == index + 1
+            ids[box][inside] = self._ids_within(expected[box][inside], float(np.median(log_depth[box][inside])), distances)
+        for i, track in self.tracks.items():
+            track.gap = 0 if i in distances else track.gap + 1
+            track.found += i in distances
+        return ids
+
+    def _ids_within(
+        self, expected: Int32[np.ndarray, " pixels"], distance: float, distances: dict[int, float]
+    ) -> Int32[np.ndarray, " pixels"]:
+        """Ids of one region's pixels; `distances` are the log depths of the objects found so far and gains this one's."""
+        covered = np.bincount(expected, minlength=self.next_id)
+        covered[0] = 0
+        matches = np.flatnonzero(covered >= COVERED * len(expected))
+        free = [int(i) for i in matches if abs(distances.get(int(i), distance) - distance) < SAME_DEPTH]
+        if not free:
+            inherited = max((self.tracks[int(i)].found for i in matches), default=0)
+            free = [self._start(inherited)]
+        distances |= {i: distance for i in free if i not in distances}
+        main = max(free, key=lambda i: covered[i] if i < len(covered) else 0)
+        return np.where(np.isin(expected, free), expected, main).astype(np.int32)
+
+    def _start(self, found: int) -> int:
+        self.tracks[self.next_id] = Track(found=found)
+        self.next_id += 1
+        return self.next_id - 1
+
+    def carry(
+        self,
+        ids: Ids,
+        depth: Float32[np.ndarray, "height width"],
+        flow: Float32[np.ndarray, "2 height width"],
+        known: Bool[np.ndarray, "height width"],
+    ) -> None:
+        """Moves the found objects, and those missing for a while, to the next frame."""
+        self.tracks = {i: track for i, track in self.tracks.items() if track.gap <= self.max_gap}
+        if self.carried is not None:
+            missing = [i for i, track in self.tracks.items() if track.gap]
+            ids = np.where(ids == 0, np.where(np.isin(self.carried.ids, missing), self.carried.ids, 0), ids)
+        default = np.zeros((self.next_id, 2), np.float32)
+        for i, track in self.tracks.items():
+            inside = (ids == i) & known
+            if inside.any():
+                track.flow_px = (float(np.median(flow[0][inside])), float(np.median(flow[1][inside])))
+            default[i] = track.flow_px
+        self.carried = Carried(*splat(ids, depth, flow, known, default))

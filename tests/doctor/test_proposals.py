@@ -1,0 +1,55 @@
+"""The command that is proposed, and what is printed."""
+
+import pytest
+
+from firstsight.doctor import calibration, lidar, print_findings
+from firstsight.doctor.printing import conclusion
+from firstsight.doctor.samples import Samples
+from firstsight.doctor.settings import proposed_command, proposed_frames, usable_sensors
+from firstsight.run_folder import Finding
+
+
+@pytest.mark.parametrize(
+    ("frames", "step", "proposed"),
+    [(None, 1, None), ("5:20", 1, "5:20"), (None, 3, "::3"), ("5:20", 3, "5:20:3"), ("::2", 3, "::6")],
+)
+def test_frames(frames: str | None, step: int, proposed: str | None):
+    assert proposed_frames(frames, step) == proposed
+
+
+def test_broken_sensors_are_left_out(street_samples: Samples):
+    assert usable_sensors(street_samples, set()) is None
+    assert usable_sensors(street_samples, {lidar.ALIGNMENT}) == ["camera", "stereo", "odometry"]
+    assert usable_sensors(street_samples, {calibration.STEREO_ROWS}) == ["camera", "lidar", "odometry"]
+
+
+def test_command(street_samples: Samples):
+    misaligned = [Finding(check=lidar.ALIGNMENT, verdict="unfit", measured="", advice="")]
+    command = proposed_command(street_samples, misaligned, "my drive", None, 90.0)
+    assert command == "firstsight perceive 'my drive' --sensors camera stereo odometry --fov-deg 90"
+
+
+def test_conclusion():
+    fine = Finding(check="clock", verdict="ok", measured="10 Hz")
+    noted = Finding(check="exposure", verdict="note", measured="dark")
+    broken = Finding(check="image motion", verdict="unfit", measured="still recording")
+    assert conclusion([fine]) == "fit for use"
+    assert conclusion([fine, noted]) == "fit for use; see the notes on exposure"
+    assert conclusion([fine, noted, broken]) == "unfit: image motion: still recording"
+
+
+def test_print_findings(capsys: pytest.CaptureFixture[str]):
+    source = "sim:rooms:frames=12,height=96,width=128"
+    plan = [("depth", "semi-global-matching"), ("moving", "skipped: [no] motion")]
+    assert print_findings(source, frames="2:", plan=lambda recording: plan) == 0
+    printed = capsys.readouterr().out
+    assert "image motion" in printed
+    assert "semi-global-matching" in printed
+    assert "skipped: [no] motion" in printed
+    assert f"firstsight perceive {source} --frames 2:" in printed
+    assert "fit for use" in printed.splitlines()[-1]
+
+
+def test_an_unfit_recording_ends_with_status_1(capsys: pytest.CaptureFixture[str]):
+    assert print_findings("sim:rooms:frames=1,height=96,width=128") == 1
+    assert capsys.readouterr().out.splitlines()[-1].startswith("unfit: length: 1 frames")
