@@ -60,8 +60,9 @@ def doctor(
         print_installation()
         return
     from firstsight.doctor import print_findings
+    from firstsight.perceive.plan import describe_plan
 
-    sys.exit(print_findings(source, frames=frames, fov_deg=fov_deg))
+    sys.exit(print_findings(source, frames=frames, fov_deg=fov_deg, plan=describe_plan))
 
 
 def simulate(

@@ -1,6 +1,7 @@
 """Recognition, restriction to sensors, choice of frames, and what a user is told when it cannot be done."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -206,3 +207,8 @@ def test_a_simulated_world_takes_settings():
 def test_a_simulated_world_that_does_not_exist(source, message):
     with pytest.raises(InputError, match=message):
         open_recording(source)
+
+
+def test_every_format_is_documented():
+    page = (Path(__file__).parents[2] / "docs" / "recordings.md").read_text()
+    assert all(f"| {reader.NAME} |" in page for reader in FORMATS)

@@ -86,12 +86,22 @@ class Samples:
 def gather(recording: Recording) -> Samples:
     """Load and track what the checks need."""
     scans, depths, unreadable = {}, {}, {}
-    asked = spread(len(recording), MAX_WIDE_PAIRS)
+    asked = few(starts_of(recording))
     for channel, name, loaded in ((recording.scans, "scan", scans), (recording.depth, "depth", depths)):
         if channel is not None:
-            loaded |= load_all(channel, asked.tolist(), name, unreadable)
+            loaded |= load_all(channel, asked, name, unreadable)
     samples = Samples(recording=recording, scans=scans, depths=depths, asked_scans=len(asked), unreadable=unreadable)
     return samples if recording.rig.reference is None else with_pictures(samples)
+
+
+def starts_of(recording: Recording) -> list[int]:
+    """The first frames of the pairs of neighbours."""
+    return spread(max(len(recording) - 1, 1), MAX_PAIRS).tolist()
+
+
+def few(frames: Sequence[int]) -> list[int]:
+    """At most MAX_WIDE_PAIRS of the frames, evenly."""
+    return [frames[i] for i in spread(len(frames), MAX_WIDE_PAIRS)]
 
 
 def spread(length: int, count: int) -> Int64[np.ndarray, " chosen"]:
@@ -116,15 +126,13 @@ def load_all(channel: Channel[Any], frames: Sequence[int], name: str, unreadable
 def with_pictures(samples: Samples) -> Samples:
     """The samples with the reference camera's pictures, what was tracked in them, and the stereo partner's view."""
     recording, camera = samples.recording, samples.camera
-    starts = spread(max(len(recording) - 1, 1), MAX_PAIRS).tolist()
-    pictures = look(
-        samples, camera.name, [f for f in sorted({*starts, *(s + 1 for s in starts)}) if f < len(recording)]
-    )
+    starts, last = starts_of(recording), len(recording) - 1
+    pictures = look(samples, camera.name, sorted({*starts, *(min(start + 1, last) for start in starts)}))
     neighbours = [(f, f + 1) for f in starts if f in pictures and f + 1 in pictures]
     pairs = tuple(Pair(a, b, tracked(pictures[a], pictures[b], camera)) for a, b in neighbours)
     partner = {}
     if recording.rig.stereo is not None:
-        partner = look(samples, recording.rig.stereo[1], [starts[i] for i in spread(len(starts), MAX_WIDE_PAIRS)])
+        partner = look(samples, recording.rig.stereo[1], few(starts))
     return replace(
         samples,
         pairs=pairs,
@@ -180,7 +188,7 @@ def wide_pairs(
     starts = [frame for frame in starts if frame in pictures and frame + hop <= last]
     if hop == 0 or not starts:
         return ()
-    chosen = [starts[i] for i in spread(len(starts), MAX_WIDE_PAIRS)]
+    chosen = few(starts)
     pictures |= look(samples, samples.camera.name, [a + hop for a in chosen if a + hop not in pictures])
     pairs = tuple(wide_pair(samples, pictures, partner, a, a + hop) for a in chosen if a + hop in pictures)
     told = sum(len(pair.matches.points_a) >= MIN_MATCHES for pair in pairs)

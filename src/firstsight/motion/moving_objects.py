@@ -46,10 +46,11 @@ Vectors = Float32[np.ndarray, "height width 2"]
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    threshold: float = 3.5  # sigmas
-    flow_floor_px: float = 0.15  # the least sigma_f
+    threshold: float = 4.5  # sigmas
+    flow_floor_px: float = 0.25  # the least sigma_f
     flow_relative: float = 0.02  # beta
     depth_relative: float = 0.01  # the least sigma_rho, of the median inverse depth
+    doubt_vote: float = -0.3
     bleed_px: int = 9  # width of the window over which flow may have been spread
     reach_px: float = 6.0  # of the smoothing
     depth_edge: float = 0.05  # jump of log depth between surfaces
@@ -57,7 +58,9 @@ class Config:
     support_relative: float = 0.05
     memory_vote: float = 0.7  # of pixels where an object was seen to move
     min_area_px: int = 12
-    confirmations: int = 2  # frames in which an object must have been found to be reported
+    outline: float = 0.4
+    belief: float = 0.35
+    belief_rate: float = 0.5
     max_gap: int = 5  # frames over which an object keeps its id unseen
 
 
@@ -123,7 +126,7 @@ def surprise(residual, gradient, flow, nearby, sigmas, relative):
     nearby = (most negative, most positive) change of inverse depth in the window, (h, w) each; sigmas = (flow, inverse depth).
     """
     height, width, _ = residual.shape
-    result = np.empty((height, width), np.float32)
+    result = np.empty((2, height, width), np.float32)
     lower, upper = nearby
     for y in range(height):
         for x in range(width):
@@ -131,9 +134,11 @@ def surprise(residual, gradient, flow, nearby, sigmas, relative):
             rx, ry = residual[y, x]
             length = np.sqrt(gx * gx + gy * gy) + 1e-6
             along, across = (rx * gx + ry * gy) / length, (rx * gy - ry * gx) / length
-            along -= min(max(along, lower[y, x] * length), upper[y, x] * length)
+            rest = along - min(max(along, lower[y, x] * length), upper[y, x] * length)
             squared = sigmas[0] ** 2 + relative**2 * (flow[0, y, x] ** 2 + flow[1, y, x] ** 2)
-            result[y, x] = across**2 / squared + along**2 / (squared + (sigmas[1] * length) ** 2)
+            across = across**2 / squared
+            squared += (sigmas[1] * length) ** 2
+            result[0, y, x], result[1, y, x] = across + along**2 / squared, across + rest**2 / squared
     return result
 
 
@@ -206,10 +211,23 @@ class MovingObjectSegmentation(MotionSegmenter):
         area = np.bincount(regions.ravel())
         area[0] = 0
         regions = np.where((area >= self.config.min_area_px)[regions], regions, 0)
+        k5 = np.ones((5, 5), np.uint8)
+        edge = (cv2.dilate(log_depth, k5) - cv2.erode(log_depth, k5) > 0.15) | (cv2.dilate(ground.astype(np.uint8), k5) > 0)
+        edge[:3] = edge[-3:] = edge[:, :3] = edge[:, -3:] = True
+        inner = cv2.erode((regions > 0).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+        rim = (regions > 0) & ~inner
+        n = int(regions.max()) + 1
+        closed = np.bincount(regions[rim], weights=edge[rim], minlength=n) / np.maximum(1, np.bincount(regions[rim], minlength=n))
+        regions = np.where((closed > self.config.outline)[regions], regions, 0)
         ids = self.tracks.assign(regions, log_depth)
-        self.steps += 1
-        needed = min(self.config.confirmations, self.steps)
-        sure = [i for i, track in self.tracks.tracks.items() if track.found >= needed]
+        n = self.tracks.next_id
+        size = np.bincount(ids.ravel(), minlength=n)
+        kn = np.bincount(ids[self.decided], minlength=n)
+        mv = np.bincount(ids[self.decided & (self.direct > 0)], minlength=n)
+        for i, t in self.tracks.tracks.items():
+            if t.gap == 0:
+                t.belief += self.config.belief_rate * kn[i] / size[i] * (mv[i] / max(kn[i], 1) - t.belief)
+        sure = [i for i, t in self.tracks.tracks.items() if t.belief > self.config.belief]
         out = np.where(np.isin(ids, sure), ids, 0)
         self.tracks.carry(ids, z, scene.flow, scene.known)
         return MovingObjects(torch.from_numpy(out.astype(np.int64)), torch.from_numpy(np.linalg.norm(residual, axis=-1) * scene.known))
@@ -223,16 +241,23 @@ class MovingObjectSegmentation(MotionSegmenter):
         self.noise = noise = measure_noise(residual, gradient, scene, config)
         window = np.ones((config.bleed_px, config.bleed_px), np.uint8)
         nearby = cv2.erode(scene.rho, window) - scene.rho, cv2.dilate(scene.rho, window) - scene.rho
-        squared = surprise(residual, gradient, scene.flow, nearby, noise, config.flow_relative)
-        votes = np.clip(squared / config.threshold**2 - 1, -1, 1).astype(np.float32)
+        own, nearest = surprise(residual, gradient, scene.flow, nearby, noise, config.flow_relative)
+        votes = np.clip(nearest / config.threshold**2 - 1, -1, 1).astype(np.float32)
+        doubtful = (own > config.threshold**2) & (nearest < config.threshold**2)
+        self.direct = votes.copy()
         decided = scene.known & (scene.rho > FAR_SIGMAS * noise.inverse_depth)
+        self.decided = decided
         votes = np.where(decided, votes, np.float32(UNKNOWN_VOTE))
-        weights = np.where(decided, np.float32(1), np.float32(UNKNOWN_WEIGHT))
+        votes = np.where(decided & doubtful, np.float32(config.doubt_vote), votes)
+        weights = np.where(decided & ~doubtful, np.float32(1), np.float32(UNKNOWN_WEIGHT))
         tolerance = np.maximum(3 * noise.inverse_depth, config.support_relative * scene.rho).astype(np.float32)
         ground = cv2.medianBlur(on_support(scene.rho, decided & (votes < 0), tolerance, 0.04).astype(np.uint8), 5) > 0
         votes += config.support_vote * ground
         carried = self.tracks.carried
         if carried is not None:
             same = (carried.ids > 0) & (np.abs(np.log(np.maximum(carried.depth, 1e-3) * scene.rho + 1e-9)) < 0.15)
-            votes += config.memory_vote * (same & ~ground & (scene.rho > FAR_SIGMAS * noise.inverse_depth))
+            belief = np.zeros(self.tracks.next_id, np.float32)
+            for i, t in self.tracks.tracks.items():
+                belief[i] = t.belief
+            votes += config.memory_vote * np.minimum(1, 1.5 * belief[carried.ids]) * (same & ~ground & (scene.rho > FAR_SIGMAS * noise.inverse_depth))
         return residual, votes, weights, ground

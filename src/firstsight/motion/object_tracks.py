@@ -50,9 +50,9 @@ def splat(ids, depth, flow, known, default):
 
 @dataclass
 class Track:
-    """`found` counts the frames in which the object was found, `gap` those since; `flow_px` is its typical flow."""
+    """`belief` in [0, 1] that it moves, `gap` frames since it was found; `flow_px` is its typical flow."""
 
-    found: int = 0
+    belief: float = 0.0
     gap: int = 0
     flow_px: tuple[float, float] = (0.0, 0.0)
 
@@ -77,7 +77,6 @@ class ObjectTracks:
             ids[box][inside] = self._ids_within(expected[box][inside], float(np.median(log_depth[box][inside])), distances)
         for i, track in self.tracks.items():
             track.gap = 0 if i in distances else track.gap + 1
-            track.found += i in distances
         return ids
 
     def _ids_within(
@@ -89,14 +88,14 @@ class ObjectTracks:
         matches = np.flatnonzero(covered >= COVERED * len(expected))
         free = [int(i) for i in matches if abs(distances.get(int(i), distance) - distance) < SAME_DEPTH]
         if not free:
-            inherited = max((self.tracks[int(i)].found for i in matches), default=0)
+            inherited = max((self.tracks[int(i)].belief for i in matches), default=0.0)
             free = [self._start(inherited)]
         distances |= {i: distance for i in free if i not in distances}
         main = max(free, key=lambda i: covered[i] if i < len(covered) else 0)
         return np.where(np.isin(expected, free), expected, main).astype(np.int32)
 
-    def _start(self, found: int) -> int:
-        self.tracks[self.next_id] = Track(found=found)
+    def _start(self, belief: float) -> int:
+        self.tracks[self.next_id] = Track(belief=belief)
         self.next_id += 1
         return self.next_id - 1
 

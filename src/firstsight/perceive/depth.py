@@ -11,11 +11,11 @@ from firstsight.errors import InputError
 from firstsight.fusion.depth_completion import DepthCompletion
 from firstsight.geometry import se3
 from firstsight.geometry.images import to_tensor
-from firstsight.geometry.points import project_to_depth
 from firstsight.geometry.warp import disparity_to_depth
 from firstsight.perceive.stage import Stage
 from firstsight.perceive.workspace import Workspace, depth_image, depth_tensors
-from firstsight.recordings.recording import Camera, DepthImage, Rig, Scan
+from firstsight.recordings.opening import scan_depth
+from firstsight.recordings.recording import Rig
 from firstsight.roles import Depth, Disparity
 
 MAX_DEPTH_M = 255.0  # what the 16-bit PNG of KITTI holds
@@ -77,19 +77,11 @@ class LidarDepth(DepthStage):
         self.completer = DepthCompletion()
 
     def estimate(self, frame: int) -> Depth:
-        scan = self.work.recording[frame].scan()
-        if scan is None:
+        scan, lidar = self.work.recording[frame].scan(), self.work.recording.rig.lidar
+        if scan is None or lidar is None:
             raise InputError(f"frame {frame}: no LiDAR sweep at this instant; its depth is left out")
-        sparse = lidar_depth(scan, self.work.recording.rig, self.work.camera)
+        sparse = scan_depth(scan, lidar, self.work.camera)
         return self.completer(self.work.image(frame), depth_tensors(sparse))
-
-
-def lidar_depth(scan: Scan, rig: Rig, camera: Camera) -> DepthImage:
-    """The sweep's returns as sparse depth of the camera, the nearest return winning where several meet."""
-    assert rig.lidar is not None
-    camera_from_lidar = np.linalg.inv(camera.body_from_camera) @ rig.lidar.body_from_lidar
-    points = scan.points @ camera_from_lidar[:3, :3].T.astype(np.float32) + camera_from_lidar[:3, 3].astype(np.float32)
-    return DepthImage(*project_to_depth(points, camera.intrinsics, *camera.size))
 
 
 class MultiViewDepth(DepthStage):

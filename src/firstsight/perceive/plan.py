@@ -73,3 +73,11 @@ def scale_of(recording: Recording) -> Literal["metric", "unknown"]:
     """Whether distances of the run are metres: one camera alone cannot know, unless odometry tells."""
     alone = choose_motion(recording) is motion.CameraMotion and recording.odometry is None
     return "unknown" if alone else "metric"
+
+
+def describe_plan(recording: Recording) -> list[tuple[str, str]]:
+    """Each stage with its method, or with the reason for which it is skipped."""
+    return [
+        (stage.name, f"skipped: {stage.reason}" if isinstance(stage, Skip) else stage.method)
+        for stage in make_plan(recording)
+    ]

@@ -12,7 +12,7 @@ from firstsight.errors import InputError
 from firstsight.geometry.camera import field_of_view_intrinsics
 from firstsight.geometry.points import project_to_depth
 from firstsight.recordings import euroc, image_folder, kitti_odometry, kitti_raw, ros_bag, seven_scenes, tum_rgbd, video
-from firstsight.recordings.recording import Camera, Channel, DepthImage, Recording, Truth, select
+from firstsight.recordings.recording import Camera, Channel, DepthImage, Lidar, Recording, Scan, Truth, select
 from firstsight.recordings.rectification import rectify as rectified
 
 SENSORS = ("camera", "stereo", "depth", "lidar", "odometry")
@@ -206,15 +206,14 @@ def _with_cameras(recording: Recording, stereo: bool) -> Recording:
 
 
 def without_cameras(recording: Recording) -> Recording:
-    """The recording without its cameras; the true trajectory becomes that of the LiDAR, or else of the body."""
-    rig, truth = recording.rig, recording.truth
+    """The recording without its cameras; the true trajectory becomes that of the body."""
+    camera, truth = recording.rig.reference, recording.truth
     poses = truth.world_from_camera
-    if rig.cameras and poses is not None:
-        body_from_sensor = rig.lidar.body_from_lidar if rig.lidar is not None else np.eye(4)
-        poses = poses @ np.linalg.inv(rig.cameras[0].body_from_camera) @ body_from_sensor
+    if camera is not None and poses is not None:
+        poses = poses @ np.linalg.inv(camera.body_from_camera)
     return replace(
         recording,
-        rig=replace(rig, cameras=(), stereo=None),
+        rig=replace(recording.rig, cameras=(), stereo=None),
         images={},
         truth=Truth(
             world_from_camera=poses, trajectory_reference=truth.trajectory_reference, occupancy=truth.occupancy
@@ -235,13 +234,14 @@ def with_lidar_as_true_depth(recording: Recording) -> Recording:
     camera, lidar, scans = recording.rig.reference, recording.rig.lidar, recording.scans
     if camera is None or lidar is None or scans is None or recording.truth.depth is not None:
         return recording
-    camera_from_lidar = np.linalg.inv(camera.body_from_camera) @ lidar.body_from_lidar
-
-    def load(index: int) -> DepthImage:
-        scan = scans[index]
-        points = scan.points if scan is not None else np.empty((0, 3), dtype=np.float32)
-        points_camera = points.astype(np.float64) @ camera_from_lidar[:3, :3].T + camera_from_lidar[:3, 3]
-        return DepthImage(*project_to_depth(points_camera, camera.intrinsics, *camera.size))
-
-    truth = replace(recording.truth, depth=Channel(len(recording), load), depth_reference="LiDAR returns")
+    depth = Channel(len(recording), lambda i: scan_depth(scans[i], lidar, camera))
+    truth = replace(recording.truth, depth=depth, depth_reference="LiDAR returns")
     return replace(recording, truth=truth)
+
+
+def scan_depth(scan: Scan | None, lidar: Lidar, camera: Camera) -> DepthImage:
+    """The sweep's returns as sparse depth of the camera, the nearest one winning where several meet; none without a sweep."""
+    points = scan.points if scan is not None else np.empty((0, 3), dtype=np.float32)
+    camera_from_lidar = np.linalg.inv(camera.body_from_camera) @ lidar.body_from_lidar
+    points_camera = points.astype(np.float64) @ camera_from_lidar[:3, :3].T + camera_from_lidar[:3, 3]
+    return DepthImage(*project_to_depth(points_camera, camera.intrinsics, *camera.size))

@@ -80,7 +80,7 @@ class OccupancyTruth(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Distortion:
-    """Lens distortion with OpenCV's coefficient order: (k1, k2, p1, p2[, k3]) or, equidistant, (k1, k2, k3, k4)."""
+    """Lens distortion with OpenCV's coefficient order: (k1, k2, p1, p2[, k3[, k4, k5, k6]]) or, equidistant, (k1 ... k4)."""
 
     model: Literal["radial-tangential", "equidistant"]
     coefficients: tuple[float, ...]
@@ -147,8 +147,11 @@ BODY_FROM_FORWARD_CAMERA = np.array(
 )
 
 
-class Channel(Sequence[T], Generic[T]):
-    """A sequence whose items are loaded when asked for; the last few stay in memory."""
+class Channel(Generic[T]):
+    """Items that are loaded when asked for; the last few stay in memory.
+
+    Not a `Sequence`, so that nothing loads items behind the user's back, as type checks of sequences do.
+    """
 
     def __init__(self, length: int, load: Callable[[int], T], keep: int = 3):
         self._length, self._load, self._keep = length, load, keep
@@ -157,7 +160,10 @@ class Channel(Sequence[T], Generic[T]):
     def __len__(self) -> int:
         return self._length
 
-    def __getitem__(self, index):  # an int only: a slice would load everything at once
+    def __iter__(self) -> Iterator[T]:
+        return (self[i] for i in range(len(self)))
+
+    def __getitem__(self, index: int) -> T:  # never a slice: it would load everything at once
         if not 0 <= index < self._length:
             raise IndexError(index)
         if index not in self._recent:
@@ -180,7 +186,8 @@ class Channel(Sequence[T], Generic[T]):
 class Truth:
     """What is known to be true about a recording, each part None where unknown.
 
-    `*_reference` says where it comes from; a frame without a true pose has NaN in its row of `world_from_camera`.
+    `*_reference` says where it comes from; a frame without a true pose has NaN in its row of `world_from_camera`. Where there
+    is no camera, `world_from_camera` holds the body's poses.
     """
 
     world_from_camera: Transforms | None = None
@@ -260,12 +267,12 @@ def select(recording: Recording, indices: Sequence[int]) -> Recording:
     consecutive = len(rows) < 2 or bool(np.all(np.diff(rows) == 1))
 
     def at(channel: Channel[T] | None) -> Channel[T] | None:
-        return channel.at(list(rows)) if channel is not None else None
+        return channel.at(rows.tolist()) if channel is not None else None
 
     return replace(
         recording,
         stamps_ns=recording.stamps_ns[rows],
-        images={name: channel.at(list(rows)) for name, channel in recording.images.items()},
+        images={name: channel.at(rows.tolist()) for name, channel in recording.images.items()},
         depth=at(recording.depth),
         scans=at(recording.scans),
         odometry=recording.odometry[rows] if recording.odometry is not None else None,

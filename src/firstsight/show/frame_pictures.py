@@ -1,6 +1,6 @@
 """The report's pictures: a few frames of the recording beside what was made of them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -53,9 +53,15 @@ def frame_pictures(run: RunFolder, recording: Recording, unit: str) -> str:
         return ""
     seconds = (recording.stamps_ns - recording.stamps_ns[0]) / 1e9
     blocks = "".join(_frame(frame, float(seconds[frame]), pictures) for frame, pictures in shown.items())
-    narrow = all(len(pictures) <= 2 and not is_wide(pictures[0][1]) for pictures in shown.values())
-    layout = "frames pairs" if narrow else "frames"
-    return f'{_legends(scales, bool(depths), bool(flows))}<div class="{layout}">{blocks}</div>'
+    return f'{_legends(scales, bool(depths), bool(flows))}<div class="{_layout(shown.values())}">{blocks}</div>'
+
+
+def _layout(shown: Iterable[Sequence[tuple[str, Image]]]) -> str:
+    """Two frames stand side by side where each has few pictures."""
+    if all(len(pictures) == 1 for pictures in shown):
+        return "frames pairs single"
+    few = all(len(pictures) <= 2 and not is_wide(pictures[0][1]) for pictures in shown)
+    return "frames pairs" if few else "frames"
 
 
 def _legends(scales: Scales, depth: bool, flow: bool) -> str:

@@ -3,10 +3,11 @@
 import platform
 from collections.abc import Sequence
 from html import escape
-from importlib.metadata import version
 from pathlib import Path
 
+import cv2
 import numpy as np
+import torch
 
 from firstsight.evaluation.trajectory import has_pose, path_lengths_m
 from firstsight.formats.atomic import write_text
@@ -26,7 +27,7 @@ TOPICS = {
     "Map": ("occupancy",),
 }
 OTHER_TOPIC = "Other"
-PACKAGES = ("numpy", "torch", "opencv-python-headless", "numba")
+PACKAGES = {"numpy": np.__version__, "opencv": cv2.__version__, "torch": str(torch.__version__)}
 FLAGGED_SHOWN = 20
 TILES = 6
 
@@ -207,7 +208,7 @@ def findings_body(record: RunRecord) -> str:
 def details_body(run: RunFolder, record: RunRecord) -> str:
     """Settings, versions, flagged frames and the files beside this page."""
     settings = {name: "default" if value is None else str(value) for name, value in record.settings.items()}
-    versions = {"firstsight": record.version, "python": platform.python_version()} | {p: version(p) for p in PACKAGES}
+    versions = {"firstsight": record.version, "python": platform.python_version()} | PACKAGES
     flagged = {f"frame {entry['frame']}": str(entry["reason"]) for entry in record.flagged_frames[:FLAGGED_SHOWN]}
     more = len(record.flagged_frames) - FLAGGED_SHOWN
     if more > 0:

@@ -11,7 +11,7 @@ from firstsight.recordings.simulated.surface import (
     Surface,
     Transform,
     box,
-    capsule,
+    cylinder,
     ellipsoid,
     joined,
     moved,
@@ -87,11 +87,11 @@ def person(coat: Colour) -> Surface:
         head.placed(moved(x=0.02, z=1.64)),
     ]
     for side in (-1, 1):
-        parts.append(capsule(0.055, 0.66, coat).placed(moved(0.0, side * 0.22, 0.78)))
+        parts.append(cylinder(0.055, 0.66, coat, sections=5, smooth=True).placed(moved(0.0, side * 0.22, 0.78)))
     return joined(parts)
 
 
 def leg() -> Surface:
     """A leg that hangs from the origin."""
     shoe = box((0.26, 0.1, 0.08), (0.04, 0.03, 0.03)).placed(moved(0.05, z=-HIP_M))
-    return joined([capsule(0.09, HIP_M, (0.07, 0.08, 0.16)).placed(moved(z=-HIP_M)), shoe])
+    return joined([cylinder(0.09, HIP_M, (0.07, 0.08, 0.16), sections=6, smooth=True).placed(moved(z=-HIP_M)), shoe])

@@ -1,8 +1,7 @@
 """The street: a drive round a block of houses, with traffic.
 
-The road is a closed loop, so a long drive comes back and the world stays small. Its plan repeats every BEAT_M metres, and all
-traffic keeps the beat: whoever crosses does so just before the vehicle arrives, and nobody runs into anybody.
-Positions are (s, left): metres along the loop and to the left of the centre line. The vehicle keeps the outer right lane.
+The road is a closed loop, so a long drive comes back and the world stays small; its plan repeats every beat (street_plan.py).
+The vehicle keeps the outer right lane.
 """
 
 from functools import partial
@@ -11,9 +10,24 @@ import numpy as np
 from jaxtyping import Float64
 
 from firstsight.recordings.recording import BODY_FROM_FORWARD_CAMERA
-from firstsight.recordings.simulated.actors import Motion, leg, person, person_actor, rigid_actor
+from firstsight.recordings.simulated.actors import leg, person
 from firstsight.recordings.simulated.path import ClosedPath
-from firstsight.recordings.simulated.scene import Actor, Landmark, Light, OdometryNoise, Viewpoint, World
+from firstsight.recordings.simulated.scene import Landmark, Light, OdometryNoise, Viewpoint, World
+from firstsight.recordings.simulated.street_plan import (
+    BEATS,
+    KERB_M,
+    LANE_LEFT_M,
+    PAVEMENT_HEIGHT_M,
+    SIDE_STREET_EVERY,
+    SIDE_STREET_HALF_M,
+    SIDE_STREET_LENGTH_M,
+    SPEED_M_S,
+    WALL_M,
+    centre_line,
+    crossing_m,
+    gap_m,
+    is_side_street,
+)
 from firstsight.recordings.simulated.street_things import (
     CAR_COLOURS,
     CAR_SIZE_M,
@@ -25,6 +39,7 @@ from firstsight.recordings.simulated.street_things import (
     lamp_post,
     tree,
 )
+from firstsight.recordings.simulated.street_traffic import traffic
 from firstsight.recordings.simulated.surface import (
     Colour,
     Material,
@@ -37,22 +52,9 @@ from firstsight.recordings.simulated.surface import (
     tilted,
 )
 
-BEAT_M, BEATS = 24.0, 16
-SPEED_M_S = 5.0
-WALKERS = 24  # on each pavement
-FIRST_CROSSING_M = 11.0  # s of crossing 0; crossing k lies k beats on
-SIDE_STREET_EVERY, SIDE_STREET_PHASE = 4, 1  # crossings 1, 5, 9, ... are side streets, the others zebra crossings
-LANE_LEFT_M = (-4.5, -1.5, 1.5, 4.5)  # ours, ours for overtaking, oncoming, oncoming
-SIDE_STREET_HALF_M = 5.0
-KERB_M, WALL_M, PAVEMENT_HEIGHT_M = 8.2, 11.2, 0.12
-AHEAD_M, BEHIND_M = {"car": 75.0, "pedestrian": 45.0}, 20.0  # traffic farther away than this is left out
-PLAN = np.array(
-    [[0, 0], [40, 1], [78, -4], [112, 6], [128, 38], [116, 70], [76, 80], [36, 76], [-8, 78], [-30, 44], [-24, 10]]
-)
-
 
 def street(seed: int) -> World:
-    path = ClosedPath(PLAN.astype(np.float64), BEAT_M * BEATS, LANE_LEFT_M[0])
+    path = centre_line()
     generator = np.random.default_rng((seed, 1))
     parked = parked_cars(path, generator)
     shapes = {f"car {i}": car(colour) for i, colour in enumerate(CAR_COLOURS)}
@@ -95,21 +97,6 @@ def drive(path: ClosedPath, times_s: Float64[np.ndarray, " n"]) -> Float64[np.nd
 
 
 # What stands still
-
-
-def is_side_street(crossing: int) -> bool:
-    return crossing % SIDE_STREET_EVERY == SIDE_STREET_PHASE
-
-
-def crossing_m(crossing: int) -> float:
-    return FIRST_CROSSING_M + BEAT_M * crossing
-
-
-def gap_m(path: ClosedPath, along_m: float, side_streets_only: bool = False) -> float:
-    """Distance along the road to the nearest crossing."""
-    crossings = [crossing_m(k) for k in range(BEATS) if is_side_street(k) or not side_streets_only]
-    apart = np.abs(np.asarray(crossings) - along_m) % path.length_m
-    return float(np.minimum(apart, path.length_m - apart).min())
 
 
 def ribbon(
@@ -167,7 +154,9 @@ def side_streets(path: ClosedPath) -> list[Surface]:
         for yaw in (np.pi / 2, -np.pi / 2):
             world_from_street = path.pose(crossing_m(k), yaw_rad=yaw)
             road = box((22.0, 9.0, 0.5), (0.16, 0.16, 0.165)).placed(moved(x=KERB_M + 10.8, z=-0.496))
-            end = house(4, 3, 6.0, WALL_COLOURS[k % len(WALL_COLOURS)], k).placed(moved(x=26.0, yaw_rad=-np.pi / 2))
+            end = house(4, 3, 6.0, WALL_COLOURS[k % len(WALL_COLOURS)], k).placed(
+                moved(x=SIDE_STREET_LENGTH_M, yaw_rad=-np.pi / 2)
+            )
             surfaces += [road.placed(world_from_street), end.placed(world_from_street)]
     return surfaces
 
@@ -201,7 +190,7 @@ def widest_front(path: ClosedPath, along_m: float, side: int, columns: int) -> i
     """How many columns of windows, at most `columns`, fit before the next side street; 0 for less than two."""
     for count in range(columns, 1, -1):
         half = count * column_m(path, along_m, side) / 2
-        if gap_m(path, along_m + half, side_streets_only=True) >= SIDE_STREET_HALF_M + half:
+        if gap_m(along_m + half, side_streets_only=True) >= SIDE_STREET_HALF_M + half:
             return count
     return 0
 
@@ -212,7 +201,7 @@ def trees(path: ClosedPath, generator: np.random.Generator) -> list[Surface]:
     surfaces = []
     for side in (1, -1):
         for i, along in enumerate(np.arange(5.0 + 2 * side, path.length_m, 6.0)):
-            if gap_m(path, along) < 3.5 or (gap_m(path, along, side_streets_only=True) < 7):
+            if gap_m(along) < 3.5 or (gap_m(along, side_streets_only=True) < 7):
                 continue
             yaw = (np.pi if side > 0 else 0.0) + (generator.uniform(-3, 3) if i % 2 else 0.0)
             thing = kinds[generator.integers(len(kinds))] if i % 2 else lamp_post()
@@ -224,92 +213,7 @@ def parked_cars(path: ClosedPath, generator: np.random.Generator) -> list[Transf
     poses = []
     for side in (1, -1):
         for along in np.arange(3.0, path.length_m - 3, 5.6):
-            if gap_m(path, along) > 5.5 and generator.random() < 0.55:
+            if gap_m(along) > 5.5 and generator.random() < 0.55:
                 yaw = (np.pi if side > 0 else 0.0) + generator.uniform(-0.03, 0.03)
                 poses.append(path.pose(float(along), side * (KERB_M - 1.05), yaw_rad=yaw))
     return poses
-
-
-# What moves
-
-
-def traffic(path: ClosedPath, time_s: float) -> list[Actor]:
-    """The things that move within sight of the vehicle."""
-    here = SPEED_M_S * time_s
-    actors = [car_ahead(path), *oncoming(path), *walkers(path)]
-    beat = int(np.floor((here - FIRST_CROSSING_M) / BEAT_M))
-    for k in range(max(beat - 1, 0), beat + 4):
-        actors += crossing_traffic(path, k)
-    body_from_world = np.linalg.inv(drive(path, np.array([time_s]))[0])
-    return [actor for actor in actors if in_sight(body_from_world @ actor.world_from_box(time_s), actor.label)]
-
-
-def in_sight(body_from_box: Transform, label: str) -> bool:
-    x, y = body_from_box[:2, 3]
-    return bool(-BEHIND_M < x < AHEAD_M[label] and abs(y) < AHEAD_M[label])
-
-
-def car_actor(object_id: int, world_from_car: Motion) -> Actor:
-    return rigid_actor(object_id, "car", f"car {object_id % len(CAR_COLOURS)}", CAR_SIZE_M, world_from_car)
-
-
-def walker(object_id: int, stride_rad_s: float, world_from_person: Motion) -> Actor:
-    return person_actor(object_id, f"person {object_id % len(COAT_COLOURS)}", stride_rad_s, world_from_person)
-
-
-def car_ahead(path: ClosedPath) -> Actor:
-    """In the overtaking lane, now nearer, now farther."""
-    beat_s = BEAT_M / SPEED_M_S
-    return car_actor(1, lambda t: path.pose(SPEED_M_S * t + 11 - np.sin(np.pi * t / beat_s), LANE_LEFT_M[1]))
-
-
-def oncoming(path: ClosedPath) -> list[Actor]:
-    """Cars in both oncoming lanes, as fast as the vehicle, two beats apart, timed to pass crossings when they are free."""
-    actors = []
-    for lane, start_m in ((2, FIRST_CROSSING_M - 14.0), (3, FIRST_CROSSING_M - 5.0)):
-        for i in range(BEATS // 2):
-            along = start_m + 2 * BEAT_M * i
-            actors.append(car_actor(10 * lane + i, partial(oncoming_pose, path, along, LANE_LEFT_M[lane])))
-    return actors
-
-
-def oncoming_pose(path: ClosedPath, start_m: float, left_m: float, time_s: float) -> Transform:
-    return path.pose(start_m - SPEED_M_S * time_s, left_m, yaw_rad=np.pi)
-
-
-def walkers(path: ClosedPath) -> list[Actor]:
-    """People on both pavements, some with us, some against."""
-    actors = []
-    for side in (1, -1):
-        for i in range(WALKERS):
-            speed = 1.3 if i % 3 == 0 else -1.1
-            pose = partial(
-                walker_pose, path, path.length_m / WALKERS * i + 4 * side, speed, side * (KERB_M + 1.5 + 0.25 * (i % 4))
-            )
-            actors.append(walker(100 + 100 * (side > 0) + i, 5.0, pose))
-    return actors
-
-
-def walker_pose(path: ClosedPath, start_m: float, speed_m_s: float, left_m: float, time_s: float) -> Transform:
-    facing = 0.0 if speed_m_s > 0 else np.pi
-    return path.pose(start_m + speed_m_s * time_s, left_m, PAVEMENT_HEIGHT_M, facing)
-
-
-def crossing_traffic(path: ClosedPath, crossing: int) -> list[Actor]:
-    """Who crosses at a crossing, in time with the vehicle's arrival there."""
-    arrival_s = crossing_m(crossing) / SPEED_M_S
-    first_id = 1000 + 4 * (crossing % 10000)
-    if is_side_street(crossing):
-        return [car_actor(first_id, partial(crossing_pose, path, crossing, -5.0, arrival_s - 3.6, 0.0))]
-    ahead = partial(crossing_pose, path, crossing, 1.4, arrival_s + 0.6, -0.7)
-    behind = partial(crossing_pose, path, crossing, 1.4, arrival_s + 1.1, 0.6)
-    return [walker(first_id + 1, 7.0, ahead), walker(first_id + 2, 7.3, behind)]
-
-
-def crossing_pose(
-    path: ClosedPath, crossing: int, speed_m_s: float, centre_s: float, beside_m: float, time_s: float
-) -> Transform:
-    """Straight across the road, to the left where the speed is positive, on the centre line at `centre_s`."""
-    left = speed_m_s * (time_s - centre_s)
-    facing = np.pi / 2 if speed_m_s > 0 else -np.pi / 2
-    return path.pose(crossing_m(crossing) + beside_m, left, yaw_rad=facing)

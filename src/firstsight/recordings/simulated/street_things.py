@@ -9,6 +9,7 @@ from firstsight.recordings.simulated.surface import (
     Surface,
     box,
     cylinder,
+    disc,
     joined,
     moved,
     painted,
@@ -51,10 +52,10 @@ def car(colour: Colour) -> Surface:
         prism(pillar, 1.62, colour),
     ]
     for x in (-1.35, 1.35):
-        for y in (-0.8, 0.8):
-            wheel = cylinder(0.33, 0.2, (0.02, 0.02, 0.02), sections=9).placed(moved(z=-0.1))
-            hub = cylinder(0.18, 0.21, (0.45, 0.45, 0.45), sections=6).placed(moved(z=-0.105))
-            parts.append(joined([wheel, hub]).placed(moved(x, y, 0.33) @ tilted(0, np.pi / 2)))
+        for side in (-1, 1):
+            tyre = cylinder(0.33, 0.2, (0.02, 0.02, 0.02), sections=10)
+            hub = disc(0.18, (0.45, 0.45, 0.45), sections=6).placed(moved(z=0.205))
+            parts.append(joined([tyre, hub]).placed(moved(x, side * 0.7, 0.33) @ tilted(0, -side * np.pi / 2)))
     for y in (-0.62, 0.62):
         parts.append(box((0.06, 0.3, 0.14), (0.9, 0.88, 0.75)).placed(moved(2.12, y, 0.55)))
         parts.append(box((0.06, 0.3, 0.16), (0.6, 0.01, 0.01)).placed(moved(-2.13, y, 0.68)))

@@ -148,6 +148,14 @@ def cylinder(
     return painted(mesh, colour, material, **options)
 
 
+def disc(radius_m: float, colour: Colour, sections: int) -> Surface:
+    """A flat disc about the origin that looks up."""
+    angle = np.linspace(0, 2 * np.pi, sections, endpoint=False)
+    rim = radius_m * np.stack([np.cos(angle), np.sin(angle), 0 * angle], 1)
+    corners = np.stack([np.zeros_like(rim), rim, np.roll(rim, -1, axis=0)], 1)
+    return surface_of(corners, corners[:, :, :2], colour, Material.PLAIN)
+
+
 def ellipsoid(
     radii_m: tuple[float, float, float], colour: Colour, material: Material = Material.PLAIN, subdivisions: int = 2
 ) -> Surface:
@@ -155,13 +163,6 @@ def ellipsoid(
     mesh = trimesh.creation.icosphere(subdivisions)
     mesh.apply_scale(radii_m)
     return painted(mesh, colour, material, smooth=True)
-
-
-def capsule(radius_m: float, height_m: float, colour: Colour) -> Surface:
-    """An upright capsule of the given whole height standing on z = 0, shaded smoothly."""
-    mesh = trimesh.creation.capsule(height_m - 2 * radius_m, radius_m, count=(6, 4))
-    mesh.apply_translation([0, 0, -mesh.bounds[0, 2]])
-    return painted(mesh, colour, smooth=True)
 
 
 def prism(
