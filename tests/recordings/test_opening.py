@@ -100,11 +100,11 @@ def test_depth_that_is_kept_is_no_truth(everything):
     assert kept.rig.stereo is None
 
 
-def test_without_cameras_the_true_trajectory_is_the_lidars(everything):
+def test_without_cameras_the_true_trajectory_is_the_bodys(everything):
     kept = restrict(everything, frozenset({"lidar"}))
     assert kept.rig.cameras == ()
     assert kept.images == {}
-    np.testing.assert_allclose(kept.truth.world_from_camera[3][:3, 3], [3, 0, 1], atol=1e-12)
+    np.testing.assert_allclose(kept.truth.world_from_camera[3][:3, 3], [3, 0, 0], atol=1e-12)
     np.testing.assert_allclose(kept.truth.world_from_camera[3][:3, :3], np.eye(3), atol=1e-12)
 
 

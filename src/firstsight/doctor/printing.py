@@ -8,7 +8,7 @@ from rich.table import Table
 
 from firstsight.doctor.examination import findings_of
 from firstsight.doctor.samples import gather
-from firstsight.doctor.settings import proposed_command
+from firstsight.doctor.settings import SENSOR_OF_CHECK, proposed_command
 from firstsight.recordings.opening import open_recording
 from firstsight.recordings.recording import Recording
 from firstsight.run_folder import Finding
@@ -37,11 +37,12 @@ def print_findings(
     console.print(findings_table(findings))
     if plan is not None:
         console.print(plan_table(plan(recording)))
-    console.print(
-        f"use it with:  {proposed_command(samples, findings, source, frames, fov_deg)}", markup=False, soft_wrap=True
-    )
+    command = proposed_command(samples, findings, source, frames, fov_deg)
+    unfit = {finding.check for finding in findings if finding.verdict == "unfit"}
+    occasion = "use it with" if unfit <= SENSOR_OF_CHECK.keys() else "once mended"
+    console.print(f"{occasion}:  {command}", markup=False, soft_wrap=True)
     console.print(conclusion(findings), markup=False, soft_wrap=True)
-    return int(any(finding.verdict == "unfit" for finding in findings))
+    return int(bool(unfit))
 
 
 def findings_table(findings: Sequence[Finding]) -> Table:

@@ -8,6 +8,14 @@ from firstsight.doctor.samples import Samples
 from firstsight.recordings.opening import available_sensors
 from firstsight.run_folder import Finding
 
+SENSOR_OF_CHECK = {
+    calibration.STEREO_ROWS: "stereo",
+    sensors.DEPTH: "depth",
+    lidar.SWEEPS: "lidar",
+    lidar.ALIGNMENT: "lidar",
+}
+"""The sensor that can be left out where a check fails; other faults have to be mended."""
+
 
 def proposed_command(
     samples: Samples, findings: Sequence[Finding], source: str, frames: str | None, fov_deg: float | None
@@ -36,10 +44,6 @@ def proposed_frames(frames: str | None, step: int) -> str | None:
 def usable_sensors(samples: Samples, unfit: set[str]) -> list[str] | None:
     """The sensors without those whose own check failed; None where all can stay, or nothing would be left."""
     present = available_sensors(samples.recording)
-    broken = {
-        "stereo": calibration.STEREO_ROWS in unfit,
-        "depth": sensors.DEPTH in unfit,
-        "lidar": bool({lidar.SWEEPS, lidar.ALIGNMENT} & unfit),
-    }
-    usable = [name for name in present if not broken.get(name, False)]
+    broken = {SENSOR_OF_CHECK[check] for check in unfit & SENSOR_OF_CHECK.keys()}
+    usable = [name for name in present if name not in broken]
     return usable if usable and len(usable) < len(present) else None

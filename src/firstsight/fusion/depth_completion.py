@@ -35,7 +35,7 @@ Valid = Bool[np.ndarray, "height width"]
 class Config:
     reach_px: int = 10  # half the width of the window; no return within it: no depth
     spatial_share: float = 0.5  # s, in mean distances between returns
-    colour: float = 0.06  # c, in units of the image's range
+    colour: float = 0.08  # c, in units of the image's range
     surface: float = 0.1  # t: relative difference of depth within one surface
     min_agreement: float = 0.8  # share of b that must lie on the chosen surface
     hidden_reach_px: int = (

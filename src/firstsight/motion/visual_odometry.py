@@ -43,7 +43,7 @@ class Config:
     tracking: TrackingConfig = TrackingConfig()
     surfaces: DepthAlignmentConfig = DepthAlignmentConfig()
     window: int = 8  # keyframes
-    fixed: int = 2
+    fixed: int = 1
     sigma_px: float = 1.0
     depth_noise: DepthNoise = DepthNoise(0.001, 0.005)  # of landmarks; stereo of half a pixel at fx * baseline = 100 px m
     depth_window_px: int = 5

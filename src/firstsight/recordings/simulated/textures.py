@@ -15,9 +15,9 @@ import numpy as np
 from jaxtyping import Float32
 from numba import njit
 
-OCTAVES = 5
+OCTAVES = 2
 FINEST, COARSEST = -8, 5  # octave j has lattice cells of 2^j metres
-TAPS = 4
+TAPS = 1
 
 
 def noise_table(seed: int = 0) -> Float32[np.ndarray, "256 256"]:
