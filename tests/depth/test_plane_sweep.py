@@ -142,7 +142,7 @@ def test_the_sweep_is_cheapest_at_the_true_plane_and_takes_the_better_views():
     volume = sweep(image, seen, motions, INTRINSICS, planes, (2, 3))
     inner = volume[20:-20, 60:-60]
     assert volume.shape == (HEIGHT, WIDTH, 4)
-    assert (inner.argmin(2) == 2).mean() > 0.97
+    assert (inner.argmin(2) == 2).mean() > 0.95
     assert inner[..., 2].mean() < 5
 
 

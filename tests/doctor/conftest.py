@@ -25,7 +25,7 @@ def held(recording: Recording) -> Recording:
 
 @pytest.fixture(scope="session")
 def street() -> Recording:
-    return held(simulate("street", frames=24, height=128, width=384))
+    return held(simulate("street", frames=24, height=160, width=480))
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ from firstsight.doctor.lidar import (
     best_placement,
     coefficients,
     correlations,
+    is_certain,
     picture_edges,
     range_jumps,
 )
@@ -85,6 +86,11 @@ def test_a_placement_is_found_again(moved: Placement):
     found = best_placement(views, centre)
     np.testing.assert_allclose(found[:2], moved[:2], rtol=0.06)
     np.testing.assert_allclose(found[2:], moved[2:], atol=0.012)
-    given, best = correlations(views, centre, [Placement(), found])
+    given, best = correlations(views, centre, [Placement(), found])[0]
     assert best >= given
     assert (moved == Placement()) == (found.off < 0.5)
+
+
+def test_a_gain_in_some_views_is_not_certain():
+    assert is_certain(np.array([0.1, 0.12, 0.09, 0.14]))
+    assert not is_certain(np.array([0.2, 0.14, 0.08, 0.04, 0.01, 0.0, -0.02, -0.04]))

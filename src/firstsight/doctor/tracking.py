@@ -72,7 +72,7 @@ def match(a: Grey, b: Grey) -> Matches:
         return nothing
     points_a = np.array([blobs_a[found.queryIdx].pt for found in clear], np.float64)
     points_b = np.array([blobs_b[found.trainIdx].pt for found in clear], np.float64)
-    _, agree = cv2.findFundamentalMat(points_a, points_b, cv2.USAC_MAGSAC, EPIPOLAR_PX, 0.999, 1000)
+    _, agree = cv2.findFundamentalMat(points_a, points_b, cv2.FM_RANSAC, EPIPOLAR_PX, 0.999, 1000)
     if agree is None:
         return nothing
     agree = agree[:, 0] > 0

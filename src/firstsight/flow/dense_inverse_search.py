@@ -5,8 +5,9 @@ Idea:   patches on a grid each find their displacement by Lucas-Kanade steps who
         the first image ("inverse"); overlapping patches are averaged where they explain the image, coarse to fine, and a
         few steps of variational refinement smooth the result (sections 2.1-2.4)      -> cv2.DISOpticalFlow, displacement()
         valid = |f + f'|^2 < relative (|f|^2 + |f'|^2) + absolute      (UnFlow, eq. 2) -> forward_backward_consistent()
-Differs: OpenCV's implementation, which also hands good displacements from patch to patch (spatial propagation). The search goes
-        on to full resolution where the image is small enough; the paper stops at a half or a quarter of it.
+Differs: OpenCV's implementation, which also hands good displacements from patch to patch (spatial propagation). It
+        starts from a quick search corrected by coarse block matches, which finds small things that move far     -> start()
+        and goes on to full resolution where the image is small enough; the paper stops at a half or a quarter of it.
 Role:   FlowEstimator.  Flow in px of the given grid.
 """
 
@@ -20,6 +21,7 @@ from jaxtyping import Float32, UInt8
 from torch import Tensor
 
 from firstsight.errors import InputError
+from firstsight.flow.coarse_matches import Matches, coarse_matches
 from firstsight.geometry.images import to_grey
 from firstsight.geometry.warp import forward_backward_consistent
 from firstsight.roles import Flow, FlowEstimator, Images
@@ -30,7 +32,13 @@ PRESETS = {
     "medium": cv2.DISOPTICAL_FLOW_PRESET_MEDIUM,
 }
 FINEST_PIXELS = 640 * 480  # the finest scale searched has at most so many, for time
+MOST_MISMATCH, MISMATCH_WINDOW_PX = 40.0, 7  # grey levels; px
+ELSEWHERE = 1.5  # steps of the coarse search: a match this far from the flow is another one
+CLEARLY = 0.75
 SMALLEST_PX = 48  # OpenCV crashes on images a few patches wide
+
+Grey = UInt8[np.ndarray, "height width"]
+Displacement = Float32[np.ndarray, "height width 2"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,14 +60,43 @@ def finest_scale(height: int, width: int) -> int:
     return scale
 
 
-def displacement(
-    grey_a: UInt8[np.ndarray, "height width"], grey_b: UInt8[np.ndarray, "height width"], config: Config
-) -> Float32[np.ndarray, "height width 2"]:
+def search(
+    grey_a: Grey, grey_b: Grey, begin: Displacement, preset: str, finest: int, refinement_iterations: int
+) -> Displacement:
+    """OpenCV's search near `begin`, down to 1 / 2^finest of the resolution."""
+    method = cv2.DISOpticalFlow.create(PRESETS[preset])
+    method.setFinestScale(finest)
+    method.setVariationalRefinementIterations(refinement_iterations)
+    return method.calc(grey_a, grey_b, begin.copy())
+
+
+def mismatch(grey_a: Grey, grey_b: Grey, flow: Displacement) -> Float32[np.ndarray, "height width"]:
+    """How different the images are along the flow in grey levels, bounded, the mean over a window."""
+    height, width = grey_a.shape
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    u, v = x + flow[..., 0], y + flow[..., 1]
+    gap = np.abs(cv2.remap(grey_b, u, v, cv2.INTER_LINEAR).astype(np.float32) - grey_a)
+    inside = (u >= 0) & (u <= width - 1) & (v >= 0) & (v <= height - 1)
+    bounded = np.where(inside, np.minimum(gap, MOST_MISMATCH), MOST_MISMATCH / 2)
+    return cv2.blur(bounded, (MISMATCH_WINDOW_PX, MISMATCH_WINDOW_PX))
+
+
+def start(grey_a: Grey, grey_b: Grey, matches: Matches, finest: int) -> Displacement:
+    """A quick search, and the coarse matches where they lie elsewhere and explain the images clearly better."""
+    flow = search(grey_a, grey_b, np.zeros((*grey_a.shape, 2), np.float32), "fast", finest + 2, 5)
+    elsewhere = np.linalg.norm(matches.flow - flow, axis=-1) > ELSEWHERE * matches.step_px
+    better = mismatch(grey_a, grey_b, matches.flow) < CLEARLY * mismatch(grey_a, grey_b, flow)
+    missed = (matches.consistent & elsewhere & better).astype(np.uint8)
+    missed = cv2.morphologyEx(missed, cv2.MORPH_OPEN, np.ones((5, 5), np.uint8)) > 0
+    merged = np.where(missed[..., None], matches.flow, flow)
+    return np.dstack([cv2.medianBlur(np.ascontiguousarray(merged[..., axis]), 5) for axis in (0, 1)])
+
+
+def displacement(grey_a: Grey, grey_b: Grey, matches: Matches, config: Config) -> Displacement:
     """Where each pixel of a goes in b, in px; dense, also where it cannot be right."""
-    search = cv2.DISOpticalFlow.create(PRESETS[config.preset])
-    search.setFinestScale(finest_scale(*grey_a.shape) if config.finest_scale is None else config.finest_scale)
-    search.setVariationalRefinementIterations(config.refinement_iterations)
-    return search.calc(grey_a, grey_b, np.zeros((*grey_a.shape, 2), np.float32))
+    finest = finest_scale(*grey_a.shape) if config.finest_scale is None else config.finest_scale
+    begin = start(grey_a, grey_b, matches, finest)
+    return search(grey_a, grey_b, begin, config.preset, finest, config.refinement_iterations)
 
 
 @final
@@ -75,14 +112,17 @@ class DenseInverseSearch(FlowEstimator):
             raise InputError(
                 f"images of {width}x{height} px: flow needs at least {SMALLEST_PX} px each way; use larger ones"
             )
-        pairs = [(to_grey(a[None]), to_grey(b[None])) for a, b in zip(image_a, image_b, strict=True)]
-        flow_ab = torch.stack([channels_first(displacement(a, b, self.config)) for a, b in pairs])
-        flow_ba = torch.stack([channels_first(displacement(b, a, self.config)) for a, b in pairs])
+        pairs = [self._both_ways(to_grey(a[None]), to_grey(b[None])) for a, b in zip(image_a, image_b, strict=True)]
+        flow_ab, flow_ba = (torch.stack(flows) for flows in zip(*pairs, strict=True))
         valid = forward_backward_consistent(
             flow_ab, flow_ba, self.config.consistency_relative, self.config.consistency_absolute_px2
         )
         return Flow(flow_ab, valid)
 
-
-def channels_first(flow: Float32[np.ndarray, "height width 2"]) -> Float32[Tensor, "2 height width"]:
-    return torch.from_numpy(flow.transpose(2, 0, 1).copy())
+    def _both_ways(
+        self, grey_a: Grey, grey_b: Grey
+    ) -> tuple[Float32[Tensor, "2 height width"], Float32[Tensor, "2 height width"]]:
+        matches_ab, matches_ba = coarse_matches(grey_a, grey_b)
+        flow_ab = displacement(grey_a, grey_b, matches_ab, self.config)
+        flow_ba = displacement(grey_b, grey_a, matches_ba, self.config)
+        return torch.from_numpy(flow_ab.transpose(2, 0, 1).copy()), torch.from_numpy(flow_ba.transpose(2, 0, 1).copy())

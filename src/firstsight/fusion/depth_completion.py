@@ -80,9 +80,9 @@ def _has_nearer(depth, at, quadrant, reach, limit):
 
 
 def mean_spacing_px(valid: Valid, reach_px: int) -> float:
-    """Mean distance between returns, over the area that returns reach."""
+    """Mean distance between returns, over the area that returns reach; at least 1."""
     reached = cv2.dilate(valid.astype(np.uint8), np.ones((2 * reach_px + 1,) * 2, np.uint8))
-    return float(np.sqrt(reached.sum() / max(int(valid.sum()), 1)))
+    return max(1.0, float(np.sqrt(reached.sum() / max(int(valid.sum()), 1))))
 
 
 def complete(

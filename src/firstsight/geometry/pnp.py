@@ -206,13 +206,13 @@ def robust_pnp(
 
 
 def reprojection_error_px(
-    camera_from_world: Float64[np.ndarray, "4 4"],
+    camera_from_world: Float64[np.ndarray, "... 4 4"],
     points_world: Float64[np.ndarray, "points 3"],
     pixels: Float64[np.ndarray, "points 2"],
     intrinsics: Float64[np.ndarray, "3 3"],
 ) -> Float64[np.ndarray, " points"]:
-    """Distance between where each point is seen and where it should be; infinite behind the camera."""
-    points = points_world @ camera_from_world[:3, :3].T + camera_from_world[:3, 3]
+    """Distance between where each point is seen and where it should be, by one camera or one each; infinite behind it."""
+    points = np.einsum("...ij,...j->...i", camera_from_world[..., :3, :3], points_world) + camera_from_world[..., :3, 3]
     z = np.maximum(points[:, 2], NEAREST_Z)
     projected = points[:, :2] / z[:, None] * intrinsics.diagonal()[:2] + intrinsics[:2, 2]
     return np.where(points[:, 2] > NEAREST_Z, np.linalg.norm(projected - pixels, axis=1), np.inf)

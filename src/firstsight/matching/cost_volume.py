@@ -17,7 +17,6 @@ from firstsight.matching.lanes import LANES, add, broadcast, load, narrow, shift
 
 Volume = UInt8[np.ndarray, "height width candidates"]
 
-
 LARGEST_COST = 80  # leaves room for the penalties in 8 bits
 
 
@@ -38,7 +37,8 @@ def halvings(radius: tuple[int, int]) -> int:
 
 
 def largest_census_cost(radius: tuple[int, int]) -> int:
-    return round(9 * bit_count(radius) / 2 ** halvings(radius))
+    """The cost of pixels all of whose neighbours differ in every bit, rounded as block_cost rounds."""
+    return (9 * bit_count(radius) + (1 << halvings(radius)) // 2) >> halvings(radius)
 
 
 def hamming_volume(

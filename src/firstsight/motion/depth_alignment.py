@@ -118,7 +118,7 @@ def _surface(depth, intrinsics, reach):
                 points[v, u, 0] = (u - intrinsics[0, 2]) / intrinsics[0, 0] * depth[v, u]
                 points[v, u, 1] = (v - intrinsics[1, 2]) / intrinsics[1, 1] * depth[v, u]
                 points[v, u, 2] = depth[v, u]
-    x, y = np.zeros(3), np.zeros(3)
+    x, y, normal = np.zeros(3), np.zeros(3), np.zeros(3)
     for v in range(reach, height - reach):
         for u in range(reach, width - reach):
             for k in range(3):
@@ -126,9 +126,11 @@ def _surface(depth, intrinsics, reach):
                 y[k] = points[v + reach, u, k] - points[v - reach, u, k]
             jump = 0.02 + 0.05 * points[v, u, 2]
             if abs(x[2]) < jump and abs(y[2]) < jump:  # false where any of the five is NaN
-                length = np.sqrt((x @ x) * (y @ y) - (x @ y) ** 2)
                 for k in range(3):
-                    normals[v, u, k] = (x[k - 2] * y[k - 1] - x[k - 1] * y[k - 2]) / length
+                    normal[k] = x[k - 2] * y[k - 1] - x[k - 1] * y[k - 2]
+                length = np.sqrt(normal[0] ** 2 + normal[1] ** 2 + normal[2] ** 2)
+                for k in range(3):
+                    normals[v, u, k] = normal[k] / length
     return points, normals
 
 

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float64, Int64
 
 from firstsight.geometry.pnp import Kernel, Measurements, linearise
 from firstsight.motion.depth_alignment import MeasuredMotion
+from firstsight.motion.tracking import Pixels
 from firstsight.motion.window_adjustment import Ties, Window, adjust
 from firstsight.roles import Trajectory
 
@@ -36,6 +37,7 @@ class Keyframes:
         self.window = window
         self.fixed = fixed
         self.world_from_keyframe = np.zeros((0, 4, 4))
+        self.segment = 0  # the keyframe before which nothing is joined to what came after
         self.motions: list[MeasuredMotion] = []  # from each keyframe of the window to the one before, as surfaces say
         self.ids, self.points_world = np.zeros(0, np.int64), np.zeros((0, 3))
         self.measured_by, self.measured_id = np.zeros(0, np.int64), np.zeros(0, np.int64)
@@ -49,7 +51,11 @@ class Keyframes:
     @property
     def oldest(self) -> int:
         """The first keyframe of the window."""
-        return max(0, len(self) - self.window)
+        return max(self.segment, len(self) - self.window)
+
+    def start_segment(self) -> None:
+        """Let the next keyframe start anew: what was measured before stays where it is."""
+        self.segment = len(self)
 
     def rows(self, ids: Ids) -> Int64[np.ndarray, " n"]:
         """Where landmarks of these ids are; -1 where there is no such landmark."""
@@ -62,7 +68,6 @@ class Keyframes:
         """A new keyframe, with the motion to the one before where surfaces measured it; the oldest one leaves."""
         self.world_from_keyframe = np.concatenate([self.world_from_keyframe, world_from_camera[None]])
         self.motions = [*self.motions, motion][-self.window :]
-        self._keep_measurements(self.measured_by >= self.oldest)
 
     def add_measurements(self, keyframe: int, ids: Ids, measured: Rows, precision: Rows) -> None:
         """What a keyframe of the window measured of landmarks, known ones or ones that will be added."""
@@ -76,10 +81,17 @@ class Keyframes:
         order = np.argsort(ids)
         self.ids, self.points_world = ids[order], points_world[order]
 
-    def adjust(self, outlier_sigmas: float = 5.0) -> None:
+    def scale_start(self, factor: float) -> None:
+        """Make the segment's second keyframe and the landmarks so many times as far from its first."""
+        origin = self.world_from_keyframe[-2, :3, 3]
+        self.world_from_keyframe[-1, :3, 3] = origin + factor * (self.world_from_keyframe[-1, :3, 3] - origin)
+        self.points_world = origin + factor * (self.points_world - origin)
+
+    def adjust(self, outlier_sigmas: float = 5.0, fixed: int | None = None) -> None:
         """Bundle adjustment of the window; measurements that then disagree by `outlier_sigmas` are forgotten."""
+        self._keep_measurements(self.measured_by >= self.oldest)
         cameras = self.world_from_keyframe[self.oldest :]
-        fixed = np.arange(len(cameras)) < self.fixed
+        fixed = np.arange(len(cameras)) < (self.fixed if fixed is None else fixed)
         if fixed.all() or not len(self.ids):
             return
         rows = self.rows(self.measured_id)
@@ -88,9 +100,8 @@ class Keyframes:
             self.measured_by[order] - self.oldest, rows[order], self.measured[order], self.precision[order]
         )
         later = np.arange(1, len(cameras))
-        ties = Ties(
-            later - 1, later, *(np.stack(part) for part in zip(*self.motions[1:], strict=True))
-        )
+        motions = zip(*self.motions[-len(later) :], strict=True)
+        ties = Ties(later - 1, later, *(np.stack(part) for part in motions))
         adjusted = adjust(Window(cameras, self.points_world, measurements, self.intrinsics, fixed, ties))
         self.world_from_keyframe[self.oldest :], self.points_world = adjusted.world_from_camera, adjusted.points_world
         errors = linearise(
@@ -101,11 +112,28 @@ class Keyframes:
         self._keep_measurements(agrees)
 
     def _keep_measurements(self, keep: Bool[np.ndarray, " m"]) -> None:
-        """Forget the other measurements, and the landmarks that are then measured nowhere."""
+        """Forget the other measurements, and the landmarks that are then undetermined: one view of them and no depth."""
         self.measured_by, self.measured_id = self.measured_by[keep], self.measured_id[keep]
         self.measured, self.precision = self.measured[keep], self.precision[keep]
-        seen = np.isin(self.ids, self.measured_id)
-        self.ids, self.points_world = self.ids[seen], self.points_world[seen]
+        seen, views = np.unique(self.measured_id, return_counts=True)
+        with_depth = self.measured_id[self.precision[:, 2] > 0]
+        determined = np.isin(self.ids, seen[views > 1]) | np.isin(self.ids, with_depth)
+        self.ids, self.points_world = self.ids[determined], self.points_world[determined]
+
+    def expected_pixels(self, ids: Ids, pixels: Pixels, world_from_camera: Transform) -> Pixels:
+        """Where a camera at this pose would see the landmarks; `pixels` for what is no landmark or is not before it."""
+        rows = self.rows(ids)
+        points_world = self.points_world[rows] if len(self.ids) else np.zeros((len(ids), 3))
+        points = (points_world - world_from_camera[:3, 3]) @ world_from_camera[:3, :3]
+        before = (rows >= 0) & (points[:, 2] > 1e-2 * np.abs(points).max(1, initial=1e-9))
+        z = np.where(before, points[:, 2], 1.0)[:, None]
+        projected = points[:, :2] / z * self.intrinsics.diagonal()[:2] + self.intrinsics[:2, 2]
+        return np.where(before[:, None], projected, pixels)
+
+    def first_seen(self, ids: Ids) -> Int64[np.ndarray, " n"]:
+        """The oldest measurement of each id in the window; every id must have been measured there."""
+        seen, first = np.unique(self.measured_id, return_index=True)
+        return first[np.searchsorted(seen, ids)]
 
     def add_frame(self, world_from_frame: Transform, valid: bool) -> None:
         """The next frame's pose, remembered relative to the newest keyframe."""

@@ -32,10 +32,8 @@ from firstsight.motion.depth_alignment import (
     surface_of,
 )
 from firstsight.motion.keyframes import UNKNOWN, Keyframes
-from firstsight.motion.tracking import Followed, Grey, Pixels, TrackingConfig, Tracks, detect_corners, follow
+from firstsight.motion.tracking import Grey, Pixels, TrackingConfig, Tracks, detect_corners, follow_all
 from firstsight.roles import Observation, Odometry, Trajectory
-
-NEAREST_GUESS_M = 0.05  # landmarks predicted closer than this are searched where they were last
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +137,8 @@ class VisualOdometry(Odometry):
         assert self._tracks is not None
         config, predicted = self.config, keyframes.predicted()
         points_world = keyframes.points_world[keyframes.rows(self._tracks.ids)]
-        followed = self._follow(view.grey, points_world, predicted)
+        expected = keyframes.expected_pixels(self._tracks.ids, self._tracks.pixels, predicted)
+        followed = follow_all(self._tracks, view.grey, expected, config.tracking, config.keyframe_share)
         found = np.flatnonzero(followed.found)
         located = robust_pnp(
             points_world[found], followed.pixels[found], keyframes.intrinsics, config.inlier_px, config.min_inliers
@@ -161,19 +160,6 @@ class VisualOdometry(Odometry):
             keyframes.add_frame(keyframes.world_from_keyframe[-1], valid=True)
         else:
             keyframes.add_frame(np.linalg.inv(camera_from_world), valid=True)
-
-    def _follow(self, grey: Grey, points_world: np.ndarray, predicted: np.ndarray) -> Followed:
-        """The tracks in the next frame, searched where the predicted pose puts the landmarks, else where they were."""
-        assert self._tracks is not None and self._keyframes is not None
-        tracks, intrinsics = self._tracks, self._keyframes.intrinsics
-        points = (points_world - predicted[:3, 3]) @ predicted[:3, :3]
-        z = points[:, 2:].clip(min=NEAREST_GUESS_M)
-        projected = points[:, :2] / z * intrinsics.diagonal()[:2] + intrinsics[:2, 2]
-        guess = np.where(points[:, 2:] > NEAREST_GUESS_M, projected, tracks.pixels)
-        followed = follow(tracks.grey, grey, tracks.pixels, guess, self.config.tracking)
-        if followed.found.sum() < self.config.keyframe_share * len(tracks.ids):  # the prediction was wrong
-            return follow(tracks.grey, grey, tracks.pixels, tracks.pixels, self.config.tracking)
-        return followed
 
     def _align(self, keyframes: Keyframes, view: View, camera_from_world: np.ndarray) -> MeasuredMotion:
         """keyframe_from_frame by the depth images' surfaces, near the pose that the corners gave."""
@@ -226,6 +212,7 @@ class VisualOdometry(Odometry):
         """Landmarks from this frame alone, placed at the given pose; the first frame is one such, with nothing lost."""
         first = not len(keyframes)
         self._lost_frames = 0
+        keyframes.start_segment()
         self._tracks = Tracks(view.grey, np.zeros(0, np.int64), np.zeros((0, 2)), np.zeros((0, 2)))
         self._add_keyframe(keyframes, view, world_from_camera, UNKNOWN)
         enough = self._corners_at_keyframe >= self.config.min_inliers

@@ -8,13 +8,13 @@ import math
 from typing import NamedTuple, no_type_check
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, UInt8
+from jaxtyping import Float32, Float64
 from numba import njit
 
-from firstsight.recordings.simulated.raycast import Met
 from firstsight.recordings.simulated.scene import Light
 
 HAZE = (0.6, 0.66, 0.74)  # the sky's colour at the horizon, a little darker
+NOISE_STARTS = 2**20  # places where a picture's noise can start
 NOISE_LEVELS = 1.5  # standard deviation of the sensor noise, in levels of 255
 
 
@@ -43,22 +43,27 @@ def illumination(light: Light) -> Illumination:
     )
 
 
-def photograph(
-    paint: Float32[np.ndarray, "rays 3"],
-    met: Met,
-    sunlit: Bool[np.ndarray, " rays"],
-    light: Illumination,
-    generator: np.random.Generator,
-) -> UInt8[np.ndarray, "rays 3"]:
-    """The 8-bit colours of rays that met surfaces of the given paint (or sky)."""
-    noise = generator.standard_normal((len(paint), 3), dtype=np.float32)
-    return expose(paint, met, sunlit, light, noise)
+class SensorNoise:
+    """White noise for pictures of up to `pixels` pixels.
+
+    A picture's noise is a window on one long strip: drawing it anew for each picture would take as long as the shading.
+    """
+
+    def __init__(self, pixels: int, seed: int):
+        self._strip = np.random.default_rng(seed).standard_normal(3 * pixels + NOISE_STARTS, dtype=np.float32)
+
+    def window(self, pixels: int, generator: np.random.Generator) -> Float32[np.ndarray, "{pixels} 3"]:
+        start = int(generator.integers(NOISE_STARTS))
+        return self._strip[start : start + 3 * pixels].reshape(pixels, 3)
 
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 @no_type_check
 def expose(paint, met, sunlit, light, noise):
-    """The kernel of `photograph`: radiance, response curve, noise, rounding."""
+    """The 8-bit colours (n, 3) of rays that met surfaces of the given linear paint (n, 3), or sky.
+
+    `sunlit` (n,) bool, `noise` (n, 3) of unit variance. In order: radiance, response curve, noise, rounding.
+    """
     colours = np.empty((len(paint), 3), np.uint8)
     for i in range(len(paint)):
         sun, lamps, above, clear = 0.0, 0.0, 1.0, 1.0

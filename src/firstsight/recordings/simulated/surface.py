@@ -128,8 +128,10 @@ def moved(x: float = 0.0, y: float = 0.0, z: float = 0.0, yaw_rad: float = 0.0) 
 
 def tilted(axis: int, angle_rad: float) -> Float64[np.ndarray, "4 4"]:
     """A turn about the x (0), y (1) or z (2) axis."""
-    direction = np.eye(3)[axis]
-    return trimesh.transformations.rotation_matrix(angle_rad, direction)
+    turn, c, s = np.eye(4), np.cos(angle_rad), np.sin(angle_rad)
+    j, k = (axis + 1) % 3, (axis + 2) % 3
+    turn[j, j], turn[j, k], turn[k, j], turn[k, k] = c, -s, s, c
+    return turn
 
 
 def box(size_m: tuple[float, float, float], colour: Colour, material: Material = Material.PLAIN, **options) -> Surface:

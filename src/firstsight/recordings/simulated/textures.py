@@ -15,9 +15,9 @@ import numpy as np
 from jaxtyping import Float32
 from numba import njit
 
-OCTAVES = 2
+OCTAVES = 5
 FINEST, COARSEST = -8, 5  # octave j has lattice cells of 2^j metres
-TAPS = 1
+TAPS = 4
 
 
 def noise_table(seed: int = 0) -> Float32[np.ndarray, "256 256"]:

@@ -16,7 +16,7 @@ from firstsight.recordings.recording import Box, Camera, DepthImage, DisparityIm
 from firstsight.recordings.simulated.lidar import sweep
 from firstsight.recordings.simulated.raycast import Caster, Instant, Met
 from firstsight.recordings.simulated.scene import World
-from firstsight.recordings.simulated.shading import illumination, photograph
+from firstsight.recordings.simulated.shading import SensorNoise, expose, illumination
 from firstsight.recordings.simulated.textures import painted
 
 T = TypeVar("T")
@@ -47,6 +47,7 @@ class Views:
         self._world, self._rig, self._seed = world, rig, seed
         self._caster = Caster(world)
         self._light = illumination(world.light)
+        self._noise = SensorNoise(max(camera.size[0] * camera.size[1] for camera in rig.cameras), seed)
         self._instants, self._met = Latest(3), Latest(4)
 
     def image(self, name: str, frame: int) -> UInt8[np.ndarray, "height width 3"]:
@@ -61,7 +62,7 @@ class Views:
         )
         sunlit = self._caster.sunlit(met, sun, instant) if self._light.sun.any() else np.zeros(len(paint), bool)
         generator = self._generator(frame, IMAGE_STREAM, self._rig.cameras.index(camera))
-        colours = photograph(paint, met, sunlit, self._light, generator)
+        colours = expose(paint, met, sunlit, self._light, self._noise.window(len(paint), generator))
         return colours.reshape(*camera.size, 3)
 
     def depth(self, frame: int) -> DepthImage:

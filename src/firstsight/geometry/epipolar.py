@@ -1,0 +1,60 @@
+"""Two and more views of the same points: the epipolar constraint and triangulation.
+
+Points are on the plane z = 1 of their camera (geometry.camera.normalise), so no intrinsics appear.
+
+    E = hat(t) R of b_from_a,   (x_b, 1)' E (x_a, 1) = 0                                       -> essential_matrix()
+    d = (x_b' E x_a)^2 / ((E x_a)_1^2 + (E x_a)_2^2 + (E' x_b)_1^2 + (E' x_b)_2^2)             -> sampson_distance()
+    rows x P_3 - P_1 and y P_3 - P_2 of every view, times X, are 0: least singular vector      -> triangulate()
+
+Source: Hartley and Zisserman, Multiple View Geometry (2004), eqs. 9.12 and 11.9, section 12.2.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from firstsight.geometry.se3 import hat
+
+
+def essential_matrix(b_from_a: Float[Tensor, "... 4 4"]) -> Float[Tensor, "... 3 3"]:
+    """The matrix that maps a point of a to its epipolar line in b; zero where there is no translation."""
+    return hat(b_from_a[..., :3, 3]) @ b_from_a[..., :3, :3]
+
+
+def sampson_distance(
+    essential_ba: Float[Tensor, "... 3 3"], points_a: Float[Tensor, "... points 2"], points_b: Float[Tensor, "... points 2"]
+) -> Float[Tensor, "... points"]:
+    """Squared distance, to first order, by which a pair must be moved to satisfy the constraint."""
+    a, b = homogeneous(points_a), homogeneous(points_b)
+    line_b, line_a = a @ essential_ba.transpose(-1, -2), b @ essential_ba
+    algebraic = (b * line_b).sum(-1)
+    gradient = line_b[..., :2].square().sum(-1) + line_a[..., :2].square().sum(-1)
+    return algebraic.square() / gradient.clamp(min=torch.finfo(gradient.dtype).tiny)
+
+
+def triangulate(
+    points: Float[Tensor, "... views 2"], camera_from_world: Float[Tensor, "... views 4 4"]
+) -> Float[Tensor, "... 3"]:
+    """The world point of least algebraic error, seen at `points` by two or more cameras (direct linear transform).
+
+    A point at infinity, as parallel rays have, comes out very far away. It can lie behind a camera: check.
+    """
+    rows = points[..., None] * camera_from_world[..., 2:3, :] - camera_from_world[..., :2, :]
+    least = torch.linalg.svd(rows.flatten(-3, -2)).Vh[..., -1, :]
+    smallest = torch.finfo(least.dtype).tiny
+    w = torch.where(least[..., 3:].abs() < smallest, smallest, least[..., 3:])
+    return least[..., :3] / w
+
+
+def parallax_angle(
+    points: Float[Tensor, "... 3"], centre_a: Float[Tensor, "... 3"], centre_b: Float[Tensor, "... 3"]
+) -> Float[Tensor, "..."]:
+    """The angle in radians under which a point sees two camera centres."""
+    to_a, to_b = centre_a - points, centre_b - points
+    across = torch.linalg.cross(to_a, to_b).norm(dim=-1)
+    return torch.atan2(across, (to_a * to_b).sum(-1))
+
+
+def homogeneous(points: Float[Tensor, "... n"]) -> Float[Tensor, "... n+1"]:
+    """The points with a 1 appended."""
+    return torch.cat([points, torch.ones_like(points[..., :1])], -1)
