@@ -235,7 +235,7 @@ def swept(recording: Recording, frame: int, offsets: tuple[int, ...]) -> tuple[n
 def print_sweeps(recordings: dict[str, tuple[Recording, tuple[int, ...]]]) -> None:
     print(
         "\n## Depth from motion (plane sweep, poses given)\n\n"
-        "KITTI 0000 stands in traffic: most LiDAR returns lie on vehicles that move, which no sweep can place.\n\n"
+        "KITTI 0000 stands in traffic: many LiDAR returns lie on vehicles that move, which no sweep can place.\n\n"
         "| recording | neighbours | answered | Abs Rel | median | s per frame |\n|---|---|--:|--:|--:|--:|"
     )
     for name, (recording, frames) in recordings.items():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from firstsight.doctor.focal_length import limited, reprojection_errors_px, sampson_errors_px
+from firstsight.doctor.focal_length import SCALES, Sweep, limited, reprojection_errors_px, sampson_errors_px
 from firstsight.doctor.samples import WidePair
 from firstsight.doctor.tracking import Matches
 
@@ -53,3 +53,14 @@ def test_limited_keeps_only_known_points_of_pairs_with_enough():
     kept = limited([many, few], lambda pair: pair.depth_m)
     assert [len(pair.depth_m) for pair in kept] == [150]
     assert np.isfinite(kept[0].depth_m).all()
+
+
+def test_one_pair_does_not_convict_a_calibration():
+    """The pairs must agree: a single odd one may gain from any focal length."""
+    flat = np.ones((6, len(SCALES)))
+    odd, all_pairs = flat.copy(), flat.copy()
+    odd[0, 0] = all_pairs[:, 0] = 0.0
+    points = np.full(6, 100)
+    assert not Sweep(odd, points, clear=0.08).contradicts
+    assert Sweep(all_pairs, points, clear=0.08).contradicts
+    assert Sweep(all_pairs, points, clear=0.08).best_scale == SCALES[0]

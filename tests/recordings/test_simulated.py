@@ -93,7 +93,7 @@ def test_the_street_goes_on(street: Recording):
     assert len(ids) > 2
     assert long.truth.depth[1199].valid.mean() > 0.6
     steps = np.linalg.norm(np.diff(long.truth.world_from_camera[:, :3, 3], axis=0), axis=1)
-    assert 0.3 < steps.min() < steps.max() < 0.7
+    assert 0.25 < steps.min() < steps.max() < 0.55
 
 
 def test_the_walk_through_the_rooms_returns():

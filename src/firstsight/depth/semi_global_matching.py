@@ -43,7 +43,7 @@ class Config:
 
 def candidates(config: Config, width: int) -> int:
     """How many disparities 0, 1, ... are tried for images of this width."""
-    wanted = config.max_disparity_px if config.max_disparity_px is not None else width // 8
+    wanted = config.max_disparity_px if config.max_disparity_px is not None else max(1, width // 8)
     return -(-wanted // LANES) * LANES
 
 

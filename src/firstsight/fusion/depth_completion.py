@@ -192,6 +192,7 @@ class DepthCompletion(DepthCompleter):
             raise InputError(f"reach_px={self.config.reach_px}: choose 1 to 15")
 
     def __call__(self, image: Images, sparse: Depth) -> Depth:
+        assert image.shape[-2:] == sparse.depth.shape[-2:], "the sparse depth belongs to the image's pixels"
         completed = [
             complete(picture.permute(1, 2, 0).contiguous().numpy(), depth[0].numpy(), valid[0].numpy(), self.config)
             for picture, depth, valid in zip(image, sparse.depth, sparse.valid, strict=True)

@@ -22,7 +22,9 @@ def essential_matrix(b_from_a: Float[Tensor, "... 4 4"]) -> Float[Tensor, "... 3
 
 
 def sampson_distance(
-    essential_ba: Float[Tensor, "... 3 3"], points_a: Float[Tensor, "... points 2"], points_b: Float[Tensor, "... points 2"]
+    essential_ba: Float[Tensor, "... 3 3"],
+    points_a: Float[Tensor, "... points 2"],
+    points_b: Float[Tensor, "... points 2"],
 ) -> Float[Tensor, "... points"]:
     """Squared distance, to first order, by which a pair must be moved to satisfy the constraint."""
     a, b = homogeneous(points_a), homogeneous(points_b)

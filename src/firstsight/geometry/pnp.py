@@ -14,7 +14,7 @@ Source: Hartley and Zisserman, Multiple View Geometry (2004), section 7.3 and ap
 """
 
 from enum import IntEnum
-from typing import NamedTuple
+from typing import NamedTuple, no_type_check
 
 import cv2
 import numpy as np
@@ -69,12 +69,11 @@ def linearise(
     threshold: float = 2.0,
 ) -> Linearised:
     """Residuals of all measurements and their derivatives by the right tangent of the camera and by the point."""
-    return Linearised(
-        *_linearise(world_from_camera, points_world, *measurements, intrinsics, int(kernel), threshold)
-    )
+    return Linearised(*_linearise(world_from_camera, points_world, *measurements, intrinsics, int(kernel), threshold))
 
 
 @njit(cache=True)
+@no_type_check
 def _robust(squared, kernel, threshold):
     """(rho, weight) of a squared residual."""
     if kernel == 1 and squared > threshold * threshold:
@@ -87,6 +86,7 @@ def _robust(squared, kernel, threshold):
 
 
 @njit(cache=True)
+@no_type_check
 def _linearise(world_from_camera, points, camera, point, measured, precision, intrinsics, kernel, threshold):
     """(k, 4, 4), (n, 3), (m,), (m,), (m, 3), (m, 3), (3, 3) -> residual (m, 3), by_camera (m, 3, 6), by_point (m, 3, 3), cost."""
     count = len(camera)
@@ -150,7 +150,9 @@ def refine_pose(
     measurements = Measurements(np.zeros_like(index), index, measured, precision)
 
     def equations(pose: Float64[np.ndarray, "4 4"]) -> tuple[np.ndarray, np.ndarray, float]:
-        residual, by_camera, _, cost = linearise(pose[None], points_world, measurements, intrinsics, threshold=threshold)
+        residual, by_camera, _, cost = linearise(
+            pose[None], points_world, measurements, intrinsics, threshold=threshold
+        )
         jacobian = by_camera.reshape(-1, 6)
         information, gradient = jacobian.T @ jacobian, jacobian.T @ residual.reshape(-1)
         if prior is None:
@@ -195,12 +197,14 @@ def robust_pnp(
     )  # fmt: skip
     if not found or rows is None or len(rows) < min_inliers:
         return None
-    rows = rows[:, 0]
+    rows = rows[:, 0].astype(np.int64)
     guess = np.eye(4)
     guess[:3, :3], guess[:3, 3:] = cv2.Rodrigues(rotation)[0], translation
     measured = np.column_stack([pixels, np.zeros(len(pixels))])
     precision = np.tile([1 / inlier_px, 1 / inlier_px, 0.0], (len(pixels), 1))
-    camera_from_world = refine_pose(guess, points_world[rows], measured[rows], precision[rows], intrinsics, threshold=1.0)
+    camera_from_world = refine_pose(
+        guess, points_world[rows], measured[rows], precision[rows], intrinsics, threshold=1.0
+    )
     inliers = reprojection_error_px(camera_from_world, points_world, pixels, intrinsics) < inlier_px
     return PoseEstimate(camera_from_world, inliers) if inliers.sum() >= min_inliers else None
 

@@ -15,7 +15,7 @@ Units:  metres and radians; tangents are (translation, rotation).
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, no_type_check
 
 import cv2
 import numpy as np
@@ -26,6 +26,8 @@ from numba import njit
 from firstsight.geometry.se3 import se3_exp
 
 MEDIAN_TO_SIGMA = 1.4826  # of |r|, for Gaussian r
+LARGEST_BEND = 3.0  # sigmas that depth may depart from a plane within the normal's reach; more is an edge
+SMALLEST_SCALE = 0.05  # no depth is more certain than this share of the noise that is expected of a sensor
 
 
 class DepthNoise(NamedTuple):
@@ -35,9 +37,12 @@ class DepthNoise(NamedTuple):
     quadratic_per_m: float
 
 
+SENSOR_NOISE = DepthNoise(0.002, 0.004)  # the most that depth of a sensor has: twice a Kinect's
+
+
 @dataclass(frozen=True, kw_only=True)
 class DepthAlignmentConfig:
-    noise: DepthNoise = DepthNoise(0.002, 0.004)  # the most a depth sensor has; twice a Kinect's
+    noise: DepthNoise = SENSOR_NOISE
     largest_sigma_m: float = 0.05  # depth less certain than this has no surface
     stride_px: int = 4  # every so many pixels of the current image, both ways
     normal_px: int = 3  # normals come from pixels this far to each side
@@ -67,13 +72,13 @@ def surface_of(
     intrinsics: Float64[np.ndarray, "3 3"],
     config: DepthAlignmentConfig,
 ) -> Surface | None:
-    """Points and normals where depth is certain and does not jump; None where that is too little of the image to align."""
+    """Points and normals where depth is certain and has no edge; None where that is too little of the image to align."""
     largest_z = np.sqrt((config.largest_sigma_m - config.noise.constant_m) / config.noise.quadratic_per_m)
     certain = valid & (depth < largest_z)
     if certain.mean() < config.smallest_overlap:
         return None
     smooth = cv2.bilateralFilter(np.where(certain, depth, np.float32(0)), 5, 0.03, 4)
-    return Surface(*_surface(np.where(certain, smooth, np.float32(0)), intrinsics, config.normal_px))
+    return Surface(*_surface(np.where(certain, smooth, np.float32(0)), intrinsics, config.normal_px, config.noise, LARGEST_BEND))
 
 
 def align_depth(
@@ -85,10 +90,10 @@ def align_depth(
     config: DepthAlignmentConfig,
 ) -> MeasuredMotion | None:
     """reference_from_current near the given guess; None where the surfaces hardly overlap or disagree beyond the noise."""
-    information, scale = np.zeros((6, 6)), 1.0
+    information, scale, disagreement = np.zeros((6, 6)), 1.0, np.inf
     start, stride = config.stride_px // 2, config.stride_px
     sampled = np.where(valid, depth, 0)[start::stride, start::stride]
-    for _ in range(config.iterations):
+    for iteration in range(config.iterations):
         noise = (scale * config.noise.constant_m, scale * config.noise.quadratic_per_m)
         information, gradient, sizes = _point_to_plane(
             *reference, sampled, reference_from_current, intrinsics, noise, start, stride,
@@ -96,18 +101,18 @@ def align_depth(
         )  # fmt: skip
         if len(sizes) < config.smallest_overlap * sampled.size:
             return None
-        scale *= max(MEDIAN_TO_SIGMA * float(np.median(sizes)), 0.05)
-        if scale > 1:
-            return None
+        disagreement = scale * MEDIAN_TO_SIGMA * float(np.median(sizes))
+        scale = float(np.clip(disagreement, max(SMALLEST_SCALE, 0.5 ** (iteration + 1)), 1.0))  # a small surface may be last
         step = np.linalg.solve(information + np.diag(1e-3 * information.diagonal() + 1e-6), -gradient)
         reference_from_current = reference_from_current @ se3_exp(torch.from_numpy(step)).numpy()
-        if np.abs(step).max() < 1e-5:
+        if np.abs(step).max() < 1e-5 and scale == disagreement:
             break
-    return MeasuredMotion(reference_from_current, information)
+    return MeasuredMotion(reference_from_current, information) if disagreement <= 1 else None
 
 
 @njit(cache=True)
-def _surface(depth, intrinsics, reach):
+@no_type_check
+def _surface(depth, intrinsics, reach, noise, largest_bend):
     """(h, w), 0 where unknown -> points (h, w, 3), normals (h, w, 3)."""
     height, width = depth.shape
     points = np.full((height, width, 3), np.nan, np.float32)
@@ -124,8 +129,10 @@ def _surface(depth, intrinsics, reach):
             for k in range(3):
                 x[k] = points[v, u + reach, k] - points[v, u - reach, k]
                 y[k] = points[v + reach, u, k] - points[v - reach, u, k]
-            jump = 0.02 + 0.05 * points[v, u, 2]
-            if abs(x[2]) < jump and abs(y[2]) < jump:  # false where any of the five is NaN
+            z = points[v, u, 2]
+            bend_x = abs(points[v, u + reach, 2] + points[v, u - reach, 2] - 2 * z)
+            bend_y = abs(points[v + reach, u, 2] + points[v - reach, u, 2] - 2 * z)
+            if max(bend_x, bend_y) < largest_bend * (noise[0] + noise[1] * z * z):  # false where any of the five is NaN
                 for k in range(3):
                     normal[k] = x[k - 2] * y[k - 1] - x[k - 1] * y[k - 2]
                 length = np.sqrt(normal[0] ** 2 + normal[1] ** 2 + normal[2] ** 2)
@@ -135,6 +142,7 @@ def _surface(depth, intrinsics, reach):
 
 
 @njit(cache=True)
+@no_type_check
 def _point_to_plane(points, normals, depth, motion, intrinsics, noise, start, stride, gate, cauchy):
     """(h, w, 3), (h, w, 3), sampled depth (rows, columns) -> information (6, 6), gradient (6,), sizes |r| (used,)."""
     information, gradient, jacobian = np.zeros((6, 6)), np.zeros(6), np.zeros(6)

@@ -20,6 +20,7 @@ Ids = Int64[np.ndarray, " n"]
 Rows = Float64[np.ndarray, "n 3"]
 Transform = Float64[np.ndarray, "4 4"]
 
+
 class FramePose(NamedTuple):
     keyframe: int
     keyframe_from_frame: Transform
@@ -87,29 +88,39 @@ class Keyframes:
         self.world_from_keyframe[-1, :3, 3] = origin + factor * (self.world_from_keyframe[-1, :3, 3] - origin)
         self.points_world = origin + factor * (self.points_world - origin)
 
-    def adjust(self, outlier_sigmas: float = 5.0, fixed: int | None = None) -> None:
-        """Bundle adjustment of the window; measurements that then disagree by `outlier_sigmas` are forgotten."""
+    def adjust(self, outlier_sigmas: float = 5.0, held: int | None = None) -> None:
+        """Bundle adjustment of the window, its `held` oldest keyframes fixed (None: as many as ever).
+
+        Measurements that then disagree by `outlier_sigmas` are forgotten.
+        """
         self._keep_measurements(self.measured_by >= self.oldest)
-        cameras = self.world_from_keyframe[self.oldest :]
-        fixed = np.arange(len(cameras)) < (self.fixed if fixed is None else fixed)
-        if fixed.all() or not len(self.ids):
-            return
         rows = self.rows(self.measured_id)
         order = np.argsort(np.where(rows < 0, len(self.ids), rows), kind="stable")[: int((rows >= 0).sum())]
-        measurements = Measurements(
-            self.measured_by[order] - self.oldest, rows[order], self.measured[order], self.precision[order]
-        )
-        later = np.arange(1, len(cameras))
-        motions = zip(*self.motions[-len(later) :], strict=True)
-        ties = Ties(later - 1, later, *(np.stack(part) for part in motions))
-        adjusted = adjust(Window(cameras, self.points_world, measurements, self.intrinsics, fixed, ties))
+        window = self._window_of(order, rows[order], self.fixed if held is None else held)
+        if window.fixed.all() or not len(order):
+            return
+        adjusted = adjust(window)
         self.world_from_keyframe[self.oldest :], self.points_world = adjusted.world_from_camera, adjusted.points_world
         errors = linearise(
-            adjusted.world_from_camera, self.points_world, measurements, self.intrinsics, Kernel.SQUARED
+            adjusted.world_from_camera, self.points_world, window.measurements, self.intrinsics, Kernel.SQUARED
         ).residual
         agrees = np.ones(len(rows), bool)
         agrees[order] = np.linalg.norm(errors[:, :2], axis=1) < outlier_sigmas
         self._keep_measurements(agrees)
+
+    def _window_of(self, order: Ids, rows: Ids, held: int) -> Window:
+        """The keyframes of the window and these measurements, of the landmarks in these rows."""
+        cameras = self.world_from_keyframe[self.oldest :]
+        measurements = Measurements(
+            self.measured_by[order] - self.oldest, rows, self.measured[order], self.precision[order]
+        )
+        later = np.arange(1, len(cameras))
+        motions = self.motions[len(self.motions) - len(later) :]
+        a_from_b = np.array([motion.a_from_b for motion in motions]).reshape(-1, 4, 4)
+        information = np.array([motion.information for motion in motions]).reshape(-1, 6, 6)
+        ties = Ties(later - 1, later, a_from_b, information)
+        fixed = np.arange(len(cameras)) < held
+        return Window(cameras, self.points_world, measurements, self.intrinsics, fixed, ties)
 
     def _keep_measurements(self, keep: Bool[np.ndarray, " m"]) -> None:
         """Forget the other measurements, and the landmarks that are then undetermined: one view of them and no depth."""

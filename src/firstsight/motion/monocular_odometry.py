@@ -14,7 +14,7 @@ Role:   Odometry of the camera; scale unknown. Frames without a measured motion 
         tracks) are not valid and stay where the last pose was.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -33,8 +33,8 @@ LONGEST_WAIT = 100  # frames whose corners are kept for a pose after the start
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    tracking: TrackingConfig = TrackingConfig(corners=600)
-    two_view: TwoViewConfig = TwoViewConfig()
+    tracking: TrackingConfig = field(default_factory=lambda: TrackingConfig(corners=600))
+    two_view: TwoViewConfig = field(default_factory=TwoViewConfig)
     window: int = 10  # keyframes
     sigma_px: float = 1.0
     outlier_sigmas: float = 3.0
@@ -70,7 +70,8 @@ class MonocularOdometry(Odometry):
         self._speed: float | None = None
 
     def step(self, observation: Observation) -> None:
-        assert observation.image is not None and observation.intrinsics is not None
+        assert observation.image is not None
+        assert observation.intrinsics is not None
         grey = to_grey(observation.image)
         if self._keyframes is None:
             self._keyframes = Keyframes(observation.intrinsics.numpy(), self.config.window, fixed=2)
@@ -84,10 +85,14 @@ class MonocularOdometry(Odometry):
         return (self._keyframes or Keyframes(np.eye(3), 1, 1)).trajectory()
 
     def _wait_from(self, keyframes: Keyframes, grey: Grey, world_from_camera: np.ndarray) -> None:
-        """Take this frame as the first of two views, at the given pose."""
+        """Take the next frame as the first of two views, at the given pose."""
         keyframes.start_segment()
         keyframes.add_keyframe(world_from_camera)
         keyframes.add_frame(world_from_camera, valid=False)
+        self._take_first_view(keyframes, grey)
+
+    def _take_first_view(self, keyframes: Keyframes, grey: Grey) -> None:
+        """Forget all tracks; the newest keyframe and frame are the first of two views."""
         self._lost_frames = 0
         self._tracks = Tracks(grey, np.zeros(0, np.int64), np.zeros((0, 2)), np.zeros((0, 2)))
         self._add_corners(keyframes)
@@ -125,7 +130,12 @@ class MonocularOdometry(Odometry):
         )
         self._tracks = tracks.advanced(tracks.grey, tracks.pixels, np.flatnonzero(views.inliers))
         self._measure(keyframes, self._tracks.ids, self._tracks.pixels)
-        keyframes.adjust(self.config.outlier_sigmas, fixed=1)
+        keyframes.adjust(self.config.outlier_sigmas, held=1)
+        if len(keyframes.ids) < self.config.min_inliers:  # they did not agree after all
+            keyframes.start_segment()
+            keyframes.add_keyframe(world_from_first)
+            self._take_first_view(keyframes, tracks.grey)
+            return
         keyframes.scale_start(self._start_scale(keyframes, len(waiting) - 1))
         self._place_waiting(keyframes, waiting)
         self._waiting = None

@@ -50,15 +50,19 @@ class Config:
     flow_floor_px: float = 0.25  # the least sigma_f
     flow_relative: float = 0.02  # beta
     depth_relative: float = 0.01  # the least sigma_rho, of the median inverse depth
-    doubt_vote: float = -0.3
+    doubt_vote: float = -0.1
     bleed_px: int = 9  # width of the window over which flow may have been spread
     reach_px: float = 6.0  # of the smoothing
-    depth_edge: float = 0.05  # jump of log depth between surfaces
+    depth_edge: float = 0.1  # jump of log depth between surfaces
     support_vote: float = -1.0  # of pixels within support_relative of the ground
+    support_sigmas: float = 1.5
     support_relative: float = 0.05
-    memory_vote: float = 0.7  # of pixels where an object was seen to move
+    memory_vote: float = 1.0  # of pixels where an object was seen to move
     min_area_px: int = 12
-    outline: float = 0.4
+    open: float = 0.3
+    same_depth: float = 0.1
+    pool_px: float = 0.0
+    pool_gain: float = 1.0
     belief: float = 0.35
     belief_rate: float = 0.5
     max_gap: int = 5  # frames over which an object keeps its id unseen
@@ -211,14 +215,13 @@ class MovingObjectSegmentation(MotionSegmenter):
         area = np.bincount(regions.ravel())
         area[0] = 0
         regions = np.where((area >= self.config.min_area_px)[regions], regions, 0)
-        k5 = np.ones((5, 5), np.uint8)
-        edge = (cv2.dilate(log_depth, k5) - cv2.erode(log_depth, k5) > 0.15) | (cv2.dilate(ground.astype(np.uint8), k5) > 0)
-        edge[:3] = edge[-3:] = edge[:, :3] = edge[:, -3:] = True
-        inner = cv2.erode((regions > 0).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
-        rim = (regions > 0) & ~inner
         n = int(regions.max()) + 1
-        closed = np.bincount(regions[rim], weights=edge[rim], minlength=n) / np.maximum(1, np.bincount(regions[rim], minlength=n))
-        regions = np.where((closed > self.config.outline)[regions], regions, 0)
+        wide = cv2.dilate(regions.astype(np.float32), np.ones((7, 7), np.uint8)).astype(np.int32)
+        ring = (wide > 0) & (regions == 0)
+        mean_z = np.bincount(regions.ravel(), weights=log_depth.ravel(), minlength=n) / np.maximum(1, np.bincount(regions.ravel(), minlength=n))
+        same = ring & self.still & ~ground & (np.abs(log_depth - mean_z[wide]) < self.config.same_depth)
+        opened = np.bincount(wide[same], minlength=n) / np.maximum(1, np.bincount(wide[ring], minlength=n))
+        regions = np.where((opened < self.config.open)[regions], regions, 0)
         ids = self.tracks.assign(regions, log_depth)
         n = self.tracks.next_id
         size = np.bincount(ids.ravel(), minlength=n)
@@ -241,16 +244,25 @@ class MovingObjectSegmentation(MotionSegmenter):
         self.noise = noise = measure_noise(residual, gradient, scene, config)
         window = np.ones((config.bleed_px, config.bleed_px), np.uint8)
         nearby = cv2.erode(scene.rho, window) - scene.rho, cv2.dilate(scene.rho, window) - scene.rho
-        own, nearest = surprise(residual, gradient, scene.flow, nearby, noise, config.flow_relative)
+        pooled = residual
+        sig = noise
+        if config.pool_px:
+            ld = -np.log(np.minimum(scene.rho, 1e3) + 1e-6)
+            wt = scene.known.astype(np.float32) + 1e-3
+            no = np.zeros(wt.shape, bool)
+            pooled = np.stack([smooth(np.ascontiguousarray(residual[..., c]), wt, ld, no, config.pool_px, config.depth_edge) for c in (0, 1)], -1)
+            sig = Noise(noise.flow_px * config.pool_gain, noise.inverse_depth * config.pool_gain)
+        own, nearest = surprise(pooled, gradient, scene.flow, nearby, sig, config.flow_relative)
         votes = np.clip(nearest / config.threshold**2 - 1, -1, 1).astype(np.float32)
         doubtful = (own > config.threshold**2) & (nearest < config.threshold**2)
         self.direct = votes.copy()
         decided = scene.known & (scene.rho > FAR_SIGMAS * noise.inverse_depth)
         self.decided = decided
+        self.still = decided & (own < config.threshold**2)
         votes = np.where(decided, votes, np.float32(UNKNOWN_VOTE))
         votes = np.where(decided & doubtful, np.float32(config.doubt_vote), votes)
         weights = np.where(decided & ~doubtful, np.float32(1), np.float32(UNKNOWN_WEIGHT))
-        tolerance = np.maximum(3 * noise.inverse_depth, config.support_relative * scene.rho).astype(np.float32)
+        tolerance = np.maximum(config.support_sigmas * noise.inverse_depth, config.support_relative * scene.rho).astype(np.float32)
         ground = cv2.medianBlur(on_support(scene.rho, decided & (votes < 0), tolerance, 0.04).astype(np.uint8), 5) > 0
         votes += config.support_vote * ground
         carried = self.tracks.carried

@@ -5,8 +5,8 @@ Idea:   the essential matrix that most tracks satisfy gives the rotation and the
         readings the one counts that puts the points before both cameras.
         |x_b' E x_a| small, inliers by Sampson distance     -> cv2.findEssentialMat, cv2.recoverPose
         points by triangulation, kept with parallax         -> geometry.epipolar.triangulate()
-Differs: without enough points of enough parallax there is no start: a still or merely turning camera has none to give,
-        and a homography then explains the tracks as well (Torr 1999, degenerate motion).
+Differs: without enough points of enough parallax there is no start. This is the test for degenerate motion as well: a
+        still or merely turning camera fits many essential matrices, but none of them gives parallax.
 """
 
 from dataclasses import dataclass

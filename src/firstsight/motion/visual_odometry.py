@@ -15,7 +15,7 @@ Role:   Odometry of the camera, in metres. A frame whose landmarks do not agree 
         and after `frames_until_restart` such frames the window starts anew from there.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -35,15 +35,17 @@ from firstsight.motion.keyframes import UNKNOWN, Keyframes
 from firstsight.motion.tracking import Grey, Pixels, TrackingConfig, Tracks, detect_corners, follow_all
 from firstsight.roles import Observation, Odometry, Trajectory
 
+LANDMARK_NOISE = DepthNoise(0.001, 0.005)  # as of stereo that errs by half a pixel where fx * baseline is 100 px m
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    tracking: TrackingConfig = TrackingConfig()
-    surfaces: DepthAlignmentConfig = DepthAlignmentConfig()
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    surfaces: DepthAlignmentConfig = field(default_factory=DepthAlignmentConfig)
     window: int = 8  # keyframes
     fixed: int = 1
     sigma_px: float = 1.0
-    depth_noise: DepthNoise = DepthNoise(0.001, 0.005)  # of landmarks; stereo of half a pixel at fx * baseline = 100 px m
+    depth_noise: DepthNoise = LANDMARK_NOISE
     depth_window_px: int = 5
     depth_spread: float = 0.03  # the largest relative difference of depth within that window
     inlier_px: float = 2.0
@@ -120,7 +122,9 @@ class VisualOdometry(Odometry):
         self._lost_frames = 0
 
     def step(self, observation: Observation) -> None:
-        assert observation.image is not None and observation.depth is not None and observation.intrinsics is not None
+        assert observation.image is not None
+        assert observation.depth is not None
+        assert observation.intrinsics is not None
         depth, valid = observation.depth
         view = View(to_grey(observation.image), depth[0, 0].numpy(), valid[0, 0].numpy())
         if self._keyframes is None:

@@ -13,7 +13,7 @@ Differs: the window slides without a marginal prior. Instead its oldest cameras 
 Units:  points and translations in the recording's unit (metres, or the unit of the monocular start), residuals in sigmas.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, no_type_check
 
 import numpy as np
 import torch
@@ -53,7 +53,6 @@ class Adjusted(NamedTuple):
     world_from_camera: Float64[np.ndarray, "cameras 4 4"]
     points_world: Float64[np.ndarray, "points 3"]
     cost: float
-    iterations: int
 
 
 class Reduced(NamedTuple):
@@ -87,8 +86,8 @@ def adjust(
         current = linearise(cameras, points, window.measurements, window.intrinsics, kernel, threshold)
         return current, current.cost + tie_cost(cameras, ties)
 
-    (current, cost), damping, iteration = linearised(cameras, points), 1e-5, 0
-    for iteration in range(1, max_iterations + 1):
+    (current, cost), damping = linearised(cameras, points), 1e-5
+    for _ in range(max_iterations):
         reduced = reduce_to_cameras(current, window.measurements, column, len(points), damping)
         add_ties(reduced, cameras, ties, column)
         step = np.linalg.solve(reduced.information, -reduced.gradient)
@@ -102,7 +101,7 @@ def adjust(
         cameras, points, current, cost, damping = moved, shifted, trial, trial_cost, damping / 10
         if gain <= tolerance * cost:
             break
-    return Adjusted(cameras, points, cost, iteration)
+    return Adjusted(cameras, points, cost)
 
 
 def tie_error(world_from_camera: Float64[np.ndarray, "cameras 4 4"], ties: Ties) -> Float64[np.ndarray, "ties 6"]:
@@ -125,10 +124,15 @@ def adjoint(a_from_b: Float64[np.ndarray, "4 4"]) -> Float64[np.ndarray, "6 6"]:
 
 
 def add_ties(
-    reduced: Reduced, world_from_camera: Float64[np.ndarray, "cameras 4 4"], ties: Ties, column: Int64[np.ndarray, " cameras"]
+    reduced: Reduced,
+    world_from_camera: Float64[np.ndarray, "cameras 4 4"],
+    ties: Ties,
+    column: Int64[np.ndarray, " cameras"],
 ) -> None:
     """Adds the ties' normal equations, in place: de / dxi_b = I, de / dxi_a = -Ad(b_from_a), to first order in e."""
-    for a, b, information, error in zip(ties.a, ties.b, ties.information, tie_error(world_from_camera, ties), strict=True):
+    for a, b, information, error in zip(
+        ties.a, ties.b, ties.information, tie_error(world_from_camera, ties), strict=True
+    ):
         b_from_a = np.linalg.inv(world_from_camera[b]) @ world_from_camera[a]
         blocks = [(int(column[a]), -adjoint(b_from_a)), (int(column[b]), np.eye(6))]
         free = [(slice(6 * place, 6 * place + 6), jacobian) for place, jacobian in blocks if place != FIXED]
@@ -181,6 +185,7 @@ def back_substitute(
 
 
 @njit(cache=True)
+@no_type_check
 def _add_transposed_product(out, a, b):
     """out += a' b. Written out: for blocks this small a call to BLAS costs more than the product."""
     for i in range(out.shape[0]):
@@ -190,15 +195,25 @@ def _add_transposed_product(out, a, b):
 
 
 @njit(cache=True)
+@no_type_check
 def _inverse(a):
     """The inverse of a symmetric positive 3x3 matrix, by cofactors."""
-    c00, c01, c02 = a[1, 1] * a[2, 2] - a[1, 2] ** 2, a[0, 2] * a[1, 2] - a[0, 1] * a[2, 2], a[0, 1] * a[1, 2] - a[0, 2] * a[1, 1]
-    c11, c12, c22 = a[0, 0] * a[2, 2] - a[0, 2] ** 2, a[0, 1] * a[0, 2] - a[0, 0] * a[1, 2], a[0, 0] * a[1, 1] - a[0, 1] ** 2
+    c00, c01, c02 = (
+        a[1, 1] * a[2, 2] - a[1, 2] ** 2,
+        a[0, 2] * a[1, 2] - a[0, 1] * a[2, 2],
+        a[0, 1] * a[1, 2] - a[0, 2] * a[1, 1],
+    )
+    c11, c12, c22 = (
+        a[0, 0] * a[2, 2] - a[0, 2] ** 2,
+        a[0, 1] * a[0, 2] - a[0, 0] * a[1, 2],
+        a[0, 0] * a[1, 1] - a[0, 1] ** 2,
+    )
     determinant = a[0, 0] * c00 + a[0, 1] * c01 + a[0, 2] * c02
     return np.array([[c00, c01, c02], [c01, c11, c12], [c02, c12, c22]]) / determinant
 
 
 @njit(cache=True)
+@no_type_check
 def _reduce(residual, by_camera, by_point, column, point, points, size, damping):
     """(m, 3), (m, 3, 6), (m, 3, 3), (m,), (m,) sorted by point -> the fields of Reduced."""
     information, gradient = np.zeros((size, size)), np.zeros((size, 1))
@@ -224,6 +239,7 @@ def _reduce(residual, by_camera, by_point, column, point, points, size, damping)
 
 
 @njit(cache=True)
+@no_type_check
 def _eliminate_points(information, gradient, by_both, point_inverse, point_gradient, column, point):
     """information -= E C^-1 E' and gradient -= E C^-1 g_p, point by point over the cameras that saw it."""
     eliminated = np.zeros((3, 6))  # (E_i C^-1)'

@@ -5,7 +5,6 @@ from what stands still; of most there is one like it that does not move.
 """
 
 from collections.abc import Callable
-from functools import partial
 
 import numpy as np
 import trimesh
@@ -48,11 +47,12 @@ def objects(seed: int) -> World:
     shapes = toys()
     static = [*room(generator), *still_life(generator)]
     static += [shapes[shape].placed(plan_from_toy) for _, shape, _, plan_from_toy in standing]
+    actors = moving_toys(world_from_plan @ moved(z=TABLE_SIZE_M[2]))
     return World(
         name="objects",
         static=joined(static).placed(world_from_plan),
         shapes=shapes,
-        actors=partial(moving_toys, world_from_plan @ moved(z=TABLE_SIZE_M[2])),
+        actors=lambda _: actors,
         landmarks=[
             Landmark(
                 object_id=40000 + i,
@@ -156,7 +156,7 @@ def toys() -> dict[str, Surface]:
 # What moves, in the frame of the table top
 
 
-def moving_toys(world_from_top: Transform, time_s: float) -> list[Actor]:
+def moving_toys(world_from_top: Transform) -> list[Actor]:
     """A train, a car, a rolling ball, a block pushed about, and a spinning top; all are there at any time."""
 
     def track(x: float, y: float, half_x: float, half_y: float) -> Callable[[float], Transform]:

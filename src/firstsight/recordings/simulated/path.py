@@ -37,7 +37,8 @@ class ClosedPath:
         x, y, dx, dy = on_spline(self._spline, self.length_m, np.asarray(along_m, dtype=np.float64))
         speed = np.hypot(dx, dy)
         c, s = dx / speed, dy / speed
-        map_from_pose = np.tile(np.eye(4), (len(along_m), 1, 1))
+        map_from_pose = np.zeros((len(along_m), 4, 4))
+        map_from_pose[:, 2, 2] = map_from_pose[:, 3, 3] = 1
         map_from_pose[:, 0, 0], map_from_pose[:, 0, 1], map_from_pose[:, 0, 3] = c, -s, x - s * left_m
         map_from_pose[:, 1, 0], map_from_pose[:, 1, 1], map_from_pose[:, 1, 3] = s, c, y + c * left_m
         return self._world_from_map @ map_from_pose

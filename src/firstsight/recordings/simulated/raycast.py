@@ -136,7 +136,7 @@ class Caster:
         """Whether nothing lies between the points and the origin."""
         return self._free(repeated(origin, len(points)), (points - origin).astype(np.float32), SHORT_OF_POINT, instant)
 
-    def sunlit(self, met: Met, towards_sun: Float64[np.ndarray, "3"], instant: Instant) -> Bool[np.ndarray, " n"]:
+    def sunlit(self, met: Met, towards_sun: Float64[np.ndarray, "3"], instant: Instant) -> Bool[np.ndarray, " rays"]:
         """Whether the surfaces that rays met see the sun."""
         lit = (met.normals @ towards_sun.astype(np.float32) > 0) & (met.hits.triangle >= 0)
         origins = (met.points[lit] + SHADOW_LIFT_M * met.normals[lit]).astype(np.float32)

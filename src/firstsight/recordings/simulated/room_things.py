@@ -127,7 +127,7 @@ def robot() -> Surface:
 
 def ball(radius_m: float, colour: Colour) -> Surface:
     """A checked ball about the origin."""
-    return ellipsoid((radius_m, radius_m, radius_m), colour, Material.CHECKS, subdivisions=3)
+    return ellipsoid((radius_m, radius_m, radius_m), colour, Material.CHECKS, subdivisions=2)
 
 
 def door_leaf() -> Surface:

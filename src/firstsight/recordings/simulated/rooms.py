@@ -47,11 +47,12 @@ def rooms(seed: int) -> World:
     static = [*shell(), *furniture(), *decoration(generator)]
     shapes = {"person": person((0.55, 0.1, 0.1)), "visitor": person((0.1, 0.3, 0.5)), "leg": leg(), "robot": robot()}
     shapes |= {"ball": ball(BALL_RADIUS_M, (0.6, 0.08, 0.05)), "door": door_leaf()}
+    actors = inhabitants(path, world_from_plan)
     return World(
         name="rooms",
         static=joined([joined(static).placed(world_from_plan), shapes["robot"].placed(standing_robot)]),
         shapes=shapes,
-        actors=lambda _: inhabitants(path, world_from_plan),
+        actors=lambda _: actors,
         landmarks=[
             Landmark(
                 object_id=40000,

@@ -72,7 +72,7 @@ def street(seed: int) -> World:
             for i, pose in enumerate(parked)
         ],
         world_from_body=partial(drive, path),
-        light=Light(towards_sun=(-0.35, 0.5, 0.75), sun=(0.95, 0.9, 0.8), ambient=(0.42, 0.46, 0.52), haze_m=500.0),
+        light=Light(towards_sun=(-0.35, 0.5, 0.75), sun=(0.8, 0.76, 0.68), ambient=(0.48, 0.52, 0.57), haze_m=500.0),
         viewpoint=Viewpoint(
             size=(192, 640),
             horizontal_fov_rad=np.deg2rad(84),
@@ -82,7 +82,7 @@ def street(seed: int) -> World:
             rate_hz=10.0,
             frames=60,
         ),
-        odometry=OdometryNoise(scale=0.08, yaw_rad_per_m=0.012, translation_m=0.02, yaw_rad=0.004),
+        odometry=OdometryNoise(scale=0.1, yaw_rad_per_m=0.02, translation_m=0.02, yaw_rad=0.004),
         obstacle_height_m=(0.3, 2.5),
         cell_size_m=0.2,
     )

@@ -8,8 +8,8 @@ import numpy as np
 from firstsight.recordings.simulated.path import ClosedPath
 
 BEAT_M, BEATS = 24.0, 16
-SPEED_M_S = 5.0
-FIRST_CROSSING_M = 11.0  # s of crossing 0; crossing k lies k beats on
+SPEED_M_S = 4.0
+FIRST_CROSSING_M = 14.0  # s of crossing 0; crossing k lies k beats on
 SIDE_STREET_EVERY, SIDE_STREET_PHASE = 4, 1  # crossings 1, 5, 9, ... are side streets, the others zebra crossings
 SIDE_STREET_HALF_M, SIDE_STREET_LENGTH_M = 5.0, 26.0
 LANE_LEFT_M = (-4.5, -1.5, 1.5, 4.5)  # ours, ours for overtaking, oncoming, oncoming

@@ -1,7 +1,7 @@
 """Who moves in the street.
 
 All traffic keeps the beat of street_plan.py, so that every beat is alike: oncoming cars drive as fast as the vehicle, two
-beats apart; whoever crosses does so just before the vehicle arrives, in the gap between the others.
+beats apart; whoever crosses the road does so before the vehicle arrives, in the gap between the others.
 """
 
 from collections.abc import Iterator
@@ -64,7 +64,7 @@ def car_ahead(path: ClosedPath) -> Actor:
 
 def oncoming(path: ClosedPath, time_s: float) -> Iterator[Actor]:
     """Cars in both oncoming lanes, timed to pass the crossings when nobody crosses there."""
-    for lane, start_m in ((2, FIRST_CROSSING_M - 14.0), (3, FIRST_CROSSING_M - 5.0)):
+    for lane, start_m in ((2, FIRST_CROSSING_M - 11.2), (3, FIRST_CROSSING_M)):
         for i in range(BEATS // 2):
             start = start_m + 2 * BEAT_M * i
             if in_sight(start - SPEED_M_S * time_s, time_s, CAR_AHEAD_M):
@@ -75,9 +75,10 @@ def walkers(path: ClosedPath, time_s: float) -> Iterator[Actor]:
     """People on both pavements, some with us, some against."""
     for side in (1, -1):
         for i in range(WALKERS):
-            start, speed = path.length_m / WALKERS * i + 4 * side, 1.3 if i % 3 == 0 else -1.1
+            start = path.length_m / WALKERS * i + 4 * side
+            speed, aside = (1.3, 1.3) if i % 3 == 0 else (-1.1, 2.2)
             if in_sight(start + speed * time_s, time_s, PERSON_AHEAD_M):
-                left = side * (KERB_M + 1.5 + 0.25 * (i % 4))
+                left = side * (KERB_M + aside)
                 pose = partial(along_pose, path, start, speed, left, PAVEMENT_HEIGHT_M)
                 yield walker(100 + 100 * (side > 0) + i, 5.0, pose)
 
@@ -93,11 +94,11 @@ def crossing_traffic(path: ClosedPath, crossing: int, time_s: float) -> Iterator
     """Who crosses at a crossing, in time with the vehicle's arrival there: a car from a side street, or two people."""
     arrival_s, first_id = crossing_m(crossing) / SPEED_M_S, 1000 + 4 * (crossing % 10000)
     if is_side_street(crossing):
-        centre_s = arrival_s - 3.6
+        centre_s = arrival_s - 4.6
         if abs(CROSSING_CAR_M_S * (time_s - centre_s)) < SIDE_STREET_LENGTH_M:
             yield car_actor(first_id, partial(across_pose, path, crossing_m(crossing), CROSSING_CAR_M_S, centre_s))
         return
-    for i, (centre_s, beside_m) in enumerate(((arrival_s + 0.6, -0.7), (arrival_s + 1.1, 0.6))):
+    for i, (centre_s, beside_m) in enumerate(((arrival_s - 3.5, -0.7), (arrival_s - 3.0, 0.6))):
         if abs(CROSSING_PERSON_M_S * (time_s - centre_s)) < WALL_M:
             along = crossing_m(crossing) + beside_m
             pose = partial(across_pose, path, along, CROSSING_PERSON_M_S, centre_s)

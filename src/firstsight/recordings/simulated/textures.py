@@ -141,15 +141,17 @@ def tiles(noise, paint, s, t, blur_s, blur_t):
 
 @njit(cache=True, fastmath=True, error_model="numpy")
 @no_type_check
-def planks(noise, paint, s, t, wide_s, wide_t, blur_s, blur_t):
-    """Boards of 0.12 m x 1.4 m along s with grain."""
+def planks(noise, paint, s, t, wide_s, wide_t, short_m):
+    """Boards of 0.12 m x 1.4 m along s, with grain along them and stains that have no direction."""
+    blur_s, blur_t = short_m + 2 * abs(wide_s), short_m + 2 * abs(wide_t)
     row = math.floor(t / 0.12)
     offset = s + 1.4 * cell_value(noise, row, 3)
     board = math.floor(offset / 1.4)
     seam = 1 - between(t - 0.12 * row, 0.003, 0.117, blur_t) * between(offset - 1.4 * board, 0.004, 1.396, blur_s)
     tone = 0.7 + 0.6 * cell_value(noise, board, row) * min(1.0, 0.12 / blur_t)
     grain = fractal_noise(noise, 0.12 * s, t + 3 * board, 0.12 * wide_s, wide_t, 0.7 * blur_t)
-    return mix(times(paint, tone * (1 + 0.16 * grain)), (0.05, 0.03, 0.02), 0.7 * seam)
+    stains = fractal_noise(noise, s, t, wide_s, wide_t, short_m)
+    return mix(times(paint, tone * (1 + 0.12 * grain + 0.12 * stains)), (0.05, 0.03, 0.02), 0.7 * seam)
 
 
 @njit(cache=True, fastmath=True, error_model="numpy")
@@ -192,7 +194,7 @@ def albedo(noise, material, paint, s, t, wide_s, wide_t, short_m):
     """The colour of a material (surface.Material's numbers) with its grain."""
     blur_s, blur_t = short_m + 2 * abs(wide_s), short_m + 2 * abs(wide_t)
     if material == 4:
-        return planks(noise, paint, s, t, wide_s, wide_t, blur_s, blur_t)
+        return planks(noise, paint, s, t, wide_s, wide_t, short_m)
     grain = fractal_noise(noise, s, t, wide_s, wide_t, short_m)
     if material == 1:
         return times(road(paint, s, t, blur_s, blur_t), 1 + 0.2 * grain)

@@ -158,6 +158,7 @@ class Views:
         pixel_from_world = camera.intrinsics @ np.linalg.inv(world_from_camera)[:3]
         pixels, seen = projected(points, met.hits.triangle, pixel_from_world, *camera.size)
         there = self._meet(camera.name, frame).hits.triangle.reshape(camera.size)
+        # A static point whose four neighbours in the other view lie on its own triangle needs no ray.
         doubtful = seen & ~amid_own_triangle(pixels, seen & (met.hits.slot == 0), met.hits.triangle, there)
         seen[doubtful] = self._caster.visible(points[doubtful], world_from_camera[:3, 3], instant)
         return pixels, seen
@@ -218,9 +219,9 @@ def projected(points, triangle, pixel_from_world, height, width):
 @njit(cache=True, nogil=True)
 @no_type_check
 def amid_own_triangle(pixels, asked, triangle, there):
-    """Which of the `asked` points need no ray to be known as visible.
+    """Which of the `asked` points lie on a triangle (n,) that all four neighbours of their pixels (n, 2) show.
 
-    They are those whose four neighbours in the other view (`there`, (height, width) triangles) show the point's own triangle.
+    `there` (height, width) holds the triangles of the other view.
     """
     certain = np.zeros(len(pixels), np.bool_)
     height, width = there.shape
