@@ -1,13 +1,8 @@
 """How fast the simulated worlds render, on one thread: `python benchmarks/simulation.py` writes benchmarks/simulation.md.
 
 A frame is the left image, its depth, the flow to the next frame with occlusion, and the ids of moving objects. Times are CPU
-time of the one thread, so that other work on the machine disturbs them less; the median over frames rendered in order.
+time of the one thread that does the work, so that other work on the machine disturbs them less; the median over frames in order.
 """
-
-import os
-
-for pool in ("OMP", "OPENBLAS", "MKL", "NUMBA"):
-    os.environ[f"{pool}_NUM_THREADS"] = "1"
 
 import platform
 import statistics

@@ -1,13 +1,13 @@
 """Where blocks of an image went, found by trying every displacement at a coarse scale: for small things that move far.
 
 Paper:  Brox, Malik. Large Displacement Optical Flow: Descriptor Matching in Variational Motion Estimation. TPAMI 2011 (why a
-        coarse-to-fine search loses things that move farther than they are large)).
+        coarse-to-fine search loses things that move farther than they are large).
 Idea:   cost(p, d) = sum over a block of min(|a(p) - b(p + d)|, truncation), both images without their local mean
         forward d(p) = argmin_d cost(p, d), backward the same sums read at p + d             -> best_displacements()
         A match counts where both agree.                                                     -> coarse_matches()
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, no_type_check
 
 import cv2
 import numpy as np
@@ -30,6 +30,7 @@ class Matches(NamedTuple):
 
 
 @njit(cache=True, fastmath=True)
+@no_type_check
 def best_displacements(a, b, search_x, search_y, radius):
     """(forward, backward) displacements (h, w, 2) int32 of least cost for images (h, w) float32; blocks slide as running sums."""
     height, width = a.shape
@@ -66,6 +67,7 @@ def best_displacements(a, b, search_x, search_y, radius):
 
 
 @njit(cache=True)
+@no_type_check
 def agree(there, back):
     """Where going there and back misses by at most one pixel; displacements (h, w, 2) int32."""
     height, width, _ = there.shape

@@ -1,6 +1,6 @@
 """Dense depth from an image and the sparse returns of a LiDAR, without learning.
 
-Papers: Levin, The Approximation Power of Moving Least-Squares, Math. Comp. 1998 (the local fit); Petschnigg et al. and Eisemann,
+Paper:  Levin, The Approximation Power of Moving Least-Squares, Math. Comp. 1998 (the local fit); Petschnigg et al. and Eisemann,
         Durand, SIGGRAPH 2004 (the joint bilateral weight); the task and its metrics: Uhrig et al., 3DV 2017.
 Idea:   the inverse depth of a plane is affine in the pixel, so around each pixel p fit a plane to the returns q near it that look
         alike and lie on one surface, the one of the heaviest return q*:

@@ -15,7 +15,7 @@ Role:   Mapper.  World z is up; rows grow with y. Lengths in the unit of the dep
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple, final
+from typing import NamedTuple, final, no_type_check
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64
@@ -89,6 +89,7 @@ def ground_plane(
 
 
 @njit(cache=True)
+@no_type_check
 def reach_of_bearings(points, is_obstacle, origin, hits, support):
     """How far each bearing is known to be free: to its nearest hit cell, else to the farthest point seen.
 
@@ -107,6 +108,7 @@ def reach_of_bearings(points, is_obstacle, origin, hits, support):
 
 
 @njit(cache=True)
+@no_type_check
 def update(log_odds, points, is_obstacle, origin, support, change, bounds):
     """Adds one frame to log_odds (rows, columns) float32: `change` is (hit, miss). points (n, 2) and origin (2,) in cells."""
     hits = np.zeros(log_odds.shape, np.int32)

@@ -13,7 +13,7 @@ Role:   Mapper.  Points in the world frame, in the unit of the depth.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple, final
+from typing import NamedTuple, final, no_type_check
 
 import numpy as np
 import torch
@@ -62,6 +62,7 @@ def empty_voxels(rows: int) -> Voxels:
 
 
 @njit(cache=True)
+@no_type_check
 def sample_pixels(depth, valid, image, intrinsics, stride, max_range, edge):
     """Points in the camera frame with colour, (n, 6) float32, of every stride-th pixel that is valid, near and no depth edge.
 
@@ -90,6 +91,7 @@ def sample_pixels(depth, valid, image, intrinsics, stride, max_range, edge):
 
 
 @njit(cache=True)
+@no_type_check
 def find_row(point, voxel_size, used, voxels):
     """The row of the point's voxel; a new one takes row `used`. EMPTY for a point beyond what a key can hold.
 
@@ -114,6 +116,7 @@ def find_row(point, voxel_size, used, voxels):
 
 
 @njit(cache=True)
+@no_type_check
 def accumulate(samples, frame, voxel_size, used, voxels):
     """Adds samples (n, 6) of a frame to the table, which must have room; returns the rows now used."""
     _, _, means, seen = voxels
@@ -130,6 +133,7 @@ def accumulate(samples, frame, voxel_size, used, voxels):
 
 
 @njit(cache=True)
+@no_type_check
 def merge(source, kept, voxel_size, target):
     """Moves the `kept` rows of a table into an empty, larger or coarser one; returns the rows it uses there."""
     _, _, means, seen = target

@@ -10,7 +10,7 @@ Idea:   a depth pixel of the current image, moved into the reference image, shou
 Differs: the result is a measurement with its information A, to be joined with what image corners say: directions in
         which the surfaces can slide (a plain wall) have little information. Depth that is not a depth sensor's is left
         to the corners: stereo errs by whole patches, so its surfaces pull harder than they know. It is recognised by
-        surfaces that cover too little of the image, being too far away, or disagree by more than `noise` allows.
+        surfaces that cover too little of the image, being too far away, or disagree more than a sensor's would.
 Units:  metres and radians; tangents are (translation, rotation).
 """
 
@@ -37,7 +37,7 @@ class DepthNoise(NamedTuple):
     quadratic_per_m: float
 
 
-SENSOR_NOISE = DepthNoise(0.002, 0.004)  # the most that depth of a sensor has: twice a Kinect's
+SENSOR_NOISE = DepthNoise(0.002, 0.004)  # generous for a depth sensor: a Kinect has a third of it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,8 @@ class DepthAlignmentConfig:
     gate_sigmas: float = 4.0
     cauchy_sigmas: float = 2.0
     iterations: int = 6
-    smallest_overlap: float = 0.3  # the share of the current pixels that must meet a surface
+    smallest_overlap: float = 0.5  # the share of the current pixels that must meet a surface
+    largest_disagreement: float = 0.5  # of the noise; a Kinect's surfaces disagree by 0.3, those of stereo by 0.7 and more
 
 
 class Surface(NamedTuple):
@@ -107,7 +108,7 @@ def align_depth(
         reference_from_current = reference_from_current @ se3_exp(torch.from_numpy(step)).numpy()
         if np.abs(step).max() < 1e-5 and scale == disagreement:
             break
-    return MeasuredMotion(reference_from_current, information) if disagreement <= 1 else None
+    return MeasuredMotion(reference_from_current, information) if disagreement < config.largest_disagreement else None
 
 
 @njit(cache=True)
@@ -132,7 +133,8 @@ def _surface(depth, intrinsics, reach, noise, largest_bend):
             z = points[v, u, 2]
             bend_x = abs(points[v, u + reach, 2] + points[v, u - reach, 2] - 2 * z)
             bend_y = abs(points[v + reach, u, 2] + points[v - reach, u, 2] - 2 * z)
-            if max(bend_x, bend_y) < largest_bend * (noise[0] + noise[1] * z * z):  # false where any of the five is NaN
+            largest = largest_bend * (noise[0] + noise[1] * z * z)
+            if bend_x < largest and bend_y < largest:  # false where any of the five is NaN
                 for k in range(3):
                     normal[k] = x[k - 2] * y[k - 1] - x[k - 1] * y[k - 2]
                 length = np.sqrt(normal[0] ** 2 + normal[1] ** 2 + normal[2] ** 2)

@@ -33,7 +33,7 @@ def simulate(
     if name not in WORLDS:
         raise InputError(f"sim:{name}: no such world; choose one of {', '.join(f'sim:{known}' for known in NAMES)}")
     world = WORLDS[name](checked("seed", seed, 0, 2**31))
-    count = checked("frames", world.viewpoint.frames if frames is None else frames, 1, 10**6)
+    count = checked("frames", world.viewpoint.frames if frames is None else frames, 1, 10**5)
     rig = rig_of(world.viewpoint, image_size(world.viewpoint.size, height, width))
     return recorded(world, rig, count, seed)
 

@@ -98,7 +98,7 @@ def crossing_traffic(path: ClosedPath, crossing: int, time_s: float) -> Iterator
         if abs(CROSSING_CAR_M_S * (time_s - centre_s)) < SIDE_STREET_LENGTH_M:
             yield car_actor(first_id, partial(across_pose, path, crossing_m(crossing), CROSSING_CAR_M_S, centre_s))
         return
-    for i, (centre_s, beside_m) in enumerate(((arrival_s - 3.5, -0.7), (arrival_s - 3.0, 0.6))):
+    for i, (centre_s, beside_m) in enumerate(((arrival_s - 3.9, -0.7), (arrival_s - 3.4, 0.6))):
         if abs(CROSSING_PERSON_M_S * (time_s - centre_s)) < WALL_M:
             along = crossing_m(crossing) + beside_m
             pose = partial(across_pose, path, along, CROSSING_PERSON_M_S, centre_s)
