@@ -24,7 +24,7 @@ bench: .venv/ready
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
 docs: .venv/ready
-	$(BIN)/python docs/generate_methods.py
+	$(BIN)/python tools/generate_methods.py
 	sh tools/install.sh -e '.[docs]'
 	$(BIN)/zensical build
 

@@ -84,11 +84,14 @@ def simulate(
         height: Image height in pixels.
         width: Image width in pixels.
     """
+    from rich.progress import track
+
     from firstsight.recordings.simulated import simulate as make
     from firstsight.recordings.simulated.export import write_kitti_raw
 
     folder = out or Path("recordings") / f"sim-{world}"
-    drive = write_kitti_raw(make(world, frames=frames, seed=seed, height=height, width=width), folder)
+    recording = make(world, frames=frames, seed=seed, height=height, width=width)
+    drive = write_kitti_raw(recording, folder, progress=track)
     print(f"written: {drive}\nnext:    firstsight perceive {drive}")
 
 

@@ -6,7 +6,11 @@ from firstsight.geometry.se3 import se3_exp
 from firstsight.motion.depth_alignment import DepthAlignmentConfig, align_depth, surface_of
 
 INTRINSICS = np.array([[200.0, 0.0, 79.5], [0.0, 200.0, 59.5], [0.0, 0.0, 1.0]])
-CORNER = [([0.0, -1.0, 0.0], -0.35), ([0.7, 0.0, -0.7], -1.2), ([-0.6, 0.1, -0.8], -1.3)]  # floor and two walls: n x = d
+CORNER = [
+    ([0.0, -1.0, 0.0], -0.35),
+    ([0.7, 0.0, -0.7], -1.2),
+    ([-0.6, 0.1, -0.8], -1.3),
+]  # floor and two walls: n x = d
 MOTION = se3_exp(torch.tensor([0.03, -0.02, 0.04, 0.01, 0.02, -0.015], dtype=torch.float64)).numpy()
 GUESS = MOTION @ se3_exp(torch.tensor([0.01, -0.01, 0.01, 0.005, -0.005, 0.005], dtype=torch.float64)).numpy()
 CONFIG = DepthAlignmentConfig(iterations=15)

@@ -14,7 +14,9 @@ def texture(height: int = 240, width: int = 320, seed: int = 0) -> np.ndarray:
 
 
 def warped(image: np.ndarray, homography: np.ndarray) -> np.ndarray:
-    return cv2.warpPerspective(image, homography, image.shape[::-1], flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
+    return cv2.warpPerspective(
+        image, homography, image.shape[::-1], flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT
+    )
 
 
 def moved(pixels: np.ndarray, homography: np.ndarray) -> np.ndarray:

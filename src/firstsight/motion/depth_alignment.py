@@ -36,6 +36,13 @@ class DepthNoise(NamedTuple):
     constant_m: float
     quadratic_per_m: float
 
+    def sigma_m(self, z_m: np.ndarray) -> np.ndarray:
+        return self.constant_m + self.quadratic_per_m * z_m**2
+
+    def inverse_depth_sigma(self, inverse_depth: np.ndarray) -> np.ndarray:
+        """sigma(1 / z) = sigma(z) / z^2, in 1 / m."""
+        return self.constant_m * inverse_depth**2 + self.quadratic_per_m
+
 
 SENSOR_NOISE = DepthNoise(0.002, 0.004)  # generous for a depth sensor: a Kinect has a third of it
 
@@ -50,7 +57,9 @@ class DepthAlignmentConfig:
     cauchy_sigmas: float = 2.0
     iterations: int = 6
     smallest_overlap: float = 0.5  # the share of the current pixels that must meet a surface
-    largest_disagreement: float = 0.5  # of the noise; a Kinect's surfaces disagree by 0.3, those of stereo by 0.7 and more
+    largest_disagreement: float = (
+        0.5  # of the noise; a Kinect's surfaces disagree by 0.3, those of stereo by 0.7 and more
+    )
 
 
 class Surface(NamedTuple):
@@ -79,7 +88,9 @@ def surface_of(
     if certain.mean() < config.smallest_overlap:
         return None
     smooth = cv2.bilateralFilter(np.where(certain, depth, np.float32(0)), 5, 0.03, 4)
-    return Surface(*_surface(np.where(certain, smooth, np.float32(0)), intrinsics, config.normal_px, config.noise, LARGEST_BEND))
+    return Surface(
+        *_surface(np.where(certain, smooth, np.float32(0)), intrinsics, config.normal_px, config.noise, LARGEST_BEND)
+    )
 
 
 def align_depth(
@@ -103,7 +114,9 @@ def align_depth(
         if len(sizes) < config.smallest_overlap * sampled.size:
             return None
         disagreement = scale * MEDIAN_TO_SIGMA * float(np.median(sizes))
-        scale = float(np.clip(disagreement, max(SMALLEST_SCALE, 0.5 ** (iteration + 1)), 1.0))  # a small surface may be last
+        scale = float(
+            np.clip(disagreement, max(SMALLEST_SCALE, 0.5 ** (iteration + 1)), 1.0)
+        )  # a small surface may be last
         step = np.linalg.solve(information + np.diag(1e-3 * information.diagonal() + 1e-6), -gradient)
         reference_from_current = reference_from_current @ se3_exp(torch.from_numpy(step)).numpy()
         if np.abs(step).max() < 1e-5 and scale == disagreement:

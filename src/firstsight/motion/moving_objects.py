@@ -34,7 +34,7 @@ from firstsight.motion.support_planes import on_support
 from firstsight.roles import Depth, Flow, MotionSegmenter, MovingObjects
 
 MAD_TO_SIGMA = 1.4826
-UNKNOWN_VOTE, UNKNOWN_WEIGHT = -0.5, 0.1  # of a pixel without depth or flow: the world stands still unless its surface says else
+UNKNOWN_VOTE, UNKNOWN_WEIGHT = -0.3, 0.1  # of a pixel without depth or flow: the world stands still unless its surface says else
 FAR_SIGMAS = 3.0  # inverse depth below so many sigmas is no depth
 MOTION_SIGMA_RAD = 1e-3  # how far the given motion may be off; its translation, by this share of the median depth
 MOTION_SAMPLES, MOTION_WEIGHT = 5000, 200  # pixels that vote on the motion, and how many independent ones they are worth
@@ -46,7 +46,7 @@ Vectors = Float32[np.ndarray, "height width 2"]
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    threshold: float = 4.5  # sigmas
+    threshold: float = 5.0  # sigmas
     flow_floor_px: float = 0.25  # the least sigma_f
     flow_relative: float = 0.02  # beta
     depth_relative: float = 0.01  # the least sigma_rho, of the median inverse depth
@@ -55,7 +55,7 @@ class Config:
     reach_px: float = 6.0  # of the smoothing
     depth_edge: float = 0.1  # jump of log depth between surfaces
     support_vote: float = -1.0  # of pixels within support_relative of the ground
-    support_sigmas: float = 1.5
+    support_sigmas: float = 1.0
     support_relative: float = 0.05
     memory_vote: float = 1.0  # of pixels where an object was seen to move
     min_area_px: int = 12

@@ -40,9 +40,9 @@ def splat(ids, depth, flow, known, default):
             dx, dy = default[ids[y, x], 0], default[ids[y, x], 1]
             if known[y, x]:
                 dx, dy = flow[0, y, x], flow[1, y, x]
-            left, top = int(np.floor(x + dx)), int(np.floor(y + dy))
-            for v in range(max(top, 0), min(top + 2, height)):
-                for u in range(max(left, 0), min(left + 2, width)):
+            left, top = int(np.round(x + dx)), int(np.round(y + dy))
+            for v in range(max(top, 0), min(top + 1, height)):
+                for u in range(max(left, 0), min(left + 1, width)):
                     if moved[v, u] == 0 or depth[y, x] < moved_depth[v, u]:
                         moved[v, u], moved_depth[v, u] = ids[y, x], depth[y, x]
     return moved, moved_depth

@@ -35,6 +35,7 @@ from firstsight.motion.keyframes import UNKNOWN, Keyframes
 from firstsight.motion.tracking import Grey, Pixels, TrackingConfig, Tracks, detect_corners, follow_all
 from firstsight.roles import Observation, Odometry, Trajectory
 
+EDGE_SIGMAS = 3.0
 LANDMARK_NOISE = DepthNoise(0.001, 0.005)  # as of stereo that errs by half a pixel where fx * baseline is 100 px m
 
 
@@ -47,7 +48,7 @@ class Config:
     sigma_px: float = 1.0
     depth_noise: DepthNoise = LANDMARK_NOISE
     depth_window_px: int = 5
-    depth_spread: float = 0.03  # the largest relative difference of depth within that window
+    depth_spread: float = 0.1  # the largest relative difference of depth within that window, beyond noise
     inlier_px: float = 2.0
     min_inliers: int = 12
     keyframe_share: float = 0.6  # a keyframe is due when fewer corners are left than this share,
@@ -89,13 +90,14 @@ def inverse_depth_at(view: View, pixels: Pixels, config: Config) -> tuple[np.nda
     known = valid.sum(1)
     every = np.arange(len(pixels))
     median, largest = depth[every, (known - 1).clip(0) // 2], depth[every, (known - 1).clip(0)]
-    flat = (known > count // 2) & (largest < depth[:, 0] + config.depth_spread * median)
+    spread_m = config.depth_spread * median + EDGE_SIGMAS * config.depth_noise.sigma_m(median)
+    flat = (known > count // 2) & (largest < depth[:, 0] + spread_m)
     return np.where(flat, 1 / np.where(flat, median, 1.0), 0.0), flat
 
 
 def measure(view: View, pixels: Pixels, config: Config) -> Measured:
     inverse_depth, known = inverse_depth_at(view, pixels, config)
-    sigma = config.depth_noise.constant_m * inverse_depth**2 + config.depth_noise.quadratic_per_m
+    sigma = config.depth_noise.inverse_depth_sigma(inverse_depth)
     precision_px = np.full((len(pixels), 2), 1 / config.sigma_px)
     return Measured(
         np.column_stack([pixels, inverse_depth]), np.column_stack([precision_px, np.where(known, 1 / sigma, 0.0)])

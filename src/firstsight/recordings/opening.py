@@ -106,7 +106,7 @@ def simulated_world(source: str) -> Recording:
                 f"{source}: '{entry}' is not a setting; write key=number with one of {', '.join(WORLD_SETTINGS)}"
             )
         settings[key] = int(value)
-    return simulate(name, **settings)
+    return replace(simulate(name, **settings), source=source)
 
 
 def frame_indices(text: str, count: int) -> Sequence[int]:

@@ -7,6 +7,7 @@ Conventions there -> ours:
 - No calibration -> a field of view of 60 degrees is assumed, and flagged (`open_recording(fov_deg=...)` states it).
 """
 
+import os
 from pathlib import Path
 
 import cv2
@@ -91,6 +92,7 @@ class Video:
         return np.ascontiguousarray(image[:, :, ::-1])
 
     def _open(self) -> None:
+        os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # FFmpeg's own lines would stand beside our one
         self._capture = cv2.VideoCapture(str(self._path))
         self._reached = -1  # number of the frame that was grabbed last
         if not self._capture.isOpened():

@@ -19,6 +19,7 @@ WORLDS = {"street": street, "rooms": rooms, "objects": objects}
 NAMES = tuple(WORLDS)
 START_NS = 1_767_225_600 * 10**9  # 2026-01-01 00:00 UTC
 SMALLEST_PX, LARGEST_PX = 16, 4096
+KEPT_BYTES = 64 * 2**20  # of each camera's pictures: rendering one takes longer than whatever is done with it
 
 
 def simulate(
@@ -48,7 +49,10 @@ def recorded(world: World, rig: Rig, frames: int, seed: int) -> Recording:
         format="simulated",
         rig=rig,
         stamps_ns=START_NS + np.rint(times * 1e9).astype(np.int64),
-        images={camera.name: Channel(frames, partial(views.image, camera.name)) for camera in rig.cameras},
+        images={
+            camera.name: Channel(frames, partial(views.image, camera.name), keep=kept_pictures(camera.size))
+            for camera in rig.cameras
+        },
         scans=Channel(frames, views.scan) if rig.lidar else None,
         odometry=odometry.measured(world_from_body, world.odometry, seed),
         truth=Truth(
@@ -63,6 +67,10 @@ def recorded(world: World, rig: Rig, frames: int, seed: int) -> Recording:
             occupancy=occupancy.rasterised(world),
         ),
     )
+
+
+def kept_pictures(size: tuple[int, int]) -> int:
+    return max(3, KEPT_BYTES // (3 * size[0] * size[1]))
 
 
 def checked(setting: str, value: int, low: int, high: int) -> int:

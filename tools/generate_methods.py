@@ -4,7 +4,7 @@ from pathlib import Path
 
 from firstsight import catalogue
 
-FOLDER = Path(__file__).parent / "methods"
+FOLDER = Path(__file__).parents[1] / "docs" / "methods"
 
 
 def page(entry: catalogue.Entry) -> str:
