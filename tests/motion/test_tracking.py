@@ -70,7 +70,7 @@ def test_a_guess_finds_what_moved_far():
     corners = detect_corners(image, np.zeros((0, 2)), CONFIG)
     corners = corners[corners[:, 0] < 200]
     there = warped(image, shift)
-    with_guess = follow(image, there, corners, corners + [88.0, 1.0], CONFIG)
+    with_guess = follow(image, there, corners, corners + np.array([88.0, 1.0]), CONFIG)
     assert with_guess.found.mean() > 0.95
     assert follow(image, there, corners, corners, CONFIG).found.mean() < 0.3
 
@@ -93,7 +93,7 @@ def test_kept_tracks_know_how_far_they_went_since_the_keyframe():
     image = texture()
     corners = detect_corners(image, np.zeros((0, 2)), CONFIG)
     tracks = Tracks(image, np.arange(len(corners)), corners, corners)
-    kept = tracks.advanced(image, corners + [3.0, 4.0], np.arange(0, len(corners), 3))
+    kept = tracks.advanced(image, corners + np.array([3.0, 4.0]), np.arange(0, len(corners), 3))
     assert kept.shift_px() == 5.0
     assert (kept.ids == np.arange(0, len(corners), 3)).all()
     assert (kept.at_keyframe == corners[::3]).all()

@@ -1,17 +1,19 @@
-"""Smoothing of a map within surfaces, and its cutting into regions.
+"""Smoothing of a map within surfaces.
 
 Paper:  Gastal, Oliveira. Domain Transform for Edge-Aware Image and Video Processing. SIGGRAPH 2011 (section 5, the recursive
         filter).
 Idea:   two neighbours are as far apart as the way between them is rough; a value fades with that distance d along rows and
         columns, so it spreads over a surface and stops at its edge:
-        J[n] = I[n] + a^d (J[n-1] - I[n]),  a = exp(-sqrt(2) / reach)             -> fade(), smooth()
+        J[n] = I[n] + a^d (J[n-1] - I[n]),  a = exp(-sqrt(2) / reach)       -> fade(), sweep_rows(), sweep_columns()
         Here roughness is a jump of log depth, relative to what a surface can show, or the border of a given mask.
-Differs: values carry weights, which are smoothed alike: the result is a weighted mean. Two passes with the same reach instead of
-        three with shrinking ones.
+Differs: values carry weights, which are smoothed alike, so that the result is a weighted mean     -> smooth()
+        Two passes with one reach instead of three with shrinking ones.
 """
 
+from typing import no_type_check
+
 import numpy as np
-from jaxtyping import Bool, Float32, Int32
+from jaxtyping import Bool, Float32
 from numba import njit
 
 PASSES = 2
@@ -19,6 +21,7 @@ EDGE_LENGTH = 30.0  # px that a full edge adds to the way
 
 
 @njit(cache=True)
+@no_type_check
 def fade(log_depth, mask, reach_px, edge):
     """a^d between horizontal neighbours, (h, w - 1) float32; log_depth (h, w) float32, mask (h, w) bool."""
     height, width = log_depth.shape
@@ -31,6 +34,7 @@ def fade(log_depth, mask, reach_px, edge):
 
 
 @njit(cache=True, fastmath=True)
+@no_type_check
 def sweep_rows(values, weights, faded):
     """There and back along every row, in place; values and weights (h, w), faded (h, w - 1) float32."""
     height, width = values.shape
@@ -44,8 +48,9 @@ def sweep_rows(values, weights, faded):
 
 
 @njit(cache=True, fastmath=True)
+@no_type_check
 def sweep_columns(values, weights, faded):
-    """Down and up along every column, in place; faded (h - 1, w). Row by row, as memory lies."""
+    """Down and up along every column, in place; faded (h - 1, w). Row by row, as the memory lies."""
     height, width = values.shape
     for y in range(1, height):
         for x in range(width):
@@ -73,44 +78,3 @@ def smooth(
         sweep_rows(summed, weights, along_rows)
         sweep_columns(summed, weights, along_columns)
     return summed / weights
-
-
-@njit(cache=True)
-def _label(mask, log_depth, residual, edge, residual_edge_px):
-    """Flood fill over 4-neighbours; see label()."""
-    height, width = mask.shape
-    labels = np.zeros((height, width), np.int32)
-    waiting = np.empty((height * width, 2), np.int32)
-    count = 0
-    for start_y in range(height):
-        for start_x in range(width):
-            if not mask[start_y, start_x] or labels[start_y, start_x]:
-                continue
-            count += 1
-            labels[start_y, start_x] = count
-            waiting[0] = start_y, start_x
-            top = 1
-            while top:
-                top -= 1
-                y, x = waiting[top]
-                for dy, dx in ((0, 1), (1, 0), (0, -1), (-1, 0)):
-                    v, u = y + dy, x + dx
-                    if not (0 <= v < height and 0 <= u < width) or not mask[v, u] or labels[v, u]:
-                        continue
-                    change = max(abs(residual[v, u, 0] - residual[y, x, 0]), abs(residual[v, u, 1] - residual[y, x, 1]))
-                    if abs(log_depth[v, u] - log_depth[y, x]) < edge and change < residual_edge_px:
-                        labels[v, u] = count
-                        waiting[top] = v, u
-                        top += 1
-    return labels
-
-
-def label(
-    mask: Bool[np.ndarray, "height width"],
-    log_depth: Float32[np.ndarray, "height width"],
-    residual: Float32[np.ndarray, "height width 2"],
-    edge: float,
-    residual_edge_px: float,
-) -> Int32[np.ndarray, "height width"]:
-    """Regions 1, 2, ... of the mask, 0 outside: neighbours in one region differ little in depth and residual flow."""
-    return _label(mask, log_depth, residual, edge, residual_edge_px)

@@ -4,12 +4,12 @@ Paper:  Nister, Naroditsky, Bergen. Visual Odometry. CVPR 2004, section 4.  Mur-
         T-RO 2015 (when to start, when to make a keyframe).
 Idea:   two views with parallax give motion and points; then points give the pose and poses give new points.
         wait for two views that give a motion                                     -> two_view.start_from_two_views()
-        scale: the median depth of the points in the first of them is `START_DEPTH`  -> MonocularOdometry._start()
+        scale: the median depth of the points in the first of them is `START_DEPTH` -> MonocularOdometry._start()
         pose of every later frame, and of those that had to wait                  -> geometry.pnp.robust_pnp()
         at a keyframe: landmarks from tracks that have parallax by now            -> two_view.triangulate_pairs()
         bundle adjustment of the last keyframes, two of them held for the scale   -> keyframes.Keyframes.adjust()
-Differs: after a loss the start is made again from the last pose, and its scale chosen so that the camera goes as fast as
-        it went before: an assumption, better than a jump of scale.
+Differs: after a loss the start is made again from the last pose, and its scale chosen so that the scene is as deep as it
+        was before: an assumption, better than a jump of scale.
 Role:   Odometry of the camera; scale unknown. Frames without a measured motion (a still camera from the beginning, lost
         tracks) are not valid and stay where the last pose was.
 """
@@ -67,7 +67,7 @@ class MonocularOdometry(Odometry):
         self._next_id = 0
         self._at_keyframe = 0
         self._lost_frames = 0
-        self._speed: float | None = None
+        self._start_depth = START_DEPTH
 
     def step(self, observation: Observation) -> None:
         assert observation.image is not None
@@ -136,18 +136,15 @@ class MonocularOdometry(Odometry):
             keyframes.add_keyframe(world_from_first)
             self._take_first_view(keyframes, tracks.grey)
             return
-        keyframes.scale_start(self._start_scale(keyframes, len(waiting) - 1))
+        keyframes.scale_start(self._start_depth / self._median_depth(keyframes, world_from_first))
         self._place_waiting(keyframes, waiting)
         self._waiting = None
         self._add_corners(keyframes)
 
-    def _start_scale(self, keyframes: Keyframes, steps: int) -> float:
-        """The factor that gives the start its scale: of the speed before it, or of its depths if it is the first."""
-        world_from_first, world_from_second = keyframes.world_from_keyframe[-2:]
-        if self._speed is not None:
-            return self._speed * steps / float(np.linalg.norm(world_from_second[:3, 3] - world_from_first[:3, 3]))
-        depths = (keyframes.points_world - world_from_first[:3, 3]) @ world_from_first[:3, 2]
-        return START_DEPTH / float(np.median(depths))
+    def _median_depth(self, keyframes: Keyframes, world_from_camera: np.ndarray) -> float:
+        """Of the landmarks before a camera."""
+        depths = (keyframes.points_world - world_from_camera[:3, 3]) @ world_from_camera[:3, 2]
+        return float(np.median(depths[depths > 0])) if (depths > 0).any() else START_DEPTH
 
     def _place_waiting(self, keyframes: Keyframes, waiting: list[Waiting]) -> None:
         """Poses of the frames since the first view, now that there are landmarks to locate them by."""
@@ -245,5 +242,5 @@ class MonocularOdometry(Odometry):
         if self._lost_frames <= self.config.frames_until_restart:
             keyframes.add_frame(predicted, valid=False)
             return
-        self._speed = float(np.linalg.norm(keyframes.velocity[:3, 3]))
+        self._start_depth = self._median_depth(keyframes, keyframes.world_from_keyframe[-1])
         self._wait_from(keyframes, grey, predicted)

@@ -1,70 +1,74 @@
 """Objects that move by themselves, found where the measured flow is not the flow of a static world.
 
 Paper:  Yin, Shi. GeoNet: Unsupervised Learning of Dense Depth, Optical Flow and Camera Pose. CVPR 2018 (eq. 1, the rigid flow;
-        section 3.4, a residual counts beyond max(alpha, beta |f|)); Kroeger et al. 2016 for what the flow confuses.
+        section 3.4, two flows disagree if they differ by more than max(alpha, beta |f|)).
 Idea:   r = f - f_rigid(rho), rho = 1 / depth; what the errors of flow and depth cannot explain is motion:
-        g = df_rigid / drho, along the epipolar line                                              -> explain()
+        g = df_rigid / drho, along the epipolar line                                               -> explain()
         surprise = r_across^2 / s^2 + r_along^2 / (s^2 + sigma_rho^2 |g|^2),  s^2 = sigma_f^2 + (beta |f|)^2
-                                                                                                  -> surprise()
-        sigma_f, sigma_rho from the median residuals of the frame itself                          -> measure_noise()
-        b_from_a is corrected first by the flow of what follows it already                        -> correct_motion()
-        vote = clip(surprise / threshold^2 - 1, -1, 1), averaged over each surface; moving where the mean is positive
-                                                                                                  -> edge_aware.smooth()
-        Regions of one depth and one residual become objects that keep their ids            -> object_tracks.ObjectTracks
-Differs: GeoNet's condition asks whether two flows agree within alpha = 3 px; here the bound follows from the measured noise.
-        Flow spreads over depth edges: a residual that the depth of a pixel nearby explains does not count. Pixels on the ground
-        vote against motion (contact, shadows), those of an object seen before at the same depth for it.
-Role:   MotionSegmenter.
+                                                                                                   -> surprise()
+        with sigma_f and sigma_rho from the median residuals of the frame itself                   -> measure_noise()
+        and b_from_a corrected first by the flow of what follows it already                        -> correct_motion()
+        vote = clip(surprise / threshold^2 - 1, -1, 1); moving is where the mean vote of a surface is positive
+                                                                                -> weigh(), edge_aware.smooth()
+        Pieces of one depth and one residual that end where their depth ends become objects     -> regions, object_tracks
+Differs: GeoNet's bound is 3 px or 5 %; here it follows from the measured noise. Flow spreads over depth edges: a residual that
+        the depth of a pixel nearby would explain is doubtful. Pixels on the ground vote against motion (an object's shadow and
+        the flow that it drags along lie there), those of an object seen to move before, at the same depth, for it.
+Role:   MotionSegmenter.  Depth may be in any unit.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple, final
+from typing import NamedTuple, final, no_type_check
 
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, Float64, Int32
+from jaxtyping import Bool, Float32, Float64
 from numba import njit
 from torch import Tensor
 
-from firstsight.geometry.pnp import PosePrior, refine_pose
-from firstsight.motion.edge_aware import label, smooth
-from firstsight.motion.object_tracks import ObjectTracks
+from firstsight.geometry.pnp import PosePrior, refine_pose, reprojection_error_px
+from firstsight.motion.edge_aware import smooth
+from firstsight.motion.object_tracks import Carried, ObjectTracks
+from firstsight.motion.regions import keep, label, open_share
 from firstsight.motion.support_planes import on_support
 from firstsight.roles import Depth, Flow, MotionSegmenter, MovingObjects
 
 MAD_TO_SIGMA = 1.4826
-UNKNOWN_VOTE, UNKNOWN_WEIGHT = -0.3, 0.1  # of a pixel without depth or flow: the world stands still unless its surface says else
+UNKNOWN_VOTE, UNKNOWN_WEIGHT = -0.3, 0.1  # of a pixel without depth or flow: its surface decides, else it stands still
+DOUBTFUL_VOTE = -0.1  # of one whose flow may come from a depth nearby; its weight is the unknown one's
+GROUND_VOTE, GROUND_SHARE, GROUND_RELATIVE = (
+    -1.0,
+    0.04,
+    0.05,
+)  # least share of the still pixels; 5 % of depth: 8 cm of 1.6 m
+MEMORY_VOTE, MEMORY_DEPTH = 1.0, 0.15  # at full belief; difference of log depth
 FAR_SIGMAS = 3.0  # inverse depth below so many sigmas is no depth
-MOTION_SIGMA_RAD = 1e-3  # how far the given motion may be off; its translation, by this share of the median depth
-MOTION_SAMPLES, MOTION_WEIGHT = 5000, 200  # pixels that vote on the motion, and how many independent ones they are worth
+LEAST_SIGMA_RHO = 0.01  # of the median inverse depth
+PIECE_DEPTH, PIECE_RESIDUAL_PX = 0.2, 5.0  # steps of log depth and residual flow that separate pieces
+MOTION_SIGMA_RAD = 1e-3  # how far the given motion may be off; in translation by this share of the median depth
+MOTION_SAMPLES, MOTION_WEIGHT = (
+    5000,
+    200,
+)  # pixels that correct the motion, and how many independent ones they are worth
 
 Map = Float32[np.ndarray, "height width"]
 Mask = Bool[np.ndarray, "height width"]
 Vectors = Float32[np.ndarray, "height width 2"]
+Motion = Float64[np.ndarray, "4 4"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    threshold: float = 5.0  # sigmas
-    flow_floor_px: float = 0.25  # the least sigma_f
+    threshold: float = 5.0  # sigmas; the errors of flow have long tails
+    flow_sigma_px: float = 0.25  # the least sigma_f
     flow_relative: float = 0.02  # beta
-    depth_relative: float = 0.01  # the least sigma_rho, of the median inverse depth
-    doubt_vote: float = -0.1
-    bleed_px: int = 9  # width of the window over which flow may have been spread
+    bleed_px: int = 9  # width of the window over which flow may have spread
     reach_px: float = 6.0  # of the smoothing
-    depth_edge: float = 0.1  # jump of log depth between surfaces
-    support_vote: float = -1.0  # of pixels within support_relative of the ground
-    support_sigmas: float = 1.0
-    support_relative: float = 0.05
-    memory_vote: float = 1.0  # of pixels where an object was seen to move
+    depth_edge: float = 0.06  # jump of log depth between surfaces
+    open_share: float = 0.3  # of an object's surroundings that may be still and as far away
     min_area_px: int = 12
-    open: float = 0.3
-    same_depth: float = 0.1
-    pool_px: float = 0.0
-    pool_gain: float = 1.0
-    belief: float = 0.35
-    belief_rate: float = 0.5
+    belief: float = 0.35  # from which an object is reported; half its pixels seen to move in one frame give 0.25
     max_gap: int = 5  # frames over which an object keeps its id unseen
 
 
@@ -72,21 +76,35 @@ class Noise(NamedTuple):
     """Standard deviations of flow (px) and inverse depth."""
 
     flow_px: float
-    inverse_depth: float
+    rho: float
 
 
 class Scene(NamedTuple):
-    """One frame as arrays. `rho` is filled where depth is not valid; `known` where depth and flow are valid."""
+    """One frame as arrays. `depth` is filled where it was not valid; `known` is where depth and flow were; flow 0 elsewhere."""
 
+    depth: Map
     rho: Map
     flow: Float32[np.ndarray, "2 height width"]
     known: Mask
     intrinsics: Float64[np.ndarray, "3 3"]
 
 
+class Evidence(NamedTuple):
+    """Votes in [-1, 1], more where memory speaks; `decided` pixels say by themselves whether they are `moving` or `still`."""
+
+    residual: Vectors
+    vote: Map
+    weight: Map
+    decided: Mask
+    moving: Mask
+    still: Mask
+    ground: Mask
+
+
 @njit(cache=True)
+@no_type_check
 def fill_rows(depth, valid):
-    """depth (h, w) with the farther of the nearest valid values to the left and right where it is not valid itself."""
+    """depth (h, w) with the farther of the nearest valid values to the left and right where it is not valid itself, else 0."""
     height, width = depth.shape
     filled = np.zeros((height, width), np.float32)
     for y in range(height):
@@ -101,7 +119,17 @@ def fill_rows(depth, valid):
     return filled
 
 
+def read_scene(depth: Depth, flow_ab: Flow, intrinsics: Float64[Tensor, "3 3"]) -> Scene:
+    """The frame as arrays."""
+    filled = fill_rows(depth.depth[0, 0].numpy(), depth.valid[0, 0].numpy())
+    seen = flow_ab.valid[0, 0].numpy()
+    flow = np.where(seen, flow_ab.flow[0].numpy(), np.float32(0))
+    rho = (1 / np.where(filled > 0, filled, np.inf)).astype(np.float32)
+    return Scene(filled, rho, flow, seen & depth.valid[0, 0].numpy(), intrinsics.numpy())
+
+
 @njit(cache=True)
+@no_type_check
 def explain(rho, flow, b_from_a, intrinsics):
     """(residual, gradient), both (h, w, 2): flow (2, h, w) less the rigid flow of rho (h, w), and the rigid flow's d/drho."""
     height, width = rho.shape
@@ -124,8 +152,9 @@ def explain(rho, flow, b_from_a, intrinsics):
 
 
 @njit(cache=True)
+@no_type_check
 def surprise(residual, gradient, flow, nearby, sigmas, relative):
-    """Squared sigmas of the residual that neither noise nor the inverse depth of a nearby pixel explains, (h, w).
+    """Squared sigmas of the residual, (2, h, w): unexplained by noise, and by the inverse depth of a nearby pixel either.
 
     nearby = (most negative, most positive) change of inverse depth in the window, (h, w) each; sigmas = (flow, inverse depth).
     """
@@ -140,9 +169,9 @@ def surprise(residual, gradient, flow, nearby, sigmas, relative):
             along, across = (rx * gx + ry * gy) / length, (rx * gy - ry * gx) / length
             rest = along - min(max(along, lower[y, x] * length), upper[y, x] * length)
             squared = sigmas[0] ** 2 + relative**2 * (flow[0, y, x] ** 2 + flow[1, y, x] ** 2)
-            across = across**2 / squared
-            squared += (sigmas[1] * length) ** 2
-            result[0, y, x], result[1, y, x] = across + along**2 / squared, across + rest**2 / squared
+            squared_along = squared + (sigmas[1] * length) ** 2
+            result[0, y, x] = across**2 / squared + along**2 / squared_along
+            result[1, y, x] = across**2 / squared + rest**2 / squared_along
     return result
 
 
@@ -150,22 +179,20 @@ def measure_noise(residual: Vectors, gradient: Vectors, scene: Scene, config: Co
     """Noise from the medians over the frame, most of which is taken to stand still."""
     some = (slice(None, None, 3),) * 2
     r, g = residual[some][scene.known[some]], gradient[some][scene.known[some]]
-    floor = config.depth_relative * float(np.median(scene.rho[some]))
+    least = LEAST_SIGMA_RHO * float(np.median(scene.rho[some]))
     if len(r) < 100:
-        return Noise(config.flow_floor_px, floor)
+        return Noise(config.flow_sigma_px, least)
     length = np.linalg.norm(g, axis=1) + 1e-6
     across = np.abs(r[:, 0] * g[:, 1] - r[:, 1] * g[:, 0]) / length
-    flow_px = max(MAD_TO_SIGMA * float(np.median(across)), config.flow_floor_px)
+    flow_px = max(MAD_TO_SIGMA * float(np.median(across)), config.flow_sigma_px)
     strong = length >= np.median(length)
-    ratio = MAD_TO_SIGMA * float(np.median(np.abs((r * g).sum(1))[strong] / length[strong] ** 2))
-    unexplained = ratio**2 - (flow_px / float(np.median(length[strong]))) ** 2
-    return Noise(flow_px, max(np.sqrt(max(unexplained, 0.0)), floor))
+    along = MAD_TO_SIGMA * float(np.median(np.abs((r * g).sum(1))[strong] / length[strong] ** 2))
+    by_flow = flow_px / float(np.median(length[strong]))
+    return Noise(flow_px, max(float(np.sqrt(max(along**2 - by_flow**2, 0.0))), least))
 
 
-def correct_motion(
-    scene: Scene, b_from_a: Float64[np.ndarray, "4 4"], gradient: Vectors, noise: Noise, config: Config
-) -> Float64[np.ndarray, "4 4"]:
-    """The motion near the given one that explains most of the flow; outliers are dropped in three rounds."""
+def correct_motion(scene: Scene, b_from_a: Motion, gradient: Vectors, noise: Noise, config: Config) -> Motion:
+    """The motion near the given one that explains most of the flow; what does not follow it is left out in three rounds."""
     stride = max(1, int(np.sqrt(scene.rho.size / MOTION_SAMPLES)))
     y, x = (stride * index for index in np.nonzero(scene.known[::stride, ::stride]))
     if len(x) < 100:
@@ -173,9 +200,9 @@ def correct_motion(
     pixels = np.column_stack([x, y]).astype(np.float64)
     flow = scene.flow[:, y, x].T.astype(np.float64)
     rays = np.column_stack([pixels, np.ones(len(x))]) @ np.linalg.inv(scene.intrinsics).T
-    points = rays / scene.rho[y, x, None]
-    along = noise.inverse_depth * np.linalg.norm(gradient[y, x], axis=1)
-    sigma = np.sqrt(noise.flow_px**2 + (config.flow_relative**2 * flow**2).sum(1) + along**2)
+    points = rays * scene.depth[y, x, None]
+    by_depth = noise.rho * np.linalg.norm(gradient[y, x], axis=1)
+    sigma = np.sqrt(noise.flow_px**2 + (config.flow_relative**2 * flow**2).sum(1) + by_depth**2)
     measured = np.column_stack([pixels + flow, np.zeros(len(x))])
     weight = np.sqrt(MOTION_WEIGHT / len(x))
     spread = MOTION_SIGMA_RAD * np.array([np.median(points[:, 2])] * 3 + [1.0] * 3)
@@ -184,92 +211,62 @@ def correct_motion(
     for _ in range(3):
         precision = np.column_stack([follows / sigma, follows / sigma, np.zeros(len(x))]) * weight
         b_from_a = refine_pose(b_from_a, points, measured, precision, scene.intrinsics, weight, prior)
-        seen = points @ b_from_a[:3, :3].T + b_from_a[:3, 3]
-        moved = (seen @ scene.intrinsics.T)[:, :2] / seen[:, 2:]
-        follows = (np.linalg.norm(moved - measured[:, :2], axis=1) < 2.5 * sigma).astype(np.float64)
+        error = reprojection_error_px(b_from_a, points, measured[:, :2], scene.intrinsics)
+        follows = (error < 2.5 * sigma).astype(np.float64)
     return b_from_a
+
+
+def weigh(
+    scene: Scene, b_from_a: Motion, carried: Carried | None, beliefs: Float32[np.ndarray, " ids"], config: Config
+) -> Evidence:
+    """What each pixel has to say."""
+    residual, gradient = explain(scene.rho, scene.flow, b_from_a, scene.intrinsics)
+    noise = measure_noise(residual, gradient, scene, config)
+    b_from_a = correct_motion(scene, b_from_a, gradient, noise, config)
+    residual, gradient = explain(scene.rho, scene.flow, b_from_a, scene.intrinsics)
+    noise = measure_noise(residual, gradient, scene, config)
+    window = np.ones((config.bleed_px, config.bleed_px), np.uint8)
+    nearby = (cv2.erode(scene.rho, window) - scene.rho, cv2.dilate(scene.rho, window) - scene.rho)
+    own, nearest = surprise(residual, gradient, scene.flow, nearby, noise, config.flow_relative) / config.threshold**2
+    near_enough = scene.rho > FAR_SIGMAS * noise.rho
+    decided = scene.known & near_enough
+    doubtful = (own > 1) & (nearest <= 1)
+    vote = np.where(doubtful, np.float32(DOUBTFUL_VOTE), np.clip(nearest - 1, -1, 1))
+    vote = np.where(decided, vote, np.float32(UNKNOWN_VOTE))
+    tolerance = np.maximum(noise.rho, GROUND_RELATIVE * scene.rho)
+    ground = on_support(scene.rho, decided & (vote < 0), tolerance, GROUND_SHARE)
+    vote += GROUND_VOTE * ground
+    if carried is not None:
+        same_depth = np.abs(np.log(np.maximum(carried.depth, 1e-9) * np.maximum(scene.rho, 1e-9))) < MEMORY_DEPTH
+        remembered = (carried.ids > 0) & same_depth & near_enough & ~ground
+        vote += MEMORY_VOTE * np.minimum(1.5 * beliefs[carried.ids], 1) * remembered
+    weight = np.where(decided & ~doubtful, np.float32(1), np.float32(UNKNOWN_WEIGHT))
+    return Evidence(residual, vote, weight, decided, decided & (nearest > 1), decided & (own < 1) & ~ground, ground)
 
 
 @final
 class MovingObjectSegmentation(MotionSegmenter):
+    """An object is reported once the belief that it moves is high enough, which takes one or two frames."""
+
     def __init__(self, config: Config | None = None):
         self.config = config or Config()
         self.tracks = ObjectTracks(self.config.max_gap)
-        self.steps = 0
 
     def step(
         self, depth: Depth, flow_ab: Flow, b_from_a: Float64[Tensor, "4 4"], intrinsics: Float64[Tensor, "3 3"]
     ) -> MovingObjects:
-        z = fill_rows(depth.depth[0, 0].numpy(), depth.valid[0, 0].numpy())
-        scene = Scene(
-            (1 / np.where(z > 0, z, np.inf)).astype(np.float32),
-            flow_ab.flow[0].numpy(),
-            (depth.valid & flow_ab.valid)[0, 0].numpy(),
-            intrinsics.numpy(),
+        scene = read_scene(depth, flow_ab, intrinsics)
+        evidence = weigh(scene, b_from_a.numpy(), self.tracks.carried, self.tracks.beliefs(), self.config)
+        log_depth = np.log(np.maximum(scene.depth, 1e-6))
+        score = smooth(
+            evidence.vote, evidence.weight, log_depth, evidence.ground, self.config.reach_px, self.config.depth_edge
         )
-        residual, votes, weights, ground = self.vote(scene, b_from_a.numpy())
-        log_depth = np.log(np.maximum(z, 1e-3))
-        self.raw = votes
-        self.score = score = smooth(votes, weights, log_depth, ground, self.config.reach_px, self.config.depth_edge)
-        regions = label(score > 0, log_depth, residual, 0.2, 4.0 + 4 * self.noise.flow_px)
-        area = np.bincount(regions.ravel())
-        area[0] = 0
-        regions = np.where((area >= self.config.min_area_px)[regions], regions, 0)
-        n = int(regions.max()) + 1
-        wide = cv2.dilate(regions.astype(np.float32), np.ones((7, 7), np.uint8)).astype(np.int32)
-        ring = (wide > 0) & (regions == 0)
-        mean_z = np.bincount(regions.ravel(), weights=log_depth.ravel(), minlength=n) / np.maximum(1, np.bincount(regions.ravel(), minlength=n))
-        same = ring & self.still & ~ground & (np.abs(log_depth - mean_z[wide]) < self.config.same_depth)
-        opened = np.bincount(wide[same], minlength=n) / np.maximum(1, np.bincount(wide[ring], minlength=n))
-        regions = np.where((opened < self.config.open)[regions], regions, 0)
-        ids = self.tracks.assign(regions, log_depth)
-        n = self.tracks.next_id
-        size = np.bincount(ids.ravel(), minlength=n)
-        kn = np.bincount(ids[self.decided], minlength=n)
-        mv = np.bincount(ids[self.decided & (self.direct > 0)], minlength=n)
-        for i, t in self.tracks.tracks.items():
-            if t.gap == 0:
-                t.belief += self.config.belief_rate * kn[i] / size[i] * (mv[i] / max(kn[i], 1) - t.belief)
-        sure = [i for i, t in self.tracks.tracks.items() if t.belief > self.config.belief]
-        out = np.where(np.isin(ids, sure), ids, 0)
-        self.tracks.carry(ids, z, scene.flow, scene.known)
-        return MovingObjects(torch.from_numpy(out.astype(np.int64)), torch.from_numpy(np.linalg.norm(residual, axis=-1) * scene.known))
-
-    def vote(self, scene, b_from_a):
-        config = self.config
-        residual, gradient = explain(scene.rho, scene.flow, b_from_a, scene.intrinsics)
-        noise = measure_noise(residual, gradient, scene, config)
-        b_from_a = correct_motion(scene, b_from_a, gradient, noise, config)
-        residual, gradient = explain(scene.rho, scene.flow, b_from_a, scene.intrinsics)
-        self.noise = noise = measure_noise(residual, gradient, scene, config)
-        window = np.ones((config.bleed_px, config.bleed_px), np.uint8)
-        nearby = cv2.erode(scene.rho, window) - scene.rho, cv2.dilate(scene.rho, window) - scene.rho
-        pooled = residual
-        sig = noise
-        if config.pool_px:
-            ld = -np.log(np.minimum(scene.rho, 1e3) + 1e-6)
-            wt = scene.known.astype(np.float32) + 1e-3
-            no = np.zeros(wt.shape, bool)
-            pooled = np.stack([smooth(np.ascontiguousarray(residual[..., c]), wt, ld, no, config.pool_px, config.depth_edge) for c in (0, 1)], -1)
-            sig = Noise(noise.flow_px * config.pool_gain, noise.inverse_depth * config.pool_gain)
-        own, nearest = surprise(pooled, gradient, scene.flow, nearby, sig, config.flow_relative)
-        votes = np.clip(nearest / config.threshold**2 - 1, -1, 1).astype(np.float32)
-        doubtful = (own > config.threshold**2) & (nearest < config.threshold**2)
-        self.direct = votes.copy()
-        decided = scene.known & (scene.rho > FAR_SIGMAS * noise.inverse_depth)
-        self.decided = decided
-        self.still = decided & (own < config.threshold**2)
-        votes = np.where(decided, votes, np.float32(UNKNOWN_VOTE))
-        votes = np.where(decided & doubtful, np.float32(config.doubt_vote), votes)
-        weights = np.where(decided & ~doubtful, np.float32(1), np.float32(UNKNOWN_WEIGHT))
-        tolerance = np.maximum(config.support_sigmas * noise.inverse_depth, config.support_relative * scene.rho).astype(np.float32)
-        ground = cv2.medianBlur(on_support(scene.rho, decided & (votes < 0), tolerance, 0.04).astype(np.uint8), 5) > 0
-        votes += config.support_vote * ground
-        carried = self.tracks.carried
-        if carried is not None:
-            same = (carried.ids > 0) & (np.abs(np.log(np.maximum(carried.depth, 1e-3) * scene.rho + 1e-9)) < 0.15)
-            belief = np.zeros(self.tracks.next_id, np.float32)
-            for i, t in self.tracks.tracks.items():
-                belief[i] = t.belief
-            votes += config.memory_vote * np.minimum(1, 1.5 * belief[carried.ids]) * (same & ~ground & (scene.rho > FAR_SIGMAS * noise.inverse_depth))
-        return residual, votes, weights, ground
+        pieces = label(score > 0, log_depth, evidence.residual, scene.known, PIECE_DEPTH, PIECE_RESIDUAL_PX)
+        large = np.bincount(pieces.ravel()) >= self.config.min_area_px
+        pieces = keep(pieces, large & (open_share(pieces, log_depth, evidence.still) < self.config.open_share))
+        ids = self.tracks.assign(pieces, log_depth)
+        self.tracks.judge(ids, evidence.decided, evidence.moving)
+        believed = self.tracks.beliefs() > self.config.belief
+        self.tracks.carry(ids, scene.depth, scene.flow, scene.known)
+        residual_px = np.linalg.norm(evidence.residual, axis=-1) * scene.known
+        return MovingObjects(torch.from_numpy(keep(ids, believed).astype(np.int64)), torch.from_numpy(residual_px))

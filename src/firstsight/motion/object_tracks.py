@@ -1,14 +1,16 @@
 """Which region is which object: ids that stay with an object from frame to frame.
 
 Idea:   an object's mask is carried to the next frame by its flow, and where that is unknown by the flow of the rest of it
-                                                                                                     -> carry()
-        A region takes the id that covers most of it there; one that covers two objects is divided between them, a part of an
-        object that broke off keeps the id if it is as far away as the rest                          -> ObjectTracks.assign()
+                                                                                              -> ObjectTracks.carry()
+        A region takes the id that covers most of it there; one that covers two objects is divided between them, and a part
+        that broke off keeps the id if it is as far away as the rest                          -> ObjectTracks.assign()
+        The belief that an object moves follows the share of its pixels seen to move; pixels whose motion cannot be seen
+        leave it as it was                                                                    -> ObjectTracks.judge()
         An object that is not found is carried on for a few frames. Ids start at 1 and are never used twice.
 """
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, no_type_check
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int32
@@ -17,6 +19,7 @@ from scipy.ndimage import find_objects
 
 COVERED = 0.25  # share of a region that an object must cover to be found in it
 SAME_DEPTH = 0.2  # difference of log depth between parts of one object
+BELIEF_RATE = 0.5
 
 Ids = Int32[np.ndarray, "height width"]
 
@@ -29,8 +32,9 @@ class Carried(NamedTuple):
 
 
 @njit(cache=True)
+@no_type_check
 def splat(ids, depth, flow, known, default):
-    """Moves ids (h, w) and depth by flow (2, h, w), or by default[id] (n, 2) where it is not known; the nearest stays on top."""
+    """Moves ids and depth (h, w) by flow (2, h, w), or by default[id] (n, 2) where it is not known; the nearest stays on top."""
     height, width = ids.shape
     moved, moved_depth = np.zeros_like(ids), np.zeros_like(depth)
     for y in range(height):
@@ -40,11 +44,11 @@ def splat(ids, depth, flow, known, default):
             dx, dy = default[ids[y, x], 0], default[ids[y, x], 1]
             if known[y, x]:
                 dx, dy = flow[0, y, x], flow[1, y, x]
-            left, top = int(np.round(x + dx)), int(np.round(y + dy))
-            for v in range(max(top, 0), min(top + 1, height)):
-                for u in range(max(left, 0), min(left + 1, width)):
-                    if moved[v, u] == 0 or depth[y, x] < moved_depth[v, u]:
-                        moved[v, u], moved_depth[v, u] = ids[y, x], depth[y, x]
+            u, v = int(np.round(x + dx)), int(np.round(y + dy))
+            if not (0 <= v < height and 0 <= u < width):
+                continue
+            if moved[v, u] == 0 or depth[y, x] < moved_depth[v, u]:
+                moved[v, u], moved_depth[v, u] = ids[y, x], depth[y, x]
     return moved, moved_depth
 
 
@@ -59,13 +63,22 @@ class Track:
 
 @dataclass
 class ObjectTracks:
+    """For every frame call `assign`, `judge` and `carry`, in this order."""
+
     max_gap: int
     tracks: dict[int, Track] = field(default_factory=dict)
     next_id: int = 1
     carried: Carried | None = None
 
+    def beliefs(self) -> Float32[np.ndarray, " ids"]:
+        """Belief by id; 0 for those that are gone, and for id 0."""
+        beliefs = np.zeros(self.next_id, np.float32)
+        for i, track in self.tracks.items():
+            beliefs[i] = track.belief
+        return beliefs
+
     def assign(self, regions: Ids, log_depth: Float32[np.ndarray, "height width"]) -> Ids:
-        """Ids of the regions (0 stays 0), by what was carried here; `carry` must follow."""
+        """Ids of the regions (0 stays 0), by what was carried here. The largest region chooses first."""
         expected = np.zeros_like(regions) if self.carried is None else self.carried.ids
         ids = np.zeros_like(regions)
         distances: dict[int, float] = {}
@@ -74,7 +87,8 @@ class ObjectTracks:
         for index in np.argsort(-areas, kind="stable")[: np.count_nonzero(areas)]:
             box = boxes[index]
             inside = regions[box] == index + 1
-            ids[box][inside] = self._ids_within(expected[box][inside], float(np.median(log_depth[box][inside])), distances)
+            distance = float(np.median(log_depth[box][inside]))
+            ids[box][inside] = self._ids_within(expected[box][inside], distance, distances)
         for i, track in self.tracks.items():
             track.gap = 0 if i in distances else track.gap + 1
         return ids
@@ -85,11 +99,10 @@ class ObjectTracks:
         """Ids of one region's pixels; `distances` are the log depths of the objects found so far and gains this one's."""
         covered = np.bincount(expected, minlength=self.next_id)
         covered[0] = 0
-        matches = np.flatnonzero(covered >= COVERED * len(expected))
-        free = [int(i) for i in matches if abs(distances.get(int(i), distance) - distance) < SAME_DEPTH]
+        matches = [int(i) for i in np.flatnonzero(covered >= COVERED * len(expected))]
+        free = [i for i in matches if abs(distances.get(i, distance) - distance) < SAME_DEPTH]
         if not free:
-            inherited = max((self.tracks[int(i)].belief for i in matches), default=0.0)
-            free = [self._start(inherited)]
+            free = [self._start(max((self.tracks[i].belief for i in matches), default=0.0))]
         distances |= {i: distance for i in free if i not in distances}
         main = max(free, key=lambda i: covered[i] if i < len(covered) else 0)
         return np.where(np.isin(expected, free), expected, main).astype(np.int32)
@@ -98,6 +111,17 @@ class ObjectTracks:
         self.tracks[self.next_id] = Track(belief=belief)
         self.next_id += 1
         return self.next_id - 1
+
+    def judge(
+        self, ids: Ids, decided: Bool[np.ndarray, "height width"], moving: Bool[np.ndarray, "height width"]
+    ) -> None:
+        """Updates the beliefs by the pixels whose motion could be `decided`, and those of them that are `moving`."""
+        size, known, moved = (
+            np.bincount(ids[mask], minlength=self.next_id) for mask in (ids > 0, decided, decided & moving)
+        )
+        for i, track in self.tracks.items():
+            if known[i]:
+                track.belief += BELIEF_RATE * known[i] / size[i] * (moved[i] / known[i] - track.belief)
 
     def carry(
         self,
@@ -110,7 +134,7 @@ class ObjectTracks:
         self.tracks = {i: track for i, track in self.tracks.items() if track.gap <= self.max_gap}
         if self.carried is not None:
             missing = [i for i, track in self.tracks.items() if track.gap]
-            ids = np.where(ids == 0, np.where(np.isin(self.carried.ids, missing), self.carried.ids, 0), ids)
+            ids = np.where((ids == 0) & np.isin(self.carried.ids, missing), self.carried.ids, ids)
         default = np.zeros((self.next_id, 2), np.float32)
         for i, track in self.tracks.items():
             inside = (ids == i) & known

@@ -8,6 +8,7 @@ Idea:   inverse depth on a plane is linear in the image, rho = a x + b y + c; on
         A surface counts if it holds at least `share` of the pixels; what it leaves may hold a second one      -> on_support()
 """
 
+import cv2
 import numpy as np
 from jaxtyping import Bool, Float32, Float64
 
@@ -59,7 +60,11 @@ def on_support(
     coarse = (slice(None, None, stride),) * 2
     y, x = np.mgrid[:height, :width].astype(np.float32)
     pixels = np.stack([x[coarse], y[coarse], np.ones_like(x[coarse])], -1).astype(np.float64)
-    rho, free, scale = inverse_depth[coarse].astype(np.float64), static[coarse].copy(), tolerance[coarse].astype(np.float64)
+    rho, free, scale = (
+        inverse_depth[coarse].astype(np.float64),
+        static[coarse].copy(),
+        tolerance[coarse].astype(np.float64),
+    )
     needed = max(share * free.sum(), 50)
     generator = np.random.default_rng(0)
     on = np.zeros((height, width), bool)
@@ -73,4 +78,4 @@ def on_support(
         free &= ~held
         a, b, c = plane.astype(np.float32)
         on |= np.abs(a * x + b * y + c - inverse_depth) < tolerance
-    return on
+    return cv2.medianBlur(on.astype(np.uint8), 5) > 0  # single pixels are chance

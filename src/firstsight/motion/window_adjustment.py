@@ -112,6 +112,8 @@ def tie_error(world_from_camera: Float64[np.ndarray, "cameras 4 4"], ties: Ties)
 
 def tie_cost(world_from_camera: Float64[np.ndarray, "cameras 4 4"], ties: Ties) -> float:
     """sum e' information e."""
+    if not len(ties.a):
+        return 0.0
     error = tie_error(world_from_camera, ties)
     return float(np.einsum("ti,tij,tj", error, ties.information, error))
 
@@ -130,6 +132,8 @@ def add_ties(
     column: Int64[np.ndarray, " cameras"],
 ) -> None:
     """Adds the ties' normal equations, in place: de / dxi_b = I, de / dxi_a = -Ad(b_from_a), to first order in e."""
+    if not len(ties.a):
+        return
     for a, b, information, error in zip(
         ties.a, ties.b, ties.information, tie_error(world_from_camera, ties), strict=True
     ):

@@ -56,10 +56,10 @@ def choose_motion(recording: Recording) -> type[Stage] | Skip:
         return motion.RecordedMotion
     if len(recording) < 2:
         return Skip("motion", needs_frames(recording))
+    if recording.depth is not None or recording.rig.stereo is not None:
+        return motion.DepthCameraMotion  # before LiDAR: its poses fit the pictures to a fraction of a pixel
     if recording.scans is not None:
         return motion.LidarMotion
-    if recording.depth is not None or recording.rig.stereo is not None:
-        return motion.DepthCameraMotion
     if recording.rig.cameras:
         return motion.CameraMotion
     return Skip("motion", "no camera, LiDAR or odometry")
