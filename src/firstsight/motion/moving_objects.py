@@ -43,6 +43,7 @@ GROUND_VOTE, GROUND_SHARE, GROUND_RELATIVE = (
     0.05,
 )  # least share of the still pixels; 5 % of depth: 8 cm of 1.6 m
 MEMORY_VOTE, MEMORY_DEPTH = 1.0, 0.15  # at full belief; difference of log depth
+GROUND_SIGMAS = 1.5
 FAR_SIGMAS = 3.0  # inverse depth below so many sigmas is no depth
 LEAST_SIGMA_RHO = 0.01  # of the median inverse depth
 PIECE_DEPTH, PIECE_RESIDUAL_PX = 0.2, 5.0  # steps of log depth and residual flow that separate pieces
@@ -233,8 +234,8 @@ def weigh(
     doubtful = (own > 1) & (nearest <= 1)
     vote = np.where(doubtful, np.float32(DOUBTFUL_VOTE), np.clip(nearest - 1, -1, 1))
     vote = np.where(decided, vote, np.float32(UNKNOWN_VOTE))
-    tolerance = np.maximum(noise.rho, GROUND_RELATIVE * scene.rho)
-    ground = on_support(scene.rho, decided & (vote < 0), tolerance, GROUND_SHARE)
+    tolerance = np.maximum(GROUND_SIGMAS * noise.rho, GROUND_RELATIVE * scene.rho)
+    ground = on_support(scene.rho, decided & (vote < 0), tolerance, scene.intrinsics, GROUND_SHARE)
     vote += GROUND_VOTE * ground
     if carried is not None:
         same_depth = np.abs(np.log(np.maximum(carried.depth, 1e-9) * np.maximum(scene.rho, 1e-9))) < MEMORY_DEPTH

@@ -3,8 +3,9 @@
 Paper:  Labayrade, Aubert, Tarel. Real Time Obstacle Detection in Stereovision on Non Flat Road Geometry through "V-disparity"
         Representation. IV 2002 (a road is a line in inverse depth over the image's rows); Torr, Zisserman. MLESAC. 2000
         (section 4: a hypothesis scores by how well, not only whether, a point fits).
-Idea:   inverse depth on a plane is linear in the image, rho = a x + b y + c; on a surface seen from above it grows downwards,
-        b > 3 |a|. Hypotheses through three neighbouring pixels, the best refined by reweighted least squares  -> fit()
+Idea:   the plane n . X = 1 shows the inverse depth rho = (a, b, c) . (x, y, 1) with n = K^T (a, b, c); things stand on it where
+        n points down the image, n_y > LEVEL |n|                                                               -> level()
+        Hypotheses through three neighbouring pixels, the best refined by reweighted least squares             -> fit()
         A surface counts if it holds at least `share` of the pixels; what it leaves may hold a second one      -> on_support()
 """
 
@@ -15,9 +16,16 @@ from jaxtyping import Bool, Float32, Float64
 SAMPLES = 4000
 HYPOTHESES = 200
 REFINEMENTS = 5
-SURFACES = 2
+SURFACES = 1
+LEVEL = 0.8  # cosine of the angle between a surface's normal and the camera's y axis
 
 Grid = Float64[np.ndarray, "rows columns"]
+
+
+def level(planes: Float64[np.ndarray, "n 3"], intrinsics: Float64[np.ndarray, "3 3"]) -> Bool[np.ndarray, " n"]:
+    """Which planes (a, b, c) the camera looks at from above."""
+    normals = planes @ intrinsics
+    return normals[:, 1] > LEVEL * np.linalg.norm(normals, axis=1)
 
 
 def fit(
@@ -25,9 +33,10 @@ def fit(
     rho: Grid,
     free: Bool[np.ndarray, "rows columns"],
     tolerance: Grid,
+    intrinsics: Float64[np.ndarray, "3 3"],
     generator: np.random.Generator,
 ) -> Float64[np.ndarray, "3"] | None:
-    """(a, b, c) of the best surface through the free pixels (x, y, 1) of a grid; None where no three make one."""
+    """(a, b, c) of the best surface through the free pixels (x, y, 1) of a grid; None where none is level."""
     rows, columns = rho.shape
     ys, xs = np.nonzero(free)
     chosen = generator.integers(0, len(ys), HYPOTHESES)
@@ -36,7 +45,7 @@ def fit(
     x = np.column_stack([xs[chosen], (xs[chosen, None] + away[1]).clip(0, columns - 1)])
     usable = free[y, x].all(1) & (np.abs(np.linalg.det(pixels[y, x])) > 1)
     planes = np.linalg.solve(pixels[y, x][usable], rho[y, x][usable][..., None])[..., 0]
-    planes = planes[planes[:, 1] > 3 * np.abs(planes[:, 0])]
+    planes = planes[level(planes, intrinsics)]
     if not len(planes):
         return None
     points, values, scale = pixels[free], rho[free], tolerance[free]
@@ -45,13 +54,14 @@ def fit(
     for _ in range(REFINEMENTS):
         weights = np.maximum(0, 1 - ((points @ plane - values) / (1.5 * scale)) ** 2) / scale
         plane = np.linalg.lstsq(points * weights[:, None], values * weights, rcond=None)[0]
-    return plane
+    return plane if level(plane[None], intrinsics)[0] else None
 
 
 def on_support(
     inverse_depth: Float32[np.ndarray, "height width"],
     static: Bool[np.ndarray, "height width"],
     tolerance: Float32[np.ndarray, "height width"],
+    intrinsics: Float64[np.ndarray, "3 3"],
     share: float,
 ) -> Bool[np.ndarray, "height width"]:
     """Pixels within `tolerance` of a surface that holds at least `share` of the `static` pixels, which alone vote."""
@@ -69,7 +79,7 @@ def on_support(
     generator = np.random.default_rng(0)
     on = np.zeros((height, width), bool)
     for _ in range(SURFACES):
-        plane = fit(pixels, rho, free, scale, generator) if free.sum() > needed else None
+        plane = fit(pixels, rho, free, scale, intrinsics, generator) if free.sum() > needed else None
         if plane is None:
             break
         held = np.abs(pixels @ plane - rho) < scale

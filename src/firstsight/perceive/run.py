@@ -93,7 +93,7 @@ def begin(run: RunFolder, recording: Recording, settings: Settings) -> RunRecord
         run.write_record(record)
         return record
     previous = run.read_record()
-    for part in ("version", "source", "frames", "settings", "sensors"):
+    for part in ("version", "source", "settings", "sensors", "frames"):
         if getattr(previous, part) != getattr(record, part):
             raise InputError(
                 f"{run.path}: holds a run with another {part} ({getattr(previous, part)}); "
