@@ -19,7 +19,11 @@ def test_help_answers_at_once_without_heavy_imports():
     assert shown.returncode == 0
     assert {"perceive", "doctor", "simulate", "methods", "show"} <= set(shown.stdout.split())
     loaded = subprocess.run(
-        [sys.executable, "-c", "import sys, firstsight.cli; print({'torch', 'cv2', 'numba', 'numpy'} & set(sys.modules))"],
+        [
+            sys.executable,
+            "-c",
+            "import sys, firstsight.cli; print({'torch', 'cv2', 'numba', 'numpy'} & set(sys.modules))",
+        ],
         capture_output=True,
         text=True,
         check=True,

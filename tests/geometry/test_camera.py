@@ -39,9 +39,7 @@ def test_equidistant_agrees_with_opencv():
     pixels, _ = cv2.fisheye.projectPoints(
         points.numpy()[:, None], np.zeros(3), np.zeros(3), INTRINSICS.numpy(), np.array(coefficients)
     )
-    bent = camera.distort_equidistant(
-        points[:, :2] / points[:, 2:], torch.tensor(coefficients, dtype=torch.float64)
-    )
+    bent = camera.distort_equidistant(points[:, :2] / points[:, 2:], torch.tensor(coefficients, dtype=torch.float64))
     torch.testing.assert_close(camera.apply_intrinsics(bent, INTRINSICS), torch.from_numpy(pixels[:, 0]))
 
 
@@ -65,17 +63,13 @@ def test_scaled_intrinsics_project_onto_the_resized_image():
     """Half the size: the corner (-0.5, -0.5) stays where it is, so pixel 0's centre moves to -0.25."""
     half = camera.scale_intrinsics(INTRINSICS, 0.5, 0.5)
     points = points_in_front()
-    torch.testing.assert_close(
-        camera.project(points, half), (camera.project(points, INTRINSICS) + 0.5) * 0.5 - 0.5
-    )
+    torch.testing.assert_close(camera.project(points, half), (camera.project(points, INTRINSICS) + 0.5) * 0.5 - 0.5)
 
 
 def test_field_of_view_spans_the_image_edges():
     intrinsics = camera.field_of_view_intrinsics(480, 640, np.deg2rad(90))
     edge = torch.tensor([[1.0, 0.0, 1.0], [-1.0, 0.0, 1.0]], dtype=torch.float64)
-    torch.testing.assert_close(
-        camera.project(edge, intrinsics)[:, 0], torch.tensor([639.5, -0.5], dtype=torch.float64)
-    )
+    torch.testing.assert_close(camera.project(edge, intrinsics)[:, 0], torch.tensor([639.5, -0.5], dtype=torch.float64))
 
 
 def test_kitti_calibration_by_hand():

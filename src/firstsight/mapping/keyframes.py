@@ -38,7 +38,7 @@ class Config:
     turn_rad: float = 0.35
     min_overlap: float = 0.7
     near_share: float = 0.25  # of the median distance: places this near are one place
-    min_similarity: float = 0.8  # correlation of thumbnails that confirms it
+    min_similarity: float = 0.7  # correlation of thumbnails that confirms it
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,16 +28,22 @@ from firstsight.roles import Mapper, Observation
 
 BEARINGS = 1440
 SAMPLED_COLUMNS = 640  # a wider image is sampled down to about this many columns
+DEPTH_REACH, LIDAR_REACH = (
+    1.5,
+    4.0,
+)  # errors of depth images grow with the square of the distance, those of LiDAR do not
 MAX_SLOPE = 0.15
 GROUND_SHARE = 0.1  # of the points below the camera, for the height they share to be the ground
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    cell_size_m: float | None = None  # None: 1/50 of the first frame's median distance (0.2 m outdoors, 0.05 m indoors)
-    max_range_m: float | None = None  # None: 3 times the first frame's median distance
-    band: tuple[float, float] = (0.15, 1.2)  # heights of obstacles, as shares of the camera's height above the ground
-    support: int = 3  # points of one frame that make a cell hit
+    cell_size_m: float | None = (
+        None  # None: about 1/50 of the first frame's median distance: 0.2 m outdoors, 0.05 m indoors
+    )
+    max_range_m: float | None = None  # None: DEPTH_REACH or LIDAR_REACH times the first frame's median distance
+    band: tuple[float, float] = (0.2, 1.5)  # heights of obstacles, as shares of the camera's height above the ground
+    support: int = 6  # points of one frame that make a cell hit
     hit: float = 0.85  # log-odds of p = 0.7, and below of p = 0.4: OctoMap's values
     miss: float = -0.4
     bounds: tuple[float, float] = (-2.0, 3.5)
@@ -51,6 +57,12 @@ class OccupancyMap(NamedTuple):
     free: Bool[np.ndarray, "rows columns"]
     origin_m: tuple[float, float]
     cell_size_m: float
+
+
+def round_size(size: float) -> float:
+    """The largest of 1, 2, 5, 10, ... times a power of ten that is not larger."""
+    power = 10.0 ** np.floor(np.log10(size))
+    return float(power * max(step for step in (1, 2, 5) if step * power <= size))
 
 
 class Ground(NamedTuple):
@@ -150,8 +162,9 @@ class OccupancyGrid(Mapper):
         distance_m = median_distance_m(observation)
         if distance_m is None:
             return
-        self.cell_size_m = self.cell_size_m or distance_m / 50
-        self.max_range_m = self.max_range_m or 3 * distance_m
+        self.cell_size_m = self.cell_size_m or round_size(distance_m / 40)
+        reach = LIDAR_REACH if observation.depth is None else DEPTH_REACH
+        self.max_range_m = self.max_range_m or reach * distance_m
         self.camera_height_m = self.camera_height_m or distance_m / 2
         points_world = transform(world_from_camera, visible_points(observation, SAMPLED_COLUMNS)).numpy()
         self.integrate_points(points_world, world_from_camera[:3, 3].numpy())

@@ -34,7 +34,7 @@ RECENT_FRAMES = 10  # a voxel this young may still be seen again
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    voxel_size_m: float | None = None  # None: 1/250 of the first frame's median depth
+    voxel_size_m: float | None = None  # None: 1/150 of the first frame's median depth
     max_range_m: float | None = None  # None: 3 times the first frame's median depth
     max_voxels: int = 900_000  # 60 bytes each
     pixel_stride: int = 2
@@ -167,7 +167,7 @@ class PointCloudMap(Mapper):
         distance_m = median_distance_m(observation)
         if distance_m is None:
             return
-        self.voxel_size_m = self.voxel_size_m or distance_m / 250
+        self.voxel_size_m = self.voxel_size_m or distance_m / 150
         self.max_range_m = self.max_range_m or 3 * distance_m
         samples = self._samples(observation)
         samples[:, :3] = transform(world_from_camera, torch.from_numpy(samples[:, :3]).double()).float().numpy()

@@ -43,6 +43,7 @@ GROUND_VOTE, GROUND_SHARE, GROUND_RELATIVE = (
     0.05,
 )  # least share of the still pixels; 5 % of depth: 8 cm of 1.6 m
 MEMORY_VOTE, MEMORY_DEPTH = 1.0, 0.15  # at full belief; difference of log depth
+VAR_REACH, VAR_GAIN = 0, 1.0
 GROUND_SIGMAS = 1.5
 FAR_SIGMAS = 3.0  # inverse depth below so many sigmas is no depth
 LEAST_SIGMA_RHO = 0.01  # of the median inverse depth
@@ -154,7 +155,7 @@ def explain(rho, flow, b_from_a, intrinsics):
 
 @njit(cache=True)
 @no_type_check
-def surprise(residual, gradient, flow, nearby, sigmas, relative):
+def surprise(residual, gradient, flow, nearby, sigmas, relative, local):
     """Squared sigmas of the residual, (2, h, w): unexplained by noise, and by the inverse depth of a nearby pixel either.
 
     nearby = (most negative, most positive) change of inverse depth in the window, (h, w) each; sigmas = (flow, inverse depth).
@@ -170,6 +171,7 @@ def surprise(residual, gradient, flow, nearby, sigmas, relative):
             along, across = (rx * gx + ry * gy) / length, (rx * gy - ry * gx) / length
             rest = along - min(max(along, lower[y, x] * length), upper[y, x] * length)
             squared = sigmas[0] ** 2 + relative**2 * (flow[0, y, x] ** 2 + flow[1, y, x] ** 2)
+            squared += local[y, x]
             squared_along = squared + (sigmas[1] * length) ** 2
             result[0, y, x] = across**2 / squared + along**2 / squared_along
             result[1, y, x] = across**2 / squared + rest**2 / squared_along
@@ -228,7 +230,19 @@ def weigh(
     noise = measure_noise(residual, gradient, scene, config)
     window = np.ones((config.bleed_px, config.bleed_px), np.uint8)
     nearby = (cv2.erode(scene.rho, window) - scene.rho, cv2.dilate(scene.rho, window) - scene.rho)
-    own, nearest = surprise(residual, gradient, scene.flow, nearby, noise, config.flow_relative) / config.threshold**2
+    local = np.zeros_like(scene.rho)
+    if VAR_REACH:
+        ld = np.log(np.maximum(scene.depth, 1e-6))
+        no = np.zeros(ld.shape, bool)
+        wt = scene.known + np.float32(1e-3)
+        m = [
+            smooth(v * scene.known, wt, ld, no, VAR_REACH, config.depth_edge)
+            for v in (residual[..., 0].copy(), residual[..., 1].copy(), (residual**2).sum(-1))
+        ]
+        local = np.maximum(m[2] - m[0] ** 2 - m[1] ** 2, 0) * VAR_GAIN
+    own, nearest = (
+        surprise(residual, gradient, scene.flow, nearby, noise, config.flow_relative, local) / config.threshold**2
+    )
     near_enough = scene.rho > FAR_SIGMAS * noise.rho
     decided = scene.known & near_enough
     doubtful = (own > 1) & (nearest <= 1)

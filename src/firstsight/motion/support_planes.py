@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float32, Float64
 SAMPLES = 4000
 HYPOTHESES = 200
 REFINEMENTS = 5
-SURFACES = 1
+SURFACES = 2
 LEVEL = 0.8  # cosine of the angle between a surface's normal and the camera's y axis
 
 Grid = Float64[np.ndarray, "rows columns"]

@@ -1,0 +1,262 @@
+import pickle
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+
+from firstsight.geometry.se3 import se3_exp
+from firstsight.geometry.warp import rigid_flow
+from firstsight.motion.moving_objects import (
+    Config,
+    MovingObjectSegmentation,
+    Noise,
+    explain,
+    fill_rows,
+    measure_noise,
+    surprise,
+)
+from firstsight.motion.moving_objects import Scene as SceneArrays
+from firstsight.roles import Depth, Flow, MovingObjects
+
+HEIGHT, WIDTH = 96, 160
+INTRINSICS = torch.tensor([[120.0, 0, 79.5], [0, 120.0, 40.0], [0, 0, 1]], dtype=torch.float64)
+B_FROM_A = torch.eye(4, dtype=torch.float64)
+B_FROM_A[2, 3] = -0.5  # the camera advances
+
+
+class Body(NamedTuple):
+    """An upright rectangle facing the camera: where it is at frame 0 and how far it moves per frame, in the world."""
+
+    left_m: float
+    distance_m: float
+    width_m: float
+    height_m: float
+    step_m: tuple[float, float]  # x, z
+
+
+class Frame(NamedTuple):
+    depth: np.ndarray
+    flow: np.ndarray
+    owner: np.ndarray  # 1 + index of the body, 0 where static
+
+
+def render(bodies: list[Body], frame: int) -> Frame:
+    """Ground 1.5 m below the camera, a wall far ahead, and the bodies; exact depth and flow to the next frame."""
+    k = INTRINSICS.numpy()
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    ray_x, ray_y = (x - k[0, 2]) / k[0, 0], (y - k[1, 2]) / k[1, 1]
+    advance = 0.5 * frame
+    depth = np.full((HEIGHT, WIDTH), 60.0 - advance)
+    depth = np.where(ray_y > 0, np.minimum(depth, 1.5 / np.maximum(ray_y, 1e-9)), depth)
+    owner = np.zeros((HEIGHT, WIDTH), int)
+    for i, body in enumerate(bodies):
+        z = body.distance_m + body.step_m[1] * frame - advance
+        left = body.left_m + body.step_m[0] * frame
+        inside = (
+            (ray_x * z >= left)
+            & (ray_x * z < left + body.width_m)
+            & (ray_y * z > 1.5 - body.height_m)
+            & (ray_y * z <= 1.5)
+        )
+        nearer = inside & (z < depth)
+        depth[nearer], owner[nearer] = z, i + 1
+    steps = np.array([(0.0, 0.0), *(body.step_m for body in bodies)])[owner]
+    z_b = depth + steps[..., 1] - 0.5
+    flow = np.stack(
+        [k[0, 0] * (ray_x * depth + steps[..., 0]) / z_b + k[0, 2] - x, k[1, 1] * ray_y * depth / z_b + k[1, 2] - y]
+    )
+    return Frame(depth.astype(np.float32), flow.astype(np.float32), owner)
+
+
+def tensors(
+    frame: Frame, depth_valid: np.ndarray | None = None, flow_valid: np.ndarray | None = None
+) -> tuple[Depth, Flow]:
+    everywhere = np.ones((HEIGHT, WIDTH), bool)
+    depth_valid = everywhere if depth_valid is None else depth_valid
+    flow_valid = everywhere if flow_valid is None else flow_valid
+    return (
+        Depth(torch.from_numpy(frame.depth)[None, None], torch.from_numpy(depth_valid)[None, None]),
+        Flow(torch.from_numpy(frame.flow)[None], torch.from_numpy(flow_valid)[None, None]),
+    )
+
+
+def run(bodies: list[Body], frames: int, config: Config | None = None) -> Iterator[tuple[Frame, MovingObjects]]:
+    segmentation = MovingObjectSegmentation(config)
+    for i in range(frames):
+        frame = render(bodies, i)
+        yield frame, segmentation.step(*tensors(frame), B_FROM_A, INTRINSICS)
+
+
+def iou(found: MovingObjects, frame: Frame) -> float:
+    estimated, true = found.ids.numpy() > 0, frame.owner > 0
+    return float((estimated & true).sum() / max((estimated | true).sum(), 1))
+
+
+CROSSING = Body(-3.0, 12.0, 2.0, 1.6, (0.4, 0.0))
+ONCOMING = Body(3.0, 14.0, 1.8, 1.5, (0.0, -1.0))
+PARKED = Body(-6.5, 12.0, 2.0, 1.6, (0.0, 0.0))
+
+
+def test_a_static_world_has_no_moving_objects():
+    for _, found in run([PARKED], 4):
+        assert not found.ids.any()
+        assert found.residual_px.abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("body", [CROSSING, ONCOMING], ids=["across", "along the epipolar lines"])
+def test_what_moves_is_found_whole_and_alone(body: Body):
+    """A motion along the epipolar lines looks like another depth; the depth tells."""
+    results = list(run([body, PARKED], 5))
+    for frame, found in results[2:]:
+        moving = Frame(frame.depth, frame.flow, np.where(frame.owner == 1, 1, 0))
+        assert iou(found, moving) > 0.8
+
+
+def test_noise_does_not_hide_or_invent_objects():
+    generator = np.random.default_rng(0)
+    segmentation = MovingObjectSegmentation()
+    scores = []
+    for i in range(6):
+        frame = render([CROSSING, PARKED], i)
+        disparity = 60 / frame.depth + generator.normal(0, 0.3, frame.depth.shape)
+        noisy = Frame(
+            (60 / disparity).astype(np.float32),
+            (frame.flow + generator.normal(0, 0.2, frame.flow.shape)).astype(np.float32),
+            np.where(frame.owner == 1, 1, 0),
+        )
+        wrong = B_FROM_A @ se3_exp(torch.from_numpy(generator.normal(0, [0.01] * 3 + [0.001] * 3)))
+        found = segmentation.step(*tensors(noisy), wrong, INTRINSICS)
+        scores.append(iou(found, noisy))
+    assert np.mean(scores[2:]) > 0.75
+
+
+def test_the_given_motion_may_be_a_little_wrong():
+    wrong = B_FROM_A @ se3_exp(torch.tensor([0.0, 0, 0, 0.0, 0.004, 0], dtype=torch.float64))
+    segmentation = MovingObjectSegmentation()
+    for i in range(3):
+        frame = render([PARKED], i)
+        found = segmentation.step(*tensors(frame), wrong, INTRINSICS)
+        assert not found.ids.any()
+    assert found.residual_px.mean() < 0.1, "0.004 rad alone make half a pixel"
+
+
+def test_ids_stay_with_their_objects():
+    ids: dict[int, set[int]] = {1: set(), 2: set()}
+    for frame, found in run([CROSSING, ONCOMING], 7):
+        for owner, seen in ids.items():
+            here = found.ids.numpy()[frame.owner == owner]
+            if (here > 0).mean() > 0.5:
+                seen.add(int(np.bincount(here[here > 0]).argmax()))
+    assert [len(seen) for seen in ids.values()] == [1, 1]
+    assert ids[1] != ids[2]
+    assert min(ids[1] | ids[2]) >= 1
+
+
+def test_an_object_outlives_frames_without_flow():
+    segmentation = MovingObjectSegmentation()
+    before = None
+    for i in range(7):
+        frame = render([CROSSING], i)
+        lost = i in (3, 4)
+        found = segmentation.step(*tensors(frame, flow_valid=np.full((HEIGHT, WIDTH), not lost)), B_FROM_A, INTRINSICS)
+        covering = found.ids.numpy()[frame.owner == 1]
+        if i == 2:
+            before = int(np.bincount(covering).argmax())
+        if i >= 3:
+            assert int(np.bincount(covering).argmax()) == before, f"frame {i}"
+    assert iou(found, frame) > 0.8
+
+
+def test_it_goes_on_after_pickling():
+    direct = MovingObjectSegmentation()
+    for i in range(3):
+        direct.step(*tensors(render([CROSSING, ONCOMING], i)), B_FROM_A, INTRINSICS)
+    resumed = pickle.loads(pickle.dumps(direct))
+    for i in range(3, 5):
+        a, b = (s.step(*tensors(render([CROSSING, ONCOMING], i)), B_FROM_A, INTRINSICS) for s in (direct, resumed))
+        assert torch.equal(a.ids, b.ids)
+        assert a.ids.any()
+
+
+def test_nothing_known_means_nothing_found():
+    nowhere = np.zeros((HEIGHT, WIDTH), bool)
+    frame = render([CROSSING], 0)
+    for valid in ({"depth_valid": nowhere}, {"flow_valid": nowhere}):
+        found = MovingObjectSegmentation().step(*tensors(frame, **valid), B_FROM_A, INTRINSICS)
+        assert not found.ids.any()
+        assert torch.isfinite(found.residual_px).all()
+
+
+def test_values_that_are_not_valid_do_not_matter():
+    frame = render([CROSSING], 0)
+    hole = np.ones((HEIGHT, WIDTH), bool)
+    hole[10:30, 20:50] = False
+    poisoned = Frame(
+        np.where(hole, frame.depth, np.nan).astype(np.float32),
+        np.where(hole, frame.flow, np.nan).astype(np.float32),
+        frame.owner,
+    )
+    results = [
+        MovingObjectSegmentation().step(*tensors(f, depth_valid=hole, flow_valid=hole), B_FROM_A, INTRINSICS)
+        for f in (frame, poisoned)
+    ]
+    assert torch.equal(results[0].ids, results[1].ids)
+    assert torch.equal(results[0].residual_px, results[1].residual_px)
+
+
+def test_the_residual_and_its_gradient_are_those_of_the_rigid_flow():
+    generator = np.random.default_rng(3)
+    rho = generator.uniform(0.05, 0.5, (12, 16)).astype(np.float32)
+    b_from_a = se3_exp(torch.from_numpy(generator.normal(0, 0.05, 6)))
+    flow = generator.normal(0, 2, (2, 12, 16)).astype(np.float32)
+
+    def rigid(values: np.ndarray) -> np.ndarray:
+        depth = torch.from_numpy(1 / values.astype(np.float64))[None, None]
+        return rigid_flow(depth, b_from_a[None], INTRINSICS[None])[0][0].permute(1, 2, 0).numpy()
+
+    residual, gradient = explain(rho, flow, b_from_a.numpy(), INTRINSICS.numpy())
+    np.testing.assert_allclose(residual, flow.transpose(1, 2, 0) - rigid(rho), atol=1e-3)
+    step = 1e-4
+    np.testing.assert_allclose(gradient, (rigid(rho + step) - rigid(rho - step)) / (2 * step), rtol=1e-2, atol=0.05)
+
+
+def test_surprise_is_what_noise_and_a_neighbour_do_not_explain():
+    residual = np.array([[[3.0, 0.0], [0.0, 3.0], [3.0, 0.0]]], np.float32)
+    gradient = np.full((1, 3, 2), (10.0, 0.0), np.float32)
+    nearby = np.zeros((1, 3), np.float32), np.array([[0.0, 0.0, 0.2]], np.float32)
+    flow = np.zeros((2, 1, 3), np.float32)
+    own, nearest = surprise(residual, gradient, flow, nearby, (1.0, 0.2), 0.0)
+    along = 9 / (1 + (0.2 * 10) ** 2)
+    np.testing.assert_allclose(own, [[along, 9, along]], rtol=1e-4)
+    np.testing.assert_allclose(nearest, [[along, 9, 1 / 5]], rtol=1e-4)
+    doubled, _ = surprise(residual, gradient, np.full_like(flow, 100), nearby, (1.0, 0.0), 0.01)
+    np.testing.assert_allclose(doubled[0, 0], 9 / (1 + 2 * 0.01**2 * 100**2), rtol=1e-4)
+
+
+def test_noise_is_measured():
+    generator = np.random.default_rng(4)
+    shape = (90, 120)
+    angle, length = generator.uniform(0, 2 * np.pi, shape), generator.uniform(100, 300, shape)
+    gradient = (np.stack([np.cos(angle), np.sin(angle)], -1) * length[..., None]).astype(np.float32)
+    residual = generator.normal(0, 0.6, (*shape, 2)) + gradient * generator.normal(0, 0.01, shape)[..., None]
+    residual[:9] += 30  # what moves must not count
+    scene = SceneArrays(
+        np.full(shape, 10, np.float32),
+        np.full(shape, 0.1, np.float32),
+        np.zeros((2, *shape), np.float32),
+        np.ones(shape, bool),
+        np.eye(3),
+    )
+    noise = measure_noise(residual.astype(np.float32), gradient, scene, Config())
+    assert noise.flow_px == pytest.approx(0.6, rel=0.3)
+    assert noise.rho == pytest.approx(0.01, rel=0.4)
+    few = measure_noise(residual.astype(np.float32), gradient, scene._replace(known=np.zeros(shape, bool)), Config())
+    assert few == Noise(Config().flow_sigma_px, pytest.approx(0.001))
+
+
+def test_holes_are_filled_from_behind():
+    depth = np.array([[3.0, 9.0, 9.0, 5.0, 9.0], [9.0, 9.0, 9.0, 9.0, 9.0]], np.float32)
+    valid = np.array([[True, False, False, True, False], [False] * 5])
+    assert fill_rows(depth, valid).tolist() == [[3, 5, 5, 5, 5], [0] * 5]
