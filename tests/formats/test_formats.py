@@ -81,7 +81,7 @@ def test_tum_order_is_translation_then_quaternion_xyzw(tmp_path: Path):
 @pytest.mark.parametrize("content", ["1 2 3\n", "a b c d e f g h\n"])
 def test_malformed_trajectory_is_named(tmp_path: Path, content: str):
     (tmp_path / "t.txt").write_text(content)
-    with pytest.raises(InputError, match="t.txt"):
+    with pytest.raises(InputError, match=r"t\.txt"):
         trajectory.read_tum(tmp_path / "t.txt")
 
 

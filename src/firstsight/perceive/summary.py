@@ -5,13 +5,15 @@ from rich.table import Table
 
 from firstsight.run_folder import Metric, RunFolder, RunRecord
 
+WIDE = 140  # columns
+
 
 def print_summary(run: RunFolder) -> None:
     record = run.read_record()
     console = Console()
     console.print(stage_table(record))
     if record.metrics:
-        console.print(metric_table(record.metrics))
+        console.print(metric_table(record.metrics, console.width))
     if record.flagged_frames:
         console.print(f"{len(record.flagged_frames)} frames could not be used fully; the first: {first_flag(record)}")
     if record.scale == "unknown":
@@ -36,10 +38,13 @@ def stage_table(record: RunRecord) -> Table:
     return table
 
 
-def metric_table(metrics: list[Metric]) -> Table:
-    table = Table("metric", "value", "protocol", box=None, header_style="bold", pad_edge=False)
-    for column in table.columns:  # a narrow terminal cuts the protocols short; run.json and the report have them whole
+def metric_table(metrics: list[Metric], width: int) -> Table:
+    """Values, and how each was measured where the terminal is wide enough; run.json and the report always say it."""
+    with_protocol = width >= WIDE
+    table = Table("metric", "value", *["protocol"] * with_protocol, box=None, header_style="bold", pad_edge=False)
+    for column in table.columns:
         column.no_wrap = True
     for metric in metrics:
-        table.add_row(metric.name, f"{metric.value:.4g} {metric.unit}".rstrip(), metric.protocol)
+        shown = (metric.name, f"{metric.value:.4g} {metric.unit}".rstrip(), metric.protocol)
+        table.add_row(*shown[: 2 + with_protocol])
     return table
