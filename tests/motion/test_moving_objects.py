@@ -15,6 +15,7 @@ from firstsight.motion.moving_objects import (
     explain,
     fill_rows,
     measure_noise,
+    scatter,
     surprise,
 )
 from firstsight.motion.moving_objects import Scene as SceneArrays
@@ -227,12 +228,13 @@ def test_surprise_is_what_noise_and_a_neighbour_do_not_explain():
     gradient = np.full((1, 3, 2), (10.0, 0.0), np.float32)
     nearby = np.zeros((1, 3), np.float32), np.array([[0.0, 0.0, 0.2]], np.float32)
     flow = np.zeros((2, 1, 3), np.float32)
-    own, nearest = surprise(residual, gradient, flow, nearby, (1.0, 0.2), 0.0)
+    none = np.zeros((1, 3), np.float32)
+    own, nearest = surprise(residual, gradient, flow, nearby, (1.0, 0.2), none, 0.0)
     along = 9 / (1 + (0.2 * 10) ** 2)
     np.testing.assert_allclose(own, [[along, 9, along]], rtol=1e-4)
     np.testing.assert_allclose(nearest, [[along, 9, 1 / 5]], rtol=1e-4)
-    doubled, _ = surprise(residual, gradient, np.full_like(flow, 100), nearby, (1.0, 0.0), 0.01)
-    np.testing.assert_allclose(doubled[0, 0], 9 / (1 + 2 * 0.01**2 * 100**2), rtol=1e-4)
+    uncertain, _ = surprise(residual, gradient, np.full_like(flow, 100), nearby, (1.0, 0.0), none + 5, 0.01)
+    np.testing.assert_allclose(uncertain[0, 0], 9 / (1 + 5 + 2 * 0.01**2 * 100**2), rtol=1e-4)
 
 
 def test_noise_is_measured():
@@ -254,6 +256,29 @@ def test_noise_is_measured():
     assert noise.rho == pytest.approx(0.01, rel=0.4)
     few = measure_noise(residual.astype(np.float32), gradient, scene._replace(known=np.zeros(shape, bool)), Config())
     assert few == Noise(Config().flow_sigma_px, pytest.approx(0.001))
+
+
+def test_a_flow_that_jumps_about_proves_nothing():
+    frame = render([CROSSING], 0)
+    flow = frame.flow.copy()
+    guessed = np.zeros((HEIGHT, WIDTH), bool)
+    guessed[5:35, 90:150] = True  # on the wall
+    blobs = np.random.default_rng(5).normal(0, 3, (2, 12, 20)).repeat(8, 1).repeat(8, 2)
+    flow[:, guessed] += blobs[:, guessed].astype(np.float32)
+    segmentation = MovingObjectSegmentation()
+    for _ in range(3):
+        found = segmentation.step(*tensors(frame._replace(flow=flow)), B_FROM_A, INTRINSICS)
+    assert (found.ids.numpy()[guessed] > 0).mean() < 0.05
+
+
+def test_scatter_is_the_variance_within_a_surface():
+    depth = np.where(np.arange(40) < 20, 5, 10).astype(np.float32) * np.ones((30, 1), np.float32)
+    residual = np.random.default_rng(6).normal(0, 0.5, (30, 40, 2)).astype(np.float32)
+    residual[:, 20:] += 9  # another surface moves, as a whole
+    scene = SceneArrays(depth, 1 / depth, np.zeros((2, 30, 40), np.float32), np.ones(depth.shape, bool), np.eye(3))
+    assert np.median(scatter(residual, scene, 0.06)) == pytest.approx(2 * 0.25, rel=0.2)
+    assert scatter(residual, scene, 0.06).max() < 3
+    assert scatter(residual, scene, 10.0).max() > 20, "without edges they mix"
 
 
 def test_holes_are_filled_from_behind():

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float32
 from numba import njit
 
 PASSES = 2
-EDGE_LENGTH = 30.0  # px that a full edge adds to the way
+EDGE_REACHES = 6.0  # how far a full edge is, in units of the reach
 
 
 @njit(cache=True)
@@ -29,7 +29,7 @@ def fade(log_depth, mask, reach_px, edge):
     for y in range(height):
         for x in range(width - 1):
             jump = min(abs(log_depth[y, x] - log_depth[y, x + 1]) / edge, 1) + (mask[y, x] != mask[y, x + 1])
-            faded[y, x] = np.exp(-np.sqrt(2) / reach_px * (1 + EDGE_LENGTH * jump))
+            faded[y, x] = np.exp(-np.sqrt(2) * (1 / reach_px + EDGE_REACHES * jump))
     return faded
 
 

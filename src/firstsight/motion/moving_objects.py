@@ -4,9 +4,10 @@ Paper:  Yin, Shi. GeoNet: Unsupervised Learning of Dense Depth, Optical Flow and
         section 3.4, two flows disagree if they differ by more than max(alpha, beta |f|)).
 Idea:   r = f - f_rigid(rho), rho = 1 / depth; what the errors of flow and depth cannot explain is motion:
         g = df_rigid / drho, along the epipolar line                                               -> explain()
-        surprise = r_across^2 / s^2 + r_along^2 / (s^2 + sigma_rho^2 |g|^2),  s^2 = sigma_f^2 + (beta |f|)^2
+        surprise = r_across^2 / s^2 + r_along^2 / (s^2 + sigma_rho^2 |g|^2),  s^2 = sigma_f^2 + (beta |f|)^2 + var
                                                                                                    -> surprise()
         with sigma_f and sigma_rho from the median residuals of the frame itself                   -> measure_noise()
+        and var that of the residual within a surface, large where the flow was guessed            -> scatter()
         and b_from_a corrected first by the flow of what follows it already                        -> correct_motion()
         vote = clip(surprise / threshold^2 - 1, -1, 1); moving is where the mean vote of a surface is positive
                                                                                 -> weigh(), edge_aware.smooth()
@@ -37,14 +38,12 @@ from firstsight.roles import Depth, Flow, MotionSegmenter, MovingObjects
 MAD_TO_SIGMA = 1.4826
 UNKNOWN_VOTE, UNKNOWN_WEIGHT = -0.3, 0.1  # of a pixel without depth or flow: its surface decides, else it stands still
 DOUBTFUL_VOTE = -0.1  # of one whose flow may come from a depth nearby; its weight is the unknown one's
-GROUND_VOTE, GROUND_SHARE, GROUND_RELATIVE = (
-    -1.0,
-    0.04,
-    0.05,
-)  # least share of the still pixels; 5 % of depth: 8 cm of 1.6 m
+GROUND_VOTE = -1.0
+GROUND_SHARE = 0.08  # of the still pixels, that the ground holds at least
+GROUND_SIGMAS, GROUND_RELATIVE = 1.5, 0.05  # how far from it a pixel may be; 5 % of the depth: 8 cm seen from 1.6 m
 MEMORY_VOTE, MEMORY_DEPTH = 1.0, 0.15  # at full belief; difference of log depth
-VAR_REACH, VAR_GAIN = 0, 1.0
-GROUND_SIGMAS = 1.5
+SPREAD_REACH_PX = 12.0  # over which the residual's variance is taken
+LEAST_DEPTH = 1e-6  # stands for an unknown one in logarithms
 FAR_SIGMAS = 3.0  # inverse depth below so many sigmas is no depth
 LEAST_SIGMA_RHO = 0.01  # of the median inverse depth
 PIECE_DEPTH, PIECE_RESIDUAL_PX = 0.2, 5.0  # steps of log depth and residual flow that separate pieces
@@ -62,7 +61,7 @@ Motion = Float64[np.ndarray, "4 4"]
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    threshold: float = 5.0  # sigmas; the errors of flow have long tails
+    threshold: float = 4.0  # sigmas
     flow_sigma_px: float = 0.25  # the least sigma_f
     flow_relative: float = 0.02  # beta
     bleed_px: int = 9  # width of the window over which flow may have spread
@@ -91,10 +90,17 @@ class Scene(NamedTuple):
     intrinsics: Float64[np.ndarray, "3 3"]
 
 
+class Comparison(NamedTuple):
+    """Residual flow (px), how the rigid flow changes with inverse depth, and the noise of both."""
+
+    residual: Vectors
+    gradient: Vectors
+    noise: Noise
+
+
 class Evidence(NamedTuple):
     """Votes in [-1, 1], more where memory speaks; `decided` pixels say by themselves whether they are `moving` or `still`."""
 
-    residual: Vectors
     vote: Map
     weight: Map
     decided: Mask
@@ -155,10 +161,11 @@ def explain(rho, flow, b_from_a, intrinsics):
 
 @njit(cache=True)
 @no_type_check
-def surprise(residual, gradient, flow, nearby, sigmas, relative, local):
+def surprise(residual, gradient, flow, nearby, sigmas, spread, relative):
     """Squared sigmas of the residual, (2, h, w): unexplained by noise, and by the inverse depth of a nearby pixel either.
 
-    nearby = (most negative, most positive) change of inverse depth in the window, (h, w) each; sigmas = (flow, inverse depth).
+    nearby = (most negative, most positive) change of inverse depth in the window, (h, w) each; sigmas = (flow, inverse depth);
+    spread (h, w): variance of the flow besides.
     """
     height, width, _ = residual.shape
     result = np.empty((2, height, width), np.float32)
@@ -170,12 +177,23 @@ def surprise(residual, gradient, flow, nearby, sigmas, relative, local):
             length = np.sqrt(gx * gx + gy * gy) + 1e-6
             along, across = (rx * gx + ry * gy) / length, (rx * gy - ry * gx) / length
             rest = along - min(max(along, lower[y, x] * length), upper[y, x] * length)
-            squared = sigmas[0] ** 2 + relative**2 * (flow[0, y, x] ** 2 + flow[1, y, x] ** 2)
-            squared += local[y, x]
+            squared = sigmas[0] ** 2 + spread[y, x] + relative**2 * (flow[0, y, x] ** 2 + flow[1, y, x] ** 2)
             squared_along = squared + (sigmas[1] * length) ** 2
             result[0, y, x] = across**2 / squared + along**2 / squared_along
             result[1, y, x] = across**2 / squared + rest**2 / squared_along
     return result
+
+
+def scatter(residual: Vectors, scene: Scene, depth_edge: float) -> Map:
+    """Variance of the residual within each surface (px^2): a guessed flow jumps about, that of an object does not."""
+    log_depth = np.log(np.maximum(scene.depth, LEAST_DEPTH))
+    nowhere = np.zeros(scene.known.shape, bool)
+    weight = scene.known + np.float32(1e-3)
+    x, y = (np.ascontiguousarray(residual[..., axis] * scene.known) for axis in (0, 1))
+    mean_x, mean_y, mean_square = (
+        smooth(values, weight, log_depth, nowhere, SPREAD_REACH_PX, depth_edge) for values in (x, y, x * x + y * y)
+    )
+    return np.maximum(mean_square - mean_x**2 - mean_y**2, 0)
 
 
 def measure_noise(residual: Vectors, gradient: Vectors, scene: Scene, config: Config) -> Noise:
@@ -219,44 +237,47 @@ def correct_motion(scene: Scene, b_from_a: Motion, gradient: Vectors, noise: Noi
     return b_from_a
 
 
-def weigh(
-    scene: Scene, b_from_a: Motion, carried: Carried | None, beliefs: Float32[np.ndarray, " ids"], config: Config
-) -> Evidence:
+def recall(scene: Scene, carried: Carried | None, beliefs: Float32[np.ndarray, " ids"]) -> Map:
+    """Votes of pixels where an object believed to move is expected, if they are as far away as it was."""
+    if carried is None:
+        return np.zeros_like(scene.rho)
+    ratio = np.maximum(carried.depth, LEAST_DEPTH) * np.maximum(scene.rho, LEAST_DEPTH)
+    there = (carried.ids > 0) & (np.abs(np.log(ratio)) < MEMORY_DEPTH)
+    return (MEMORY_VOTE * np.minimum(1.5 * beliefs[carried.ids], 1) * there).astype(np.float32)
+
+
+def compare(scene: Scene, b_from_a: Motion, config: Config) -> Comparison:
+    """Residuals under the corrected motion."""
+    for correct in (True, False):
+        residual, gradient = explain(scene.rho, scene.flow, b_from_a, scene.intrinsics)
+        noise = measure_noise(residual, gradient, scene, config)
+        if correct:
+            b_from_a = correct_motion(scene, b_from_a, gradient, noise, config)
+    return Comparison(residual, gradient, noise)
+
+
+def weigh(scene: Scene, comparison: Comparison, memory: Map, config: Config) -> Evidence:
     """What each pixel has to say."""
-    residual, gradient = explain(scene.rho, scene.flow, b_from_a, scene.intrinsics)
-    noise = measure_noise(residual, gradient, scene, config)
-    b_from_a = correct_motion(scene, b_from_a, gradient, noise, config)
-    residual, gradient = explain(scene.rho, scene.flow, b_from_a, scene.intrinsics)
-    noise = measure_noise(residual, gradient, scene, config)
+    residual, gradient, noise = comparison
     window = np.ones((config.bleed_px, config.bleed_px), np.uint8)
     nearby = (cv2.erode(scene.rho, window) - scene.rho, cv2.dilate(scene.rho, window) - scene.rho)
-    local = np.zeros_like(scene.rho)
-    if VAR_REACH:
-        ld = np.log(np.maximum(scene.depth, 1e-6))
-        no = np.zeros(ld.shape, bool)
-        wt = scene.known + np.float32(1e-3)
-        m = [
-            smooth(v * scene.known, wt, ld, no, VAR_REACH, config.depth_edge)
-            for v in (residual[..., 0].copy(), residual[..., 1].copy(), (residual**2).sum(-1))
-        ]
-        local = np.maximum(m[2] - m[0] ** 2 - m[1] ** 2, 0) * VAR_GAIN
-    own, nearest = (
-        surprise(residual, gradient, scene.flow, nearby, noise, config.flow_relative, local) / config.threshold**2
-    )
+    spread = scatter(residual, scene, config.depth_edge)
+    squared = surprise(residual, gradient, scene.flow, nearby, noise, spread, config.flow_relative)
+    own, nearest = squared / config.threshold**2
     near_enough = scene.rho > FAR_SIGMAS * noise.rho
-    decided = scene.known & near_enough
-    doubtful = (own > 1) & (nearest <= 1)
+    decided, doubtful = scene.known & near_enough, (own > 1) & (nearest <= 1)
     vote = np.where(doubtful, np.float32(DOUBTFUL_VOTE), np.clip(nearest - 1, -1, 1))
     vote = np.where(decided, vote, np.float32(UNKNOWN_VOTE))
     tolerance = np.maximum(GROUND_SIGMAS * noise.rho, GROUND_RELATIVE * scene.rho)
     ground = on_support(scene.rho, decided & (vote < 0), tolerance, scene.intrinsics, GROUND_SHARE)
-    vote += GROUND_VOTE * ground
-    if carried is not None:
-        same_depth = np.abs(np.log(np.maximum(carried.depth, 1e-9) * np.maximum(scene.rho, 1e-9))) < MEMORY_DEPTH
-        remembered = (carried.ids > 0) & same_depth & near_enough & ~ground
-        vote += MEMORY_VOTE * np.minimum(1.5 * beliefs[carried.ids], 1) * remembered
-    weight = np.where(decided & ~doubtful, np.float32(1), np.float32(UNKNOWN_WEIGHT))
-    return Evidence(residual, vote, weight, decided, decided & (nearest > 1), decided & (own < 1) & ~ground, ground)
+    return Evidence(
+        vote=vote + np.float32(GROUND_VOTE) * ground + memory * (near_enough & ~ground),
+        weight=np.where(decided & ~doubtful, np.float32(1), np.float32(UNKNOWN_WEIGHT)),
+        decided=decided,
+        moving=decided & (nearest > 1),
+        still=decided & (own < 1) & ~ground,
+        ground=ground,
+    )
 
 
 @final
@@ -271,17 +292,18 @@ class MovingObjectSegmentation(MotionSegmenter):
         self, depth: Depth, flow_ab: Flow, b_from_a: Float64[Tensor, "4 4"], intrinsics: Float64[Tensor, "3 3"]
     ) -> MovingObjects:
         scene = read_scene(depth, flow_ab, intrinsics)
-        evidence = weigh(scene, b_from_a.numpy(), self.tracks.carried, self.tracks.beliefs(), self.config)
-        log_depth = np.log(np.maximum(scene.depth, 1e-6))
+        comparison = compare(scene, b_from_a.numpy(), self.config)
+        evidence = weigh(scene, comparison, recall(scene, self.tracks.carried, self.tracks.beliefs()), self.config)
+        log_depth = np.log(np.maximum(scene.depth, LEAST_DEPTH))
         score = smooth(
             evidence.vote, evidence.weight, log_depth, evidence.ground, self.config.reach_px, self.config.depth_edge
         )
-        pieces = label(score > 0, log_depth, evidence.residual, scene.known, PIECE_DEPTH, PIECE_RESIDUAL_PX)
+        pieces = label(score > 0, log_depth, comparison.residual, scene.known, PIECE_DEPTH, PIECE_RESIDUAL_PX)
         large = np.bincount(pieces.ravel()) >= self.config.min_area_px
         pieces = keep(pieces, large & (open_share(pieces, log_depth, evidence.still) < self.config.open_share))
         ids = self.tracks.assign(pieces, log_depth)
         self.tracks.judge(ids, evidence.decided, evidence.moving)
         believed = self.tracks.beliefs() > self.config.belief
         self.tracks.carry(ids, scene.depth, scene.flow, scene.known)
-        residual_px = np.linalg.norm(evidence.residual, axis=-1) * scene.known
+        residual_px = np.linalg.norm(comparison.residual, axis=-1) * scene.known
         return MovingObjects(torch.from_numpy(keep(ids, believed).astype(np.int64)), torch.from_numpy(residual_px))
