@@ -1,6 +1,6 @@
 """Draws docs/images/street.jpg from a run of sim:street: picture, depth, flow and moving objects of one frame.
 
-    make demo && .venv/bin/python tools/readme_picture.py runs/demo
+make demo && .venv/bin/python tools/readme_picture.py runs/demo
 """
 
 import sys
@@ -21,7 +21,9 @@ def main(run: RunFolder) -> None:
     recording = open_recording(run.read_record().source)
     image = recording[FRAME].image()
     depth, flow, ids = run.read_depth(FRAME), run.read_flow(FRAME), run.read_moving(FRAME)
-    assert depth is not None and flow is not None and ids is not None
+    assert depth is not None
+    assert flow is not None
+    assert ids is not None
     coloured = (
         image,
         colour_depth(depth, depth_scale([depth])),

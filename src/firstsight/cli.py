@@ -1,5 +1,6 @@
 """The command line. Nothing heavy is imported before a command runs, so that --help answers at once."""
 
+import errno
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -127,6 +128,8 @@ def show(run: Positional[Path], /) -> None:
     print(open_viewer(run))
 
 
+MENDABLE = {errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EROFS, errno.EDQUOT}  # no right or no room to write
+
 COMMANDS: dict[str, Callable[..., Any]] = {
     "perceive": perceive,
     "doctor": doctor,
@@ -147,6 +150,11 @@ def main() -> None:
         )
     except InputError as error:
         print(f"firstsight: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in MENDABLE:
+            raise
+        print(f"firstsight: {error.filename or 'disk'}: {error.strerror}; nothing finished is lost", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("\nfirstsight: stopped; the same command continues where it stopped", file=sys.stderr)

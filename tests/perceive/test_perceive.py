@@ -111,6 +111,11 @@ def test_a_folder_with_other_files_is_not_touched(tmp_path: Path):
         perceive(STREET, tmp_path, console=QUIET)
 
 
+def test_out_that_is_a_file(tmp_path: Path):
+    with pytest.raises(InputError, match="is a file"):
+        perceive(STREET, _binary(tmp_path / "noise.bin"), console=QUIET)
+
+
 def test_one_camera_says_that_its_scale_is_unknown(tmp_path: Path):
     run = perceive(STREET, tmp_path / "mono", Settings(sensors=("camera",)), console=QUIET)
     record = run.read_record()
@@ -146,8 +151,9 @@ def test_a_truncated_picture_flags_its_frame(drive: Path, tmp_path: Path):
         (lambda folder: folder, "empty"),
         (lambda folder: _binary(folder / "noise.bin"), "noise.bin"),
         (lambda folder: _binary(folder / "noise.mp4"), "noise.mp4"),
+        (lambda _: Path(os.devnull), os.devnull),
     ],
-    ids=["missing", "empty", "binary", "broken video"],
+    ids=["missing", "empty", "binary", "broken video", "device"],
 )
 def test_unusable_sources_end_in_one_line(tmp_path: Path, make, says: str):
     source = make(tmp_path)

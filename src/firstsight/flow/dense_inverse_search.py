@@ -3,7 +3,7 @@
 Paper:  Kroeger, Timofte, Dai, Van Gool. Fast Optical Flow using Dense Inverse Search. ECCV 2016.
 Idea:   patches on a grid each find their displacement by Lucas-Kanade steps whose Hessian is computed once, on the patch of
         the first image ("inverse"); overlapping patches are averaged where they explain the image, coarse to fine, and a
-        few steps of variational refinement smooth the result (sections 2.1-2.4)      -> cv2.DISOpticalFlow, displacement()
+        few steps of variational refinement smooth the result (sections 2.1-2.4)      -> cv2.DISOpticalFlow, search()
         valid = |f + f'|^2 < relative (|f|^2 + |f'|^2) + absolute      (UnFlow, eq. 2) -> forward_backward_consistent()
 Differs: OpenCV's implementation, which also hands good displacements from patch to patch (spatial propagation). It
         starts from a quick search corrected by coarse block matches, which finds small things that move far     -> start()
@@ -18,7 +18,6 @@ import cv2
 import numpy as np
 import torch
 from jaxtyping import Float32, UInt8
-from torch import Tensor
 
 from firstsight.errors import InputError
 from firstsight.flow.coarse_matches import Matches, coarse_matches
@@ -81,9 +80,9 @@ def mismatch(grey_a: Grey, grey_b: Grey, flow: Displacement) -> Float32[np.ndarr
     return cv2.blur(bounded, (MISMATCH_WINDOW_PX, MISMATCH_WINDOW_PX))
 
 
-def start(grey_a: Grey, grey_b: Grey, matches: Matches, finest: int) -> Displacement:
+def start(grey_a: Grey, grey_b: Grey, matches: Matches) -> Displacement:
     """A quick search, and the coarse matches where they lie elsewhere and explain the images clearly better."""
-    flow = search(grey_a, grey_b, np.zeros((*grey_a.shape, 2), np.float32), "fast", finest + 2, 5)
+    flow = search(grey_a, grey_b, np.zeros((*grey_a.shape, 2), np.float32), "fast", 2, 5)
     elsewhere = np.linalg.norm(matches.flow - flow, axis=-1) > ELSEWHERE * matches.step_px
     better = mismatch(grey_a, grey_b, matches.flow) < CLEARLY * mismatch(grey_a, grey_b, flow)
     missed = (matches.consistent & elsewhere & better).astype(np.uint8)
@@ -92,11 +91,22 @@ def start(grey_a: Grey, grey_b: Grey, matches: Matches, finest: int) -> Displace
     return np.dstack([cv2.medianBlur(np.ascontiguousarray(merged[..., axis]), 5) for axis in (0, 1)])
 
 
-def displacement(grey_a: Grey, grey_b: Grey, matches: Matches, config: Config) -> Displacement:
-    """Where each pixel of a goes in b, in px; dense, also where it cannot be right."""
-    finest = finest_scale(*grey_a.shape) if config.finest_scale is None else config.finest_scale
-    begin = start(grey_a, grey_b, matches, finest)
-    return search(grey_a, grey_b, begin, config.preset, finest, config.refinement_iterations)
+def displacements(grey_a: Grey, grey_b: Grey, config: Config) -> tuple[Displacement, Displacement]:
+    """Where each pixel of a goes in b and of b in a, in px; dense, also where it cannot be right."""
+    height, width = grey_a.shape
+    finest = finest_scale(height, width) if config.finest_scale is None else config.finest_scale
+    size = (width >> finest, height >> finest)
+    small_a, small_b = (cv2.resize(grey, size, interpolation=cv2.INTER_AREA) for grey in (grey_a, grey_b))
+    matches_ab, matches_ba = coarse_matches(small_a, small_b)
+
+    def refined(from_grey: Grey, to_grey: Grey, begin: Displacement) -> Displacement:
+        enlarged = cv2.resize(begin, (width, height)) * np.float32(2**finest)
+        return search(from_grey, to_grey, enlarged, config.preset, finest, config.refinement_iterations)
+
+    return (
+        refined(grey_a, grey_b, start(small_a, small_b, matches_ab)),
+        refined(grey_b, grey_a, start(small_b, small_a, matches_ba)),
+    )
 
 
 @final
@@ -112,17 +122,15 @@ class DenseInverseSearch(FlowEstimator):
             raise InputError(
                 f"images of {width}x{height} px: flow needs at least {SMALLEST_PX} px each way; use larger ones"
             )
-        pairs = [self._both_ways(to_grey(a[None]), to_grey(b[None])) for a, b in zip(image_a, image_b, strict=True)]
-        flow_ab, flow_ba = (torch.stack(flows) for flows in zip(*pairs, strict=True))
+        pairs = [
+            displacements(to_grey(a[None]), to_grey(b[None]), self.config)
+            for a, b in zip(image_a, image_b, strict=True)
+        ]
+        flow_ab, flow_ba = (
+            torch.stack([torch.from_numpy(flow.transpose(2, 0, 1).copy()) for flow in flows])
+            for flows in zip(*pairs, strict=True)
+        )
         valid = forward_backward_consistent(
             flow_ab, flow_ba, self.config.consistency_relative, self.config.consistency_absolute_px2
         )
         return Flow(flow_ab, valid)
-
-    def _both_ways(
-        self, grey_a: Grey, grey_b: Grey
-    ) -> tuple[Float32[Tensor, "2 height width"], Float32[Tensor, "2 height width"]]:
-        matches_ab, matches_ba = coarse_matches(grey_a, grey_b)
-        flow_ab = displacement(grey_a, grey_b, matches_ab, self.config)
-        flow_ba = displacement(grey_b, grey_a, matches_ba, self.config)
-        return torch.from_numpy(flow_ab.transpose(2, 0, 1).copy()), torch.from_numpy(flow_ba.transpose(2, 0, 1).copy())

@@ -56,6 +56,8 @@ def perceive(
         fov_deg=settings.fov_deg,
     )
     run = RunFolder(out or default_folder(source))
+    if run.path.exists() and not run.path.is_dir():
+        raise InputError(f"{run.path}: is a file; choose another --out")
     if overwrite and run.record_path.exists():
         shutil.rmtree(run.path)
     record = begin(run, recording, settings)

@@ -84,7 +84,7 @@ def read_path(path: Path) -> Recording:
 
 
 def _what_is_wrong(path: Path) -> str:
-    if path.is_file():
+    if not path.is_dir():
         return "not a recording (a video or bag file is known by its suffix)"
     children = sorted(path.iterdir())
     if not children:
