@@ -271,14 +271,30 @@ def test_a_flow_that_jumps_about_proves_nothing():
     assert (found.ids.numpy()[guessed] > 0).mean() < 0.05
 
 
-def test_scatter_is_the_variance_within_a_surface():
+def surfaces(residual: np.ndarray) -> tuple[np.ndarray, np.ndarray, SceneArrays]:
+    """Residual, epipolar gradient that grows with the distance from the left edge, and a scene of two surfaces."""
     depth = np.where(np.arange(40) < 20, 5, 10).astype(np.float32) * np.ones((30, 1), np.float32)
-    residual = np.random.default_rng(6).normal(0, 0.5, (30, 40, 2)).astype(np.float32)
-    residual[:, 20:] += 9  # another surface moves, as a whole
+    gradient = np.zeros((30, 40, 2), np.float32)
+    gradient[..., 0] = 10 + np.arange(40)
     scene = SceneArrays(depth, 1 / depth, np.zeros((2, 30, 40), np.float32), np.ones(depth.shape, bool), np.eye(3))
-    assert np.median(scatter(residual, scene, 0.06)) == pytest.approx(2 * 0.25, rel=0.2)
-    assert scatter(residual, scene, 0.06).max() < 3
-    assert scatter(residual, scene, 10.0).max() > 20, "without edges they mix"
+    return residual.astype(np.float32), gradient, scene
+
+
+def test_scatter_is_the_variance_within_a_surface():
+    residual = np.random.default_rng(6).normal(0, 0.5, (30, 40, 2))
+    residual[:, 20:] += 9  # another surface moves, as a whole
+    arguments = surfaces(residual)
+    assert np.median(scatter(*arguments, 0.06)) == pytest.approx(2 * 0.25, rel=0.3)
+    assert scatter(*arguments, 0.06).max() < 3
+    assert scatter(*arguments, 10.0).max() > 10, "without edges they mix"
+
+
+def test_what_comes_closer_does_not_scatter():
+    """Its residual grows along the epipolar lines as their gradient does: one error of inverse depth explains it all."""
+    closer, random = np.zeros((30, 40, 2)), np.random.default_rng(7).normal(0, 3, (30, 40, 2))
+    closer[..., 0] = 0.2 * (10 + np.arange(40))
+    assert scatter(*surfaces(closer), 0.06).max() < 1e-2
+    assert np.median(scatter(*surfaces(random), 0.06)) > 9
 
 
 def test_holes_are_filled_from_behind():

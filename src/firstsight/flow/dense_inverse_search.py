@@ -99,7 +99,7 @@ def displacements(grey_a: Grey, grey_b: Grey, config: Config) -> tuple[Displacem
     small_a, small_b = (cv2.resize(grey, size, interpolation=cv2.INTER_AREA) for grey in (grey_a, grey_b))
     matches_ab, matches_ba = coarse_matches(small_a, small_b)
 
-    def refined(from_grey: Grey, to_grey: Grey, begin: Displacement) -> Displacement:
+    def refined(from_grey: Grey, to_grey: Grey, begin: Float32[np.ndarray, "rows columns 2"]) -> Displacement:
         enlarged = cv2.resize(begin, (width, height)) * np.float32(2**finest)
         return search(from_grey, to_grey, enlarged, config.preset, finest, config.refinement_iterations)
 
