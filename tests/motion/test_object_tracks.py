@@ -90,6 +90,19 @@ def test_belief_follows_what_was_seen():
     assert tracks.beliefs()[1] == pytest.approx(0.5 * 0.5 * 0.6)
 
 
+def test_reported_numbers_count_up_without_gaps():
+    tracks = ObjectTracks(max_gap=3)
+    tracks.assign(boxes((5, 5, 10), (30, 5, 9)), np.zeros(SHAPE, np.float32))
+    tracks.tracks[2].belief = 0.9
+    assert tracks.numbers(0.5).tolist() == [0, 0, 1]
+    tracks.tracks[1].belief = 0.8
+    assert tracks.numbers(0.5).tolist() == [0, 2, 1]
+    tracks.tracks[2].belief = 0.1
+    assert tracks.numbers(0.5).tolist() == [0, 2, 0]
+    tracks.tracks[2].belief = 0.9
+    assert tracks.numbers(0.5).tolist() == [0, 2, 1], "a number stays with its object"
+
+
 def test_the_nearer_object_hides_the_farther():
     tracks = ObjectTracks(max_gap=3)
     log_depth = np.where(np.arange(SHAPE[1]) < 20, 1.0, 0.0).astype(np.float32) * np.ones((SHAPE[0], 1), np.float32)

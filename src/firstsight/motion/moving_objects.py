@@ -314,7 +314,7 @@ class MovingObjectSegmentation(MotionSegmenter):
         pieces = keep(pieces, large & (open_share(pieces, log_depth, evidence.still) < self.config.open_share))
         ids = self.tracks.assign(pieces, log_depth)
         self.tracks.judge(ids, evidence.decided, evidence.moving)
-        believed = self.tracks.beliefs() > self.config.belief
+        reported = self.tracks.numbers(self.config.belief)[ids]
         self.tracks.carry(ids, scene.depth, scene.flow, scene.known)
         residual_px = np.linalg.norm(comparison.residual, axis=-1) * scene.known
-        return MovingObjects(torch.from_numpy(keep(ids, believed).astype(np.int64)), torch.from_numpy(residual_px))
+        return MovingObjects(torch.from_numpy(reported.astype(np.int64)), torch.from_numpy(residual_px))

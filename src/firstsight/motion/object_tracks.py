@@ -6,7 +6,8 @@ Idea:   an object's mask is carried to the next frame by its flow, and where tha
         that broke off keeps the id if it is as far away as the rest                          -> ObjectTracks.assign()
         The belief that an object moves follows the share of its pixels seen to move; pixels whose motion cannot be seen
         leave it as it was                                                                    -> ObjectTracks.judge()
-        An object that is not found is carried on for a few frames. Ids start at 1 and are never used twice.
+        An object that is not found is carried on for a few frames. Ids start at 1 and are never used twice; those believed to
+        move are reported under numbers of their own, counted in the order of appearance      -> ObjectTracks.numbers()
 """
 
 from dataclasses import dataclass, field
@@ -54,11 +55,12 @@ def splat(ids, depth, flow, known, default):
 
 @dataclass
 class Track:
-    """`belief` in [0, 1] that it moves, `gap` frames since it was found; `flow_px` is its typical flow."""
+    """`belief` in [0, 1] that it moves, `gap` frames since it was found; `number` if it has been reported, else 0."""
 
     belief: float = 0.0
+    number: int = 0
     gap: int = 0
-    flow_px: tuple[float, float] = (0.0, 0.0)
+    flow_px: tuple[float, float] = (0.0, 0.0)  # what is typical of it
 
 
 @dataclass
@@ -68,6 +70,7 @@ class ObjectTracks:
     max_gap: int
     tracks: dict[int, Track] = field(default_factory=dict)
     next_id: int = 1
+    reported: int = 0
     carried: Carried | None = None
 
     def beliefs(self) -> Float32[np.ndarray, " ids"]:
@@ -122,6 +125,17 @@ class ObjectTracks:
         for i, track in self.tracks.items():
             if known[i]:
                 track.belief += BELIEF_RATE * known[i] / size[i] * (moved[i] / known[i] - track.belief)
+
+    def numbers(self, least_belief: float) -> Int32[np.ndarray, " ids"]:
+        """The number under which each id is reported, 0 where the belief is too low."""
+        numbers = np.zeros(self.next_id, np.int32)
+        for i, track in self.tracks.items():
+            if track.belief > least_belief:
+                if track.number == 0:
+                    self.reported += 1
+                    track.number = self.reported
+                numbers[i] = track.number
+        return numbers
 
     def carry(
         self,
