@@ -67,9 +67,9 @@ class Config:
     bleed_px: int = 9  # width of the window over which flow may have spread
     reach_px: float = 6.0  # of the smoothing
     depth_edge: float = 0.06  # jump of log depth between surfaces
-    open_share: float = 0.3  # of an object's surroundings that may be still and as far away
-    min_area_px: int = 12
-    belief: float = 0.35  # from which an object is reported; half its pixels seen to move in one frame give 0.25
+    open_share: float = 0.25  # of an object's surroundings that may be still and as far away
+    min_area_px: int = 30
+    belief: float = 0.4  # from which an object is reported; all its pixels seen to move in one frame give 0.5
     max_gap: int = 5  # frames over which an object keeps its id unseen
 
 
