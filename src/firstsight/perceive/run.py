@@ -62,7 +62,7 @@ def perceive(
         shutil.rmtree(run.path)
     record = begin(run, recording, settings)
     work = Workspace(recording, run)
-    if any(stage.name == "report" for stage in record.stages):
+    if run.report_path.exists():  # written last
         console.print(f"already complete: {run.path} (--overwrite makes it anew)")
         return run
     record.findings = record.findings or list(examine(recording))
@@ -158,6 +158,7 @@ def progress_bars(console: Console) -> Generator[Progress]:
 def conclude(work: Workspace, record: RunRecord) -> None:
     """Measure, then write what people look at. Working files go last: until then a killed run continues."""
     record.metrics = measure(work, record.scale)
+    record.stages = [stage for stage in record.stages if stage.name not in ("recording", "report")]  # of a killed end
     work.run.write_record(record)
     try:
         write_rerun(work.run, work.recording)
