@@ -11,7 +11,7 @@ import torch
 from firstsight.depth.semi_global_matching import Config, SemiGlobalMatching
 from firstsight.errors import InputError
 from firstsight.geometry.images import to_grey, to_tensor
-from firstsight.matching.semi_global import Penalties
+from firstsight.matching.penalties import Penalties
 from firstsight.roles import Disparity
 
 HEIGHT, WIDTH = 80, 240
@@ -133,7 +133,7 @@ def test_the_range_follows_the_image_width():
     "settings",
     [
         {"max_disparity_px": 0},
-        {"penalties": Penalties(p1=16, p2=240)},
+        {"penalties": Penalties(p2=70_000)},
     ],
 )
 def test_impossible_settings_are_named(settings):

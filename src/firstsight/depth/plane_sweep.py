@@ -5,10 +5,10 @@ Paper:  Collins. A Space-Sweep Approach to True Multi-Image Matching. CVPR 1996;
 Idea:   sweep a plane through space; where it cuts a surface, all neighbours warped through it look like the image.
         H_v(w) = K (R_v + w t_v n^T) K^-1,  n = (0, 0, 1), w the inverse depth           -> homography()
         w_k = k step, so that a step moves no pixel by more than ~1 px in any neighbour  -> inverse_depths()
-        C(p, k) = mean of the better half over v of Hamming(census(I), census(I_v warped by H_v(w_k)))    -> sweep()
+        C(p, k) = mean of the better half over v of the cost between I and I_v warped by H_v(w_k)          -> sweep()
         S = semi-global sum of C, w(p) = argmin_k S, refined between planes                -> matching.semi_global, matching.winner
         valid where S stands out and is low, where the parallax tells depths apart, and not in small patches -> trusted()
-Differs: census instead of absolute differences (exposure changes along a recording); the better half of the neighbours, since what
+Differs: census codes by default instead of absolute differences (exposure changes along a recording); the better half of the neighbours, since what
          one of two directions of motion hides the other mostly shows (Kang, Szeliski, Chai, CVPR 2001, "temporal selection").
 Role:   MultiViewDepthEstimator, in the unit of the motion. A static world is assumed: what moves along with the camera looks far
         away, and no test of the pictures alone can tell. Choose neighbours so far away that surfaces move by several pixels.
@@ -26,11 +26,14 @@ from torch import Tensor
 
 from firstsight.geometry.camera import scale_intrinsics
 from firstsight.geometry.images import to_grey
-from firstsight.matching.census import bit_count, census_transform
-from firstsight.matching.cost_volume import block_cost, halvings, largest_census_cost, popcount
+from firstsight.matching.census_cost import Census
+from firstsight.matching.consistency import drop_speckles
+from firstsight.matching.filling import fill_from_background
 from firstsight.matching.lanes import LANES
-from firstsight.matching.semi_global import Penalties, aggregate, check_penalties
-from firstsight.matching.winner import Peaks, drop_speckles, fill_from_background, find_peaks
+from firstsight.matching.penalties import JumpRule, Penalties
+from firstsight.matching.semi_global import SemiGlobal, aggregate, path_types
+from firstsight.matching.volumes import MatchingCost, Volume
+from firstsight.matching.winner import Peaks, find_peaks
 from firstsight.roles import Depth, MultiViewDepthEstimator
 
 Grey = UInt8[np.ndarray, "height width"]
@@ -44,12 +47,12 @@ class Config:
     max_width_px: int = 640  # wider images are matched at a whole fraction of their size
     nearest_baselines: float = 1.5  # the nearest plane, in lengths of the longest motion
     max_planes: int = 128  # rounded up to a multiple of 32
-    census_radius: tuple[int, int] = (2, 3)  # rows, columns of the window on either side of its centre
-    penalties: Penalties = field(default_factory=Penalties)
-    paths: Literal[4, 8] = 8
+    cost: MatchingCost = field(default_factory=Census)
+    penalties: JumpRule = field(default_factory=Penalties)  # of one image: the neighbours are not rectified
+    paths: Literal[4, 8, 16] = 8
     min_parallax_px: float = 3.0  # shift between infinity and the answer that some neighbour must show
     max_peak_ratio: float = 0.6  # cost of the answer over the lowest one elsewhere
-    max_cost: float = 36.0  # of the answer, per path; a random match costs about 40
+    max_cost: float = 0.468  # of the answer, as a share of the largest cost; a random match has about a half
     speckle_area_px: int = 100  # smaller patches of even inverse depth are dropped
 
 
@@ -96,22 +99,19 @@ def inverse_depths(
 
 
 def sweep(
+    cost: MatchingCost,
     image: Grey,
     neighbours: list[Grey],
-    neighbours_from_image: Float64[np.ndarray, "views 4 4"],
-    intrinsics: Float64[np.ndarray, "3 3"],
-    planes: Float64[np.ndarray, " planes"],
-    radius: tuple[int, int],
-) -> UInt8[np.ndarray, "height width planes"]:
-    """C(p, k): mean distance of the better half of the neighbours; one that does not show the point counts as a random match."""
-    codes = census_transform(image, radius)
-    views = np.empty((len(neighbours), *image.shape), np.uint8)
-    slices = np.empty((len(planes), *image.shape), np.uint8)
-    for plane, inverse_depth in zip(slices, planes, strict=True):
-        for view, neighbour, motion in zip(views, neighbours, neighbours_from_image, strict=True):
-            neighbour_from_pixel = homography(motion, intrinsics, inverse_depth)
-            seen = warp(neighbour, neighbour_from_pixel)
-            _distances(codes, census_transform(seen, radius), neighbour_from_pixel, bit_count(radius) // 2, view)
+    homographies: Float64[np.ndarray, "views planes 3 3"],
+) -> Volume:
+    """C(p, k): mean cost of the better half of the neighbours; one that does not show the point counts as a random match."""
+    views = np.empty((len(neighbours), *image.shape), cost.dtype)
+    slices = np.empty((homographies.shape[1], *image.shape), cost.dtype)
+    described, random_match = cost.describe(image), cost.dtype.type(cost.largest / 2)
+    for k, plane in enumerate(slices):
+        for view, neighbour, neighbour_from_pixel in zip(views, neighbours, homographies[:, k], strict=True):
+            view[:] = cost.between(described, cost.describe(warp(neighbour, neighbour_from_pixel)))
+            _mark_unseen(neighbour_from_pixel, random_match, view)
         _mean_of_better_half(views.reshape(len(views), -1), plane.reshape(-1))
     return np.ascontiguousarray(slices.transpose(1, 2, 0))
 
@@ -126,38 +126,39 @@ def warp(neighbour: Grey, neighbour_from_pixel: Float64[np.ndarray, "3 3"]) -> G
 
 @njit(cache=True)
 @no_type_check
-def _distances(codes, seen, h, unseen, distances):
-    """distances (height, width) uint8, written: Hamming, or `unseen` where h (3, 3) leads out of the neighbour."""
-    height, width = codes.shape
+def _mark_unseen(h, random_match, costs):
+    """Sets costs (height, width) to `random_match` where h (3, 3) leads out of the neighbour, which has the same size."""
+    height, width = costs.shape
     for y in range(height):
         u, v, z = h[0, 1] * y + h[0, 2], h[1, 1] * y + h[1, 2], h[2, 1] * y + h[2, 2]
         for x in range(width):
             zx = z + h[2, 0] * x
             ux, vx = u + h[0, 0] * x, v + h[1, 0] * x
             inside = (zx > 0) & (ux >= 0) & (ux <= zx * (width - 1)) & (vx >= 0) & (vx <= zx * (height - 1))
-            distances[y, x] = np.uint8(popcount(codes[y, x] ^ seen[y, x])) if inside else np.uint8(unseen)
+            costs[y, x] = costs[y, x] if inside else random_match
 
 
 @njit(cache=True)
 @no_type_check
 def _mean_of_better_half(views, mean):
-    """views (n, pixels) uint8, sorted in place pixel by pixel; mean (pixels,) uint8, written."""
+    """views (n, pixels), sorted in place pixel by pixel; mean (pixels,), written, rounded where it holds integers."""
     count = views.shape[0]
     better = (count + 1) // 2
+    half = np.float32(0.5 * (mean.dtype.type(0.5) == 0))
     for i in range(better):
         for j in range(i + 1, count):
             _order(views[i], views[j])
     for p in range(mean.shape[0]):
-        total = np.uint16(better // 2)
+        total = np.float32(0)
         for i in range(better):
-            total += np.uint16(views[i, p])
-        mean[p] = np.uint8(total // better)
+            total += np.float32(views[i, p])
+        mean[p] = mean.dtype.type(total / np.float32(better) + half)
 
 
 @njit(cache=True)
 @no_type_check
 def _order(a, b):
-    """Swaps the elements of a and b (pixels,) uint8 where a is the larger."""
+    """Swaps the elements of a and b (pixels,) where a is the larger."""
     for p in range(a.shape[0]):
         low = a[p] if a[p] < b[p] else b[p]
         b[p] = b[p] if a[p] < b[p] else a[p]
@@ -166,7 +167,7 @@ def _order(a, b):
 
 def trusted(config: Config, peaks: Peaks, planes: int) -> Bool[np.ndarray, "height width"]:
     """Where the answer stands out, matches well, and is not the nearest plane, beyond which nothing was tried."""
-    low = peaks.lowest <= config.max_cost * config.paths
+    low = peaks.lowest <= config.max_cost * config.cost.largest * config.paths
     return low & (peaks.ratio <= config.max_peak_ratio) & (peaks.position < planes - 1.5)
 
 
@@ -175,7 +176,8 @@ class PlaneSweep(MultiViewDepthEstimator):
 
     def __init__(self, config: Config | None = None):
         self.config = config or Config()
-        check_penalties(self.config.penalties, largest_census_cost(self.config.census_radius))
+        cost, penalties = self.config.cost, self.config.penalties
+        path_types(cost.dtype, cost.largest + penalties.p1 + penalties.p2, self.config.paths)
 
     def __call__(
         self,
@@ -207,9 +209,10 @@ class PlaneSweep(MultiViewDepthEstimator):
     ) -> tuple[InverseDepth, Bool[np.ndarray, "height width"]]:
         config = self.config
         planes = inverse_depths(config, neighbours_from_image, intrinsics, image.shape)
-        cost = sweep(image, neighbours, neighbours_from_image, intrinsics, planes, config.census_radius)
-        block_cost(cost, halvings(config.census_radius))
-        peaks = find_peaks(aggregate(cost, image, config.penalties, config.paths), BESIDE)
+        homographies = [[homography(motion, intrinsics, w) for w in planes] for motion in neighbours_from_image]
+        cost = sweep(config.cost, image, neighbours, np.array(homographies))
+        settings = SemiGlobal(image, config.penalties, config.paths, largest=config.cost.largest)
+        peaks = find_peaks(aggregate(cost, settings), BESIDE)
         inverse_depth = cv2.medianBlur(peaks.position, 3) * np.float32(planes[1])
         valid = trusted(config, peaks, len(planes))
         valid &= parallax(neighbours_from_image, intrinsics, inverse_depth) >= config.min_parallax_px

@@ -1,44 +1,81 @@
-"""Stereo by semi-global matching of census codes.
+"""Stereo by semi-global matching: the energy approach, with census codes unless told otherwise.
 
 Paper:  Hirschmueller. Stereo Processing by Semiglobal Matching and Mutual Information. TPAMI 30(2), 2008.
-Idea:   match pixels by their surroundings, and let neighbours agree along straight paths from eight sides.
-        C(p, d) = Hamming(census_L(p), census_R(p - d)), summed over 3x3 pixels  -> matching.cost_volume.census_cost()
-        S(p, d) = sum over paths r of L_r(p, d)                    eq. 13, 15    -> matching.semi_global.aggregate()
-        D(p) = argmin_d S(p, d), refined between them             section II-D  -> matching.winner.take_winners()
-        valid where |D(p) - D_R(p - D(p))| <= tolerance            eq. 16        -> matching.winner.left_right_consistent()
-        and not part of a small patch                              section II-E  -> matching.winner.drop_speckles()
-        elsewhere the background beside it is the best guess       section II-E  -> matching.winner.fill_from_background()
+Idea:   match pixels by their surroundings, and let neighbours agree along straight paths from all sides:
+        E(D) = sum_p C(p, D(p)) + sum over neighbours of P1 [step of 1] + P2 [larger]   eq. 11 -> matching.energy.energy()
+        P1 and P2 lower where the images have edges                     MC-CNN          -> matching.penalties
+        C(p, d) = Hamming(census_L(p), census_R(p - d)), summed over 3x3 pixels         -> matching.census_cost.Census
+        averaged over what looks like one surface where asked for                       -> matching.cross_based
+        S(p, d) = sum over paths r of L_r(p, d)                         eq. 13, 14      -> matching.semi_global.aggregate()
+        D(p) = argmin_d S(p, d), refined between them                   section II-D    -> matching.winner.take_winners()
+        valid where |D(p) - D_R(p - D(p))| <= tolerance                 eq. 16          -> matching.consistency
+        and not part of a small patch                                   section II-E    -> matching.consistency.drop_speckles()
+        elsewhere what lies around it is the best guess                 section II-E    -> matching.filling
 Differs: census instead of mutual information (its cost is a table that must be learned from a first disparity), and costs summed
-         over 3x3 pixels: fewer errors everywhere (benchmarks/stereo.md). Lines instead of a parabola between disparities.
+         over 3x3 pixels: fewer errors everywhere (benchmarks/stereo.md). Lines instead of a parabola between disparities. Large
+         images are swept strip by strip, with the same result.
 Role:   StereoEstimator. Disparity in px; where it is not `valid` it is a guess, right about half of the time.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple, final
 
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, UInt8
+from jaxtyping import Bool, Float32
 
 from firstsight.errors import InputError
 from firstsight.geometry.images import to_grey
-from firstsight.matching.cost_volume import census_cost, largest_census_cost
+from firstsight.matching.census_cost import Census
+from firstsight.matching.consistency import Classes, MatchClass, classify, drop_speckles
+from firstsight.matching.cross_based import aggregate_cross_based, cross_arms
+from firstsight.matching.filling import fill_classified, fill_from_background
 from firstsight.matching.lanes import LANES
-from firstsight.matching.semi_global import Penalties, aggregate, check_penalties
-from firstsight.matching.winner import drop_speckles, fill_from_background, left_right_consistent, take_winners
+from firstsight.matching.penalties import JumpRule, TwoImagePenalties
+from firstsight.matching.semi_global import SemiGlobal, aggregate_strips, path_types
+from firstsight.matching.smoothing import bilateral
+from firstsight.matching.volumes import Grey, MatchingCost, Volume, leave_out_left_border
+from firstsight.matching.winner import SubPixel, Winners, take_winners
 from firstsight.roles import Disparity, Images, StereoEstimator
+
+Map = Float32[np.ndarray, "height width"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrossBased:
+    """Cross-based aggregation before the paths; the course's C^4_CBCA has four passes."""
+
+    passes: int = 2
+    length_px: int = 14
+    threshold: float = 8.0  # grey levels
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
     max_disparity_px: int | None = None  # rounded up to a multiple of 32; None: an eighth of the image's width
-    census_radius: tuple[int, int] = (2, 3)  # rows, columns of the window on either side of its centre
-    penalties: Penalties = field(default_factory=Penalties)
-    paths: Literal[4, 8] = 8
+    cost: MatchingCost = field(default_factory=Census)
+    outside: Literal["repeat", "none"] = "repeat"  # the right image's border, or no cost; the former has fewer errors
+    cross_based: CrossBased | None = None
+    penalties: JumpRule = field(default_factory=TwoImagePenalties)
+    paths: Literal[4, 8, 16] = 8
+    sub_pixel: SubPixel = "lines"
     consistency_px: float = 1.0  # left-right check
     speckle_area_px: int = 100  # smaller patches of even disparity are dropped
-    median_px: Literal[1, 3, 5] = 3  # width of the last smoothing; 1: none
+    filling: Literal["background", "classified"] = "background"
+    median_px: Literal[1, 3, 5] = 3  # width of the smoothing after that; 1: none
+    bilateral_px: float | None = None  # sigma of an edge-preserving mean at the end
+    volume_bytes: int = 2**30  # of both cost volumes; larger ones are swept in strips, half as fast
+
+
+class Work(NamedTuple):
+    """A pair in work: both images, and their descriptions for the matching cost."""
+
+    left: Grey
+    right: Grey
+    described: tuple[np.ndarray, np.ndarray]
+    candidates: int
 
 
 def candidates(config: Config, width: int) -> int:
@@ -47,17 +84,18 @@ def candidates(config: Config, width: int) -> int:
     return -(-wanted // LANES) * LANES
 
 
+@final
 class SemiGlobalMatching(StereoEstimator):
     """Raises InputError for settings that do not fit together.
 
-    The two volumes (3 bytes per pixel and disparity) are kept from call to call, since allocating them costs as much as filling them.
+    The two volumes are kept from call to call, since allocating them costs as much as filling them.
     """
 
     def __init__(self, config: Config | None = None):
         self.config = config or Config()
         if self.config.max_disparity_px is not None and self.config.max_disparity_px < 1:
             raise InputError(f"max_disparity_px={self.config.max_disparity_px}: choose at least 1")
-        check_penalties(self.config.penalties, largest_census_cost(self.config.census_radius))
+        path_types(self.config.cost.dtype, self._largest_path, self.config.paths)
         self._volumes: tuple[np.ndarray, np.ndarray] | None = None
 
     def __call__(self, left: Images, right: Images) -> Disparity:
@@ -69,20 +107,83 @@ class SemiGlobalMatching(StereoEstimator):
     def __getstate__(self) -> dict:
         return self.__dict__ | {"_volumes": None}
 
-    def _match(
-        self, left: UInt8[np.ndarray, "height width"], right: UInt8[np.ndarray, "height width"]
-    ) -> tuple[Float32[np.ndarray, "height width"], Bool[np.ndarray, "height width"]]:
-        config = self.config
-        cost, total = self._buffers((*left.shape, candidates(config, left.shape[1])))
-        census_cost(left, right, config.census_radius, cost)
-        aggregate(cost, left, config.penalties, config.paths, total)
-        disparity, of_right = take_winners(total)
-        valid = left_right_consistent(disparity, of_right, config.consistency_px)
-        valid = drop_speckles(disparity, valid, config.speckle_area_px)
-        dense = fill_from_background(disparity, valid)
-        return cv2.medianBlur(dense, config.median_px), valid
+    def _match(self, left: Grey, right: Grey) -> tuple[Map, Bool[np.ndarray, "height width"]]:
+        disparity, classes = self.classified(left, right)
+        correct = classes == MatchClass.CORRECT
+        valid = drop_speckles(disparity, correct, self.config.speckle_area_px)
+        classes[correct & ~valid] = MatchClass.MISMATCH
+        return self.completed(disparity, classes, left), valid
 
-    def _buffers(self, shape: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
-        if self._volumes is None or self._volumes[0].shape != shape:
-            self._volumes = (np.empty(shape, np.uint8), np.empty(shape, np.uint16))
+    def classified(self, left: Grey, right: Grey) -> tuple[Map, Classes]:
+        """The winners, and which of them the right image confirms."""
+        described = (self.config.cost.describe(left), self.config.cost.describe(right))
+        work = Work(left, right, described, candidates(self.config, left.shape[1]))
+        position, of_right, found = (np.concatenate(parts[::-1]) for parts in zip(*self._winners(work), strict=True))
+        classes = classify(position, of_right, self.config.consistency_px, work.candidates)
+        classes[~found] = MatchClass.OCCLUSION
+        return position, classes
+
+    def completed(self, disparity: Map, classes: Classes, left: Grey) -> Map:
+        """Guesses where a pixel is not MatchClass.CORRECT, and smoothing."""
+        if self.config.filling == "classified":
+            dense = fill_classified(disparity, classes)
+        else:
+            dense = fill_from_background(disparity, classes == MatchClass.CORRECT)
+        smooth = cv2.medianBlur(dense, self.config.median_px)
+        return smooth if self.config.bilateral_px is None else bilateral(smooth, left, self.config.bilateral_px)
+
+    @property
+    def _largest_path(self) -> float:
+        return float(self.config.cost.largest + self.config.penalties.p1 + self.config.penalties.p2)
+
+    @property
+    def _context(self) -> int:
+        """Rows above and below that the cost of a row depends on."""
+        cross = self.config.cross_based
+        return self.config.cost.reach + (cross.passes * cross.length_px if cross else 0)
+
+    def _winners(self, work: Work) -> Iterator[Winners]:
+        """Strip by strip from the bottom up."""
+        config = self.config
+        settings = SemiGlobal(work.left, config.penalties, config.paths, work.right, config.cost.largest)
+        strips = self._strips(work)
+        for _, total in aggregate_strips(lambda rows: self._costs(work, rows), strips, settings, self._room(work)[1]):
+            yield take_winners(total, config.sub_pixel)
+
+    def _strips(self, work: Work) -> list[slice]:
+        """The rows in as few pieces as the memory allows."""
+        height, width = work.left.shape
+        row_bytes = width * work.candidates * sum(dtype.itemsize for dtype in self._dtypes)
+        most = max(self.config.volume_bytes // row_bytes - 2 * self._context, 2 * self._context, 1)
+        count = -(-height // most)
+        edges = [height * i // count for i in range(count + 1)]
+        return [slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+
+    def _costs(self, work: Work, rows: slice) -> Volume:
+        """The cost volume of these rows."""
+        context = slice(max(rows.start - self._context, 0), rows.stop + self._context)
+        left, right = (description[context] for description in work.described)
+        volume = self.config.cost.fill(left, right, self._room(work)[0][: len(left)])
+        if self.config.outside == "none":
+            leave_out_left_border(volume)
+        if cross := self.config.cross_based:
+            arms = (cross_arms(grey[context], cross.length_px, cross.threshold) for grey in (work.left, work.right))
+            volume = aggregate_cross_based(volume, *arms, passes=cross.passes)
+        first = rows.start - context.start
+        return volume[first : first + rows.stop - rows.start]
+
+    @property
+    def _dtypes(self) -> tuple[np.dtype, np.dtype]:
+        """Of the costs and of their sums."""
+        config = self.config
+        return config.cost.dtype, np.dtype(path_types(config.cost.dtype, self._largest_path, config.paths)[1])
+
+    def _room(self, work: Work) -> tuple[np.ndarray, np.ndarray]:
+        """Memory for the costs and sums of a strip."""
+        height, width = work.left.shape
+        rows = max(strip.stop - strip.start for strip in self._strips(work))
+        shapes = [(min(rows + 2 * self._context, height), width, work.candidates), (rows, width, work.candidates)]
+        if self._volumes is None or [volume.shape for volume in self._volumes] != shapes:
+            costs, sums = (np.empty(shape, dtype) for shape, dtype in zip(shapes, self._dtypes, strict=True))
+            self._volumes = (costs, sums)
         return self._volumes

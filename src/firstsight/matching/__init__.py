@@ -1,0 +1,3 @@
+from firstsight.compiling import announce_compilation
+
+announce_compilation()

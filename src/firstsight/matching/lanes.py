@@ -1,59 +1,98 @@
-"""Thirty-two numbers in one variable: explicit SIMD inside numba kernels.
+"""Thirty-two integers or eight floats in one variable: explicit SIMD inside numba kernels.
 
 Numba leaves it to LLVM to find vectors in a loop, and LLVM gives up where it cannot prove that a dozen arrays do not overlap.
 These operations emit LLVM vector instructions directly, so a kernel written with them runs at the speed of hand-written
-intrinsics on any processor: LLVM lowers the 32 lanes to AVX2, AVX-512, SSE or NEON as the machine has them.
+intrinsics on any processor: LLVM lowers the lanes to AVX2, AVX-512, SSE or NEON as the machine has them.
 
-    cost = load(volume, at)                     32 neighbours of a flat uint8 or uint16 array, from element `at`
+    cost = load(volume, at)                     neighbours of a flat array, from element `at`
     best = minimum(cost, broadcast(ceiling))    lane by lane
-    store(volume, at, add(cost, best))          sums wrap around as uint8 and uint16 do
+    store(volume, at, add(cost, best))          sums of integers stop at the largest value instead of wrapping around
 
-Nothing is bounds-checked: an index must leave 32 elements.
+Elements are uint8, uint16, uint32 or float32; `lane_count(array)` says how many go at once. Nothing is bounds-checked.
+Numba keeps compiled kernels by the time stamp of their own file: after a change here, delete the `__pycache__` folders.
 """
 
-from typing import no_type_check
+from typing import Any, no_type_check
 
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic, models, register_model
 
-LANES = 32
+LANES = 32  # of integers, and a multiple of those of floats
+FLOAT_LANES = 8  # 32 would not fit the registers
+Scalar = Any  # types.Integer or types.Float
+UNREACHABLE = (
+    1e30  # a float32 cost to which adding another changes nothing; of integers the largest value, where sums stop
+)
 
 
 class LanesType(types.Type):
-    """The numba type of 32 unsigned integers of `bits` bits."""
+    """The numba type of several numbers of a scalar type."""
 
-    def __init__(self, bits: int):
-        self.bits = bits
-        super().__init__(name=f"lanes(uint{bits} x {LANES})")
+    def __init__(self, scalar: Scalar):
+        self.scalar = scalar
+        super().__init__(name=f"lanes({scalar} x {count(scalar)})")
 
 
-def vector(bits: int) -> ir.VectorType:
-    """The LLVM type behind LanesType."""
-    return ir.VectorType(ir.IntType(bits), LANES)
+def is_float(scalar: Scalar) -> bool:
+    return isinstance(scalar, types.Float)
+
+
+def count(scalar: Scalar) -> int:
+    """How many numbers of a scalar type go at once."""
+    return FLOAT_LANES if is_float(scalar) else LANES
+
+
+def vector(scalar: Scalar) -> ir.VectorType:
+    """The LLVM type of lanes of a scalar type."""
+    return ir.VectorType(ir.FloatType() if is_float(scalar) else ir.IntType(scalar.bitwidth), count(scalar))
+
+
+def suffix(scalar: Scalar) -> str:
+    """How LLVM's intrinsics call the type."""
+    return f"v{count(scalar)}{'f' if is_float(scalar) else 'i'}{scalar.bitwidth}"
 
 
 @register_model(LanesType)
 class LanesModel(models.PrimitiveModel):
     def __init__(self, manager, lanes_type):
-        super().__init__(manager, lanes_type, vector(lanes_type.bits))
+        super().__init__(manager, lanes_type, vector(lanes_type.scalar))
 
 
 def element_pointer(context, builder, array_type, array, index):
     """Where lanes that start at `index` of a flat array lie."""
     data = context.make_array(array_type)(context, builder, array).data
-    return builder.bitcast(builder.gep(data, [index]), vector(array_type.dtype.bitwidth).as_pointer())
+    return builder.bitcast(builder.gep(data, [index]), vector(array_type.dtype).as_pointer())
+
+
+def constant(scalar: Scalar, value) -> ir.Constant:
+    """All lanes equal to a number known when the kernel is compiled."""
+    return ir.Constant(vector(scalar), [value] * count(scalar))
+
+
+def nothing(scalar: Scalar) -> ir.Constant:
+    """All lanes as volumes.no_cost() has it: the largest value, or infinity."""
+    return constant(scalar, float("inf") if is_float(scalar) else 2**scalar.bitwidth - 1)
+
+
+@intrinsic
+@no_type_check
+def lane_count(typing, array):
+    """How many elements of an array go at once."""
+
+    def generate(context, builder, signature, arguments):
+        return ir.Constant(ir.IntType(64), count(array.dtype))
+
+    return types.int64(array), generate
 
 
 @intrinsic
 @no_type_check
 def load(typing, array, index):
-    lanes = LanesType(array.dtype.bitwidth)
-
     def generate(context, builder, signature, arguments):
         return builder.load(element_pointer(context, builder, array, *arguments), align=1)
 
-    return lanes(array, index), generate
+    return LanesType(array.dtype)(array, index), generate
 
 
 @intrinsic
@@ -70,68 +109,128 @@ def store(typing, array, index, lanes):
 @intrinsic
 @no_type_check
 def broadcast(typing, scalar):
-    """All lanes equal to a uint8 or uint16."""
-    lanes = LanesType(scalar.bitwidth)
+    """All lanes equal to a number."""
+    lanes = LanesType(scalar)
 
     def generate(context, builder, signature, arguments):
-        undefined = ir.Constant(vector(scalar.bitwidth), ir.Undefined)
+        undefined = ir.Constant(vector(scalar), ir.Undefined)
         first = builder.insert_element(undefined, arguments[0], ir.Constant(ir.IntType(32), 0))
-        everywhere = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+        everywhere = ir.Constant(ir.VectorType(ir.IntType(32), count(scalar)), [0] * count(scalar))
         return builder.shuffle_vector(first, undefined, everywhere)
 
     return lanes(scalar), generate
 
 
 def lanewise(operation):
-    """An intrinsic of two equal lanes from `operation(builder, a, b)`."""
+    """An intrinsic of two equal lanes from `operation(builder, scalar, a, b)`."""
 
     @intrinsic
     @no_type_check
     def apply(typing, a, b):
         def generate(context, builder, signature, arguments):
-            return operation(builder, *arguments)
+            return operation(builder, a.scalar, *arguments)
 
         return a(a, b), generate
 
     return apply
 
 
-add = lanewise(lambda builder, a, b: builder.add(a, b))
-subtract = lanewise(lambda builder, a, b: builder.sub(a, b))
-shift_right = lanewise(lambda builder, a, b: builder.lshr(a, b))
-minimum = lanewise(lambda builder, a, b: builder.select(builder.icmp_unsigned("<", a, b), a, b))
+def call(builder, name, scalar, *arguments):
+    """One of LLVM's intrinsics on lanes."""
+    kind = ir.FunctionType(vector(scalar), [vector(scalar)] * len(arguments))
+    function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.{name}.{suffix(scalar)}")
+    return builder.call(function, arguments)
+
+
+def _add(builder, scalar, a, b):
+    return builder.fadd(a, b) if is_float(scalar) else call(builder, "uadd.sat", scalar, a, b)
+
+
+def _gap(builder, scalar, a, b):
+    if is_float(scalar):
+        return builder.fsub(a, b)
+    known = builder.icmp_unsigned("!=", a, nothing(scalar))
+    return builder.select(known, builder.sub(a, b), nothing(scalar))
+
+
+def _minimum(builder, scalar, a, b):
+    less = builder.fcmp_ordered("<", a, b) if is_float(scalar) else builder.icmp_unsigned("<", a, b)
+    return builder.select(less, a, b)
+
+
+add = lanewise(_add)
+gap = lanewise(_gap)  # a - b, where a >= b; what is UNREACHABLE stays so
+minimum = lanewise(_minimum)
+shift_right = lanewise(lambda builder, scalar, a, b: builder.lshr(a, b))
+
+
+def resized(builder, scalar, wanted, values):
+    """Integer lanes of another width."""
+    if scalar == wanted:
+        return values
+    change = builder.zext if wanted.bitwidth > scalar.bitwidth else builder.trunc
+    return change(values, vector(wanted))
 
 
 @intrinsic
 @no_type_check
-def widen(typing, lanes):
-    """uint8 lanes as uint16 lanes."""
+def like(typing, lanes, array):
+    """The lanes with elements as wide as an array's; where it is narrower they must fit."""
 
     def generate(context, builder, signature, arguments):
-        return builder.zext(arguments[0], vector(16))
+        return resized(builder, lanes.scalar, array.dtype, arguments[0])
 
-    return LanesType(16)(lanes), generate
+    return LanesType(array.dtype)(lanes, array), generate
 
 
 @intrinsic
 @no_type_check
-def narrow(typing, lanes):
-    """uint16 lanes as uint8 lanes, which they must fit."""
+def load_costs(typing, volume, index, array):
+    """Costs with elements as wide as an array's; no cost, which NaN means too, as UNREACHABLE."""
 
     def generate(context, builder, signature, arguments):
-        return builder.trunc(arguments[0], vector(8))
+        here, there = volume.dtype, array.dtype
+        costs = builder.load(element_pointer(context, builder, volume, *arguments[:2]), align=1)
+        if is_float(here):
+            return _minimum(builder, here, costs, constant(here, UNREACHABLE))
+        if here == there:
+            return costs
+        known = builder.icmp_unsigned("!=", costs, nothing(here))
+        return builder.select(known, resized(builder, here, there, costs), nothing(there))
 
-    return LanesType(8)(lanes), generate
+    return LanesType(array.dtype)(volume, index, array), generate
+
+
+@intrinsic
+@no_type_check
+def begin_sums(typing, costs, array):
+    """Zeros as wide as an array's elements, no cost where there is none."""
+
+    def generate(context, builder, signature, arguments):
+        here, there = costs.scalar, array.dtype
+        compare = (builder.fcmp_ordered, "<") if is_float(here) else (builder.icmp_unsigned, "!=")
+        known = compare[0](compare[1], arguments[0], nothing(here))
+        return builder.select(known, constant(there, 0), nothing(there))
+
+    return LanesType(array.dtype)(costs, array), generate
 
 
 @intrinsic
 @no_type_check
 def lowest(typing, lanes):
-    """The smallest of the uint8 lanes."""
+    """The smallest of the lanes."""
 
     def generate(context, builder, signature, arguments):
-        kind = ir.FunctionType(ir.IntType(8), [vector(8)])
-        reduce = cgutils.get_or_insert_function(builder.module, kind, f"llvm.vector.reduce.umin.v{LANES}i8")
-        return builder.call(reduce, arguments)
+        scalar, values, lanes_left = lanes.scalar, arguments[0], count(lanes.scalar)
+        if not is_float(scalar):
+            kind = ir.FunctionType(ir.IntType(scalar.bitwidth), [vector(scalar)])
+            reduce = cgutils.get_or_insert_function(builder.module, kind, f"llvm.vector.reduce.umin.{suffix(scalar)}")
+            return builder.call(reduce, arguments)
+        while lanes_left > 1:  # fold: LLVM's own reduction of floats goes lane by lane
+            lanes_left //= 2
+            beside = [(i + lanes_left) % FLOAT_LANES for i in range(FLOAT_LANES)]
+            order = ir.Constant(ir.VectorType(ir.IntType(32), FLOAT_LANES), beside)
+            values = _minimum(builder, scalar, values, builder.shuffle_vector(values, values, order))
+        return builder.extract_element(values, ir.Constant(ir.IntType(32), 0))
 
-    return types.uint8(lanes), generate
+    return lanes.scalar(lanes), generate

@@ -4,139 +4,325 @@ Paper:  Hirschmueller. Stereo Processing by Semiglobal Matching and Mutual Infor
 Idea:   minimise matching cost plus a penalty for every jump between neighbours, exactly, along straight paths from all sides.
         L_r(p, d) = C(p, d) + min(L_r(p-r, d), L_r(p-r, d +- 1) + P1, min_k L_r(p-r, k) + P2)
                     - min_k L_r(p-r, k)                                                   eq. 13 -> _extend_path()
-        P2 = P2' / (1 + |I(p) - I(p-r)| / contrast), never below P1                       eq. 14 -> jump_penalties()
-        S(p, d) = sum over r of L_r(p, d)                                                 eq. 15 -> aggregate()
-Differs: L_r <= C_max + P2 (section II-C), so with C_max + P1 + P2 <= 255 paths are held in 8 bits, exactly. P2 falls off smoothly
-         with contrast; the paper's P2' / |dI| has no upper bound at |dI| = 0 and is cut there.
+        S(p, d) = sum over r of L_r(p, d)                                                 eq. 14 -> aggregate()
+        Two sweeps over the image carry half of the paths each; one row of path costs is all that a sweep remembers, so a volume
+        can be swept strip by strip, with the same result                                        -> aggregate_strips()
+Differs: the steps r of the 16 directions are those of a knight; the paper walks them in a straight and a diagonal step. Since
+         L_r <= C_max + P2 (section II-C), paths are held in as few bits as that and P1 need, exactly; penalties are rounded where
+         costs are integers. A cell without a cost is no candidate: its L_r is UNREACHABLE, so large that adding changes nothing. A
+         pixel without any candidate ends its paths, and they begin anew behind it.
 """
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, no_type_check
+from typing import Any, Literal, NamedTuple, no_type_check
 
 import numpy as np
-from jaxtyping import UInt8, UInt16
+from jaxtyping import Float32, UInt8, UInt16, UInt32
 from numba import njit
 
 from firstsight.errors import InputError
-from firstsight.matching.lanes import LANES, add, broadcast, load, lowest, minimum, store, subtract, widen
+from firstsight.matching.lanes import (
+    LANES,
+    UNREACHABLE,
+    add,
+    begin_sums,
+    broadcast,
+    gap,
+    lane_count,
+    like,
+    load,
+    load_costs,
+    lowest,
+    minimum,
+    store,
+)
+from firstsight.matching.penalties import JumpRule, JumpTable
+from firstsight.matching.volumes import Grey, PaddedVolume, Volume, no_cost
 
-# Steps (dx, dy) to a pixel from the one before it, for the sweep from the top left; the sweep back mirrors them.
-STEPS_4 = ((1, 0), (0, 1))
-STEPS_8 = ((1, 0), (0, 1), (1, 1), (-1, 1))
+Total = (
+    UInt16[np.ndarray, "height width candidates"]
+    | UInt32[np.ndarray, "height width candidates"]
+    | Float32[np.ndarray, "height width candidates"]
+)
+Directions = Literal[4, 8, 16]
 
-
-@dataclass(frozen=True, kw_only=True)
-class Penalties:
-    """What jumps cost, in the unit of the cost volume."""
-
-    p1: int = 16  # a jump by one candidate: slanted surfaces
-    p2: int = 160  # a jump by more, between pixels of equal brightness
-    contrast: float = 12.0  # grey levels between neighbours that halve p2, since objects end where brightness changes
-
-
-def jump_penalties(penalties: Penalties) -> UInt8[np.ndarray, "256"]:
-    """P2 for each brightness difference of 0..255."""
-    difference = np.arange(256)
-    return np.maximum(penalties.p2 / (1 + difference / penalties.contrast), penalties.p1).round().astype(np.uint8)
-
-
-def check_penalties(penalties: Penalties, largest_cost: int) -> None:
-    """Raises InputError where a path would not fit 8 bits."""
-    p1, p2 = penalties.p1, penalties.p2
-    if not (0 <= p1 <= p2 and penalties.contrast > 0 and largest_cost + p1 + p2 <= 255):
-        raise InputError(
-            f"semi-global penalties p1={p1}, p2={p2}, contrast={penalties.contrast}: choose 0 <= p1 <= p2 with "
-            f"p1 + p2 <= {255 - largest_cost} for costs up to {largest_cost}, and contrast > 0"
-        )
+# (dx, dy) to a pixel from the one before it, for the sweep from the top left; the sweep back mirrors them.
+STEPS = ((1, 0), (0, 1), (1, 1), (-1, 1), (2, 1), (-2, 1), (1, 2), (-1, 2))
 
 
-def aggregate(
-    cost: UInt8[np.ndarray, "height width candidates"],
-    guide: UInt8[np.ndarray, "height width"],
-    penalties: Penalties,
-    paths: Literal[4, 8] = 8,
-    total: UInt16[np.ndarray, "height width candidates"] | None = None,
-) -> UInt16[np.ndarray, "height width candidates"]:
-    """S, the sum of the path costs; in `total` where given. `guide` is the grey image whose contrast lowers P2.
+@dataclass(frozen=True)
+class SemiGlobal:
+    """How a volume is aggregated. Two-image penalties need the right image, `largest` bounds the costs (None: looked up)."""
 
-    The number of candidates must be a multiple of LANES, and costs must satisfy `check_penalties`.
+    guide: Grey
+    rule: JumpRule
+    directions: Directions = 8
+    right: Grey | None = None
+    largest: int | float | None = None
+
+
+def aggregate(cost: Volume, settings: SemiGlobal, total: Total | None = None) -> Total:
+    """S, the sum of the path costs; no cost where C has none. Into `total` where its shape and type are right.
+
+    The sums have 16 bits where those of integer costs fit, else 32; sums of float32 are float32. Fastest for multiples of LANES
+    candidates, since others are padded. Raises InputError where the penalties are too large for integers of 16 bits.
     """
-    _, width, candidates = cost.shape
-    assert candidates % LANES == 0, "pad the candidates to a multiple of LANES"
-    assert cost.flags.c_contiguous
-    total = np.empty(cost.shape, np.uint16) if total is None else total
-    steps = np.array(STEPS_8 if paths == 8 else STEPS_4)
-    state = path_state(len(steps), width, candidates, penalties.p1)
-    for sign in (1, -1):
-        state[0][..., LANES:-LANES] = 0
-        state[1][:] = 0
-        _sweep(cost, guide, jump_penalties(penalties), np.uint8(penalties.p1), sign * steps, state, total)
-    return total
+    _, summed = next(aggregate_strips(lambda rows: cost, [slice(0, cost.shape[0])], settings, total))
+    return summed
 
 
-def path_state(directions: int, width: int, candidates: int, p1: int) -> tuple[np.ndarray, np.ndarray]:
-    """Path costs L_r of the row in work and the one before it, and their minima over the candidates.
+def aggregate_strips(
+    costs_of: Callable[[slice], Volume],
+    strips: Sequence[slice],
+    settings: SemiGlobal,
+    total: Total | None = None,
+) -> Iterator[tuple[slice, Total]]:
+    """(rows, S of these rows) from the last strip to the first, the same as of the whole volume, in memory for one strip.
 
-    Both have a pixel of zeros on either side, where paths begin; L_r has a margin at either end of the candidates, so large
-    that a step from outside never wins.
+    `strips` partition the rows in order. The costs of all strips but the last are asked for twice: paths go down before they
+    go up. What is yielded is overwritten by the next strip where `total` is given.
     """
-    costs = np.full((2, directions, width + 2, candidates + 2 * LANES), 255 - p1, np.uint8)
-    return costs, np.zeros((2, directions, width + 2), np.uint8)
+    assert len(strips) == 1 or settings.largest is not None, "strips need the bound on all their costs"
+    sweeps: _Sweeps | None = None
+    begun = []
+    for rows in strips[:-1]:
+        cost = padded(costs_of(rows))
+        sweeps = sweeps or _Sweeps.of(cost, settings)
+        begun.append(sweeps.down.copy())
+        sweeps.run(cost, rows, sweeps.room(cost, total), "down")
+    for rows in reversed(strips):
+        given = costs_of(rows)
+        cost = padded(given)
+        sweeps = sweeps or _Sweeps.of(cost, settings)
+        summed = sweeps.room(cost, total)
+        sweeps.run(cost, rows, summed, "down")
+        sweeps.run(cost, rows, summed, "up")
+        yield rows, summed if given.shape == cost.shape else np.ascontiguousarray(summed[:, :, : given.shape[2]])
+        if begun:
+            sweeps.down = begun.pop()
+
+
+def padded(cost: Volume) -> PaddedVolume:
+    """The volume with its candidates filled up to a multiple of LANES by cells without a cost."""
+    height, width, candidates = cost.shape
+    missing = -candidates % LANES
+    if not missing:
+        return np.ascontiguousarray(cost)
+    return np.concatenate([cost, np.full((height, width, missing), no_cost(cost.dtype), cost.dtype)], 2)
+
+
+def largest_cost(cost: Volume) -> float:
+    """The largest cost of a volume."""
+    known = cost != no_cost(cost.dtype) if cost.dtype.kind == "u" else np.isfinite(cost)
+    return float(np.max(cost, initial=0, where=known))
+
+
+class PathState(NamedTuple):
+    """What a sweep remembers: L_r of the last rows and their minima over the candidates, in a ring of rows.
+
+    Outside the image and before the first row it is zero, where paths begin; the margins at either end of the candidates are
+    unreachable.
+    """
+
+    costs: np.ndarray  # (rows, directions, width + 2 reach, candidates + 2 LANES)
+    minima: np.ndarray  # (rows, directions, width + 2 reach)
+
+    def copy(self) -> "PathState":
+        return PathState(self.costs.copy(), self.minima.copy())
+
+
+def begin_paths(steps: np.ndarray, width: int, candidates: int, dtype: Any) -> PathState:
+    """The state before the first row."""
+    reach, rows = np.abs(steps).max(0)
+    unreachable = UNREACHABLE if np.dtype(dtype).kind == "f" else no_cost(dtype)
+    costs = np.full((rows + 1, len(steps), width + 2 * reach, candidates + 2 * LANES), unreachable, dtype)
+    costs[..., LANES:-LANES] = 0
+    return PathState(costs, np.zeros(costs.shape[:3], dtype))
+
+
+def path_types(cost_type: np.dtype, largest: int | float, directions: int) -> tuple[Any, Any]:
+    """The smallest types for path costs up to `largest` and for sums of so many. Raises InputError beyond 16 bits."""
+    if cost_type.kind == "f":
+        return np.float32, np.float32
+    if largest >= np.iinfo(np.uint16).max:
+        raise InputError(f"costs and penalties add up to {largest:.0f}: integers hold 65534; scale them or use float32")
+    small = cost_type == np.uint8 and largest < np.iinfo(np.uint8).max
+    fits = directions * largest < np.iinfo(np.uint16).max
+    return np.uint8 if small else np.uint16, np.uint16 if fits else np.uint32
+
+
+class _Sweeps:
+    """The two sweeps of one image in progress."""
+
+    def __init__(self, settings: SemiGlobal, width: int, candidates: int, types: tuple[Any, Any]):
+        path_type, self.total_type = types
+        steps = np.array(STEPS[: settings.directions // 2])
+        self.steps = {"down": steps, "up": -steps}
+        self.images = (settings.guide, settings.guide if settings.right is None else settings.right)
+        self.jumps = {
+            way: _Jumps.of(settings.rule.table(way_steps), width, candidates, path_type)
+            for way, way_steps in self.steps.items()
+        }
+        assert settings.right is not None or not self.jumps["down"].reads_right, "two-image penalties need both images"
+        self.down, self.up = (begin_paths(steps, width, candidates, path_type) for _ in range(2))
+
+    @classmethod
+    def of(cls, cost: Volume, settings: SemiGlobal) -> "_Sweeps":
+        highest = largest_cost(cost) if settings.largest is None else settings.largest
+        types = path_types(cost.dtype, highest + settings.rule.p1 + settings.rule.p2, settings.directions)
+        return cls(settings, *cost.shape[1:], types)
+
+    def room(self, cost: Volume, total: Total | None) -> Total:
+        """Where sums go: as many rows of `total` as needed where they fit."""
+        if total is not None and total.dtype == self.total_type and total.shape[1:] == cost.shape[1:]:
+            return total[: len(cost)]
+        return np.empty(cost.shape, self.total_type)
+
+    def run(self, cost: Volume, rows: slice, total: Total, way: Literal["down", "up"]) -> None:
+        state = self.down if way == "down" else self.up
+        _sweep((cost, total, rows.start), self.images, self.jumps[way], self.steps[way], state)
+
+
+class _Jumps(NamedTuple):
+    """JumpTable as the kernel reads it: for each candidate of a pixel, or from the right image, for each right pixel.
+
+    vectors (directions or 1, left classes, 3, length): length is that of the candidates, or of a row backwards and a margin,
+    filled row by row from `values`, so that growing disparity walks forwards.
+    """
+
+    vectors: np.ndarray
+    values: np.ndarray
+    left_class: np.ndarray
+    right_class: np.ndarray
+    reads_right: bool
+
+    @classmethod
+    def of(cls, table: JumpTable, width: int, candidates: int, dtype: Any) -> "_Jumps":
+        rounded = table.values if np.dtype(dtype).kind == "f" else np.rint(table.values)
+        values = np.ascontiguousarray(rounded.astype(dtype))
+        reads_right = values.shape[2] > 1
+        length = width + candidates if reads_right else candidates
+        vectors = np.ascontiguousarray(np.broadcast_to(values[:, :, 0, :, None], (*values.shape[:2], 3, length)))
+        return cls(vectors, values, table.left_class, table.right_class, reads_right)
 
 
 @njit(cache=True)
 @no_type_check
-def _sweep(cost, guide, p2_of_difference, p1, steps, state, total):
-    """Adds to `total` the paths of `steps` (directions, 2), all of which must come from rows and pixels already swept.
+def _sweep(strip, images, jumps, steps, state):
+    """Adds to a strip's total the paths of `steps` (directions, 2), all of which must come from rows and pixels already swept.
 
-    cost, total (height, width, candidates) uint8, uint16; guide (height, width) uint8; state as path_state gives it.
+    strip: cost and total (height, width, candidates), first row; images: left and right (rows of the image, width) uint8.
     The sweep with the first step (1, 0) starts at the top left and sets total; the one with (-1, 0) is its mirror.
     """
-    height, width, candidates = cost.shape
+    cost, total, first = strip
+    left, right = images
+    vectors, values, left_class, right_class, reads_right = jumps
     costs, minima = state
-    flat_cost, flat_total, flat_paths = cost.reshape(-1), total.reshape(-1), costs.reshape(-1)
+    height, width, candidates = cost.shape
+    ring, directions, columns, stride = costs.shape
+    reach = (columns - width) // 2
+    flat_cost, flat_total = cost.reshape(-1), total.reshape(-1)
+    flat_paths, flat_minima, flat_jumps = costs.reshape(-1), minima.reshape(-1), vectors.reshape(-1)
+    class_stride = 3 * vectors.shape[3]
+    direction_stride = class_stride * vectors.shape[1] if vectors.shape[0] > 1 else 0
     forward = steps[0, 0] == 1
+    before, now = np.empty(directions, np.int64), np.empty(directions, np.int64)
+    edges = np.empty((directions, width), np.uint8)
     for row in range(height):
-        y = row if forward else height - 1 - row
+        i = row if forward else height - 1 - row
+        y = first + i
         if forward:
-            total[y] = 0
+            _begin_row(flat_cost, flat_total, i * width * candidates, width * candidates)
+        if reads_right:
+            _follow_right_image(right, y, steps, values, right_class, vectors)
+        for r in range(directions):
+            dx, dy = steps[r]
+            before[r] = (((y - dy) % ring) * directions + r) * columns + reach - dx
+            now[r] = ((y % ring) * directions + r) * columns + reach
+            _edges_of_row(left[y], left[min(max(y - dy, 0), left.shape[0] - 1)], dx, left_class, edges[r])
         for column in range(width):
             x = column if forward else width - 1 - column
-            pixel = (flat_cost, flat_total, (y * width + x) * candidates, candidates)
-            for r in range(steps.shape[0]):
-                xb, yb = x - steps[r, 0], y - steps[r, 1]
-                neighbour = guide[min(max(yb, 0), height - 1), min(max(xb, 0), width - 1)]
-                p2 = p2_of_difference[abs(np.int64(guide[y, x]) - np.int64(neighbour))]
-                before, now = _first_cost(costs.shape, yb, r, xb), _first_cost(costs.shape, y, r, x)
-                minima[y & 1, r, x + 1] = _extend_path(
-                    pixel, flat_paths, before, now, minima[yb & 1, r, xb + 1], p1, p2
+            pixel = (flat_cost, flat_total, (i * width + x) * candidates, candidates)
+            offset = width - 1 - x if reads_right else 0
+            for r in range(directions):
+                ways = ((before[r] + x) * stride + LANES, (now[r] + x) * stride + LANES)
+                jump = r * direction_stride + edges[r, x] * class_stride + offset
+                floor = flat_minima[before[r] + x]
+                flat_minima[now[r] + x] = _extend_path(
+                    pixel, flat_paths, ways, floor, (flat_jumps, jump, vectors.shape[3])
                 )
 
 
 @njit(cache=True)
 @no_type_check
-def _first_cost(shape, y, r, x):
-    """Where L_r of a pixel begins in the flattened path costs of path_state."""
-    _, directions, columns, stride = shape
-    return (((y & 1) * directions + r) * columns + x + 1) * stride + LANES
+def _edges_of_row(row, row_before, dx, left_class, edges):
+    """edges (width,) uint8: classes of the differences between row (width,) and the pixel dx before it in row_before, uint8."""
+    width = row.shape[0]
+    for x in range(width):
+        neighbour = row_before[min(max(x - dx, 0), width - 1)]
+        edges[x] = left_class[abs(np.int64(row[x]) - np.int64(neighbour))]
 
 
 @njit(cache=True)
 @no_type_check
-def _extend_path(pixel, paths, before, now, floor, p1, p2):
+def _begin_row(cost, total, at, count):
+    """Sets `count` flat totals from `at` to zero, or to no cost where there is none."""
+    for i in range(at, at + count, lane_count(cost)):
+        store(total, i, begin_sums(load(cost, i), total))
+
+
+@njit(cache=True)
+@no_type_check
+def _follow_right_image(right, y, steps, values, right_class, vectors):
+    """Fills vectors (directions, left classes, 3, width + candidates) for row y from the edges of right (height, width) uint8."""
+    height, width = right.shape
+    edges = np.ones((steps.shape[0], vectors.shape[3]), np.uint8)  # backwards; 1 outside the image
+    for r in range(steps.shape[0]):
+        dx, yb = steps[r, 0], y - steps[r, 1]
+        if 0 <= yb < height:
+            inside = edges[r, max(-dx, 0) : width - max(dx, 0)]
+            first = width - 1 - max(-dx, 0)
+            for i in range(inside.shape[0]):
+                x = first - i
+                inside[i] = right_class[abs(np.int64(right[y, x]) - np.int64(right[yb, x - dx]))]
+        for left in range(values.shape[1]):
+            for kind in range(3):
+                _choose(edges[r], values[r, left, :, kind], vectors[r, left, kind])
+
+
+@njit(cache=True)
+@no_type_check
+def _choose(edges, values, chosen):
+    """chosen (n,) = the first or second of values by edges (n,) uint8 of 0 and 1."""
+    even, edge = values[0], values[1]
+    for i in range(chosen.shape[0]):
+        chosen[i] = edge if edges[i] else even
+
+
+@njit(cache=True)
+@no_type_check
+def _extend_path(pixel, paths, ways, floor, penalties):
     """L_r of one pixel (eq. 13), added to its total; returns the minimum over its candidates.
 
-    pixel = (flat costs, flat totals, its first element there, candidates); paths holds L_r(p - r) from element `before`, whose
-    minimum is `floor`, and gets L_r(p) from element `now`.
+    pixel = (flat costs, flat totals, its first element there, candidates); paths holds L_r(p - r) from element ways[0], whose
+    minimum is `floor`, and gets L_r(p) from ways[1]; penalties = (flat vectors, first element, length of a vector).
     """
     cost, total, at, candidates = pixel
-    p1s, floors, jump = broadcast(p1), broadcast(floor), broadcast(np.uint8(floor + p2))
-    minimum_here = broadcast(np.uint8(255))
-    for d in range(0, candidates, LANES):
-        neighbour = minimum(load(paths, before + d - 1), load(paths, before + d + 1))
-        best = minimum(minimum(load(paths, before + d), add(neighbour, p1s)), jump)
-        path = add(load(cost, at + d), subtract(best, floors))
+    before, now = ways
+    jumps, below, length = penalties
+    above, far = below + length, below + 2 * length
+    unreachable = paths[now - LANES]  # what the margins hold
+    floors = broadcast(floor)
+    most = broadcast(paths.dtype.type(0) if floor == unreachable else unreachable)  # no candidate before: begin anew
+    minimum_here = broadcast(unreachable)
+    for d in range(0, candidates, lane_count(paths)):
+        from_below = add(load(paths, before + d - 1), load(jumps, below + d))
+        from_above = add(load(paths, before + d + 1), load(jumps, above + d))
+        near = minimum(load(paths, before + d), minimum(from_below, from_above))
+        best = minimum(minimum(gap(near, floors), load(jumps, far + d)), most)
+        path = add(load_costs(cost, at + d, paths), best)
         store(paths, now + d, path)
-        store(total, at + d, add(load(total, at + d), widen(path)))
+        store(total, at + d, add(load(total, at + d), like(path, total)))
         minimum_here = minimum(minimum_here, path)
     return lowest(minimum_here)

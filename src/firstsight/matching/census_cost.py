@@ -1,49 +1,74 @@
-"""Matching cost volumes (height, width, candidates) of small integers: what each candidate of each pixel would cost.
+"""The census cost: in how many comparisons with their neighbours two pixels differ.
 
 Source: Zabih and Woodfill 1994 (Hamming distance of census codes); Hirschmueller and Scharstein, Evaluation of Stereo Matching
         Costs on Images with Radiometric Differences, TPAMI 2009 (census is the most robust of the costs).
 """
 
 import math
-from typing import no_type_check
+from dataclasses import dataclass
+from typing import ClassVar, no_type_check
 
+import cv2
 import numpy as np
 from jaxtyping import UInt8, UInt64
 from numba import njit
 from numba.extending import intrinsic
 
 from firstsight.matching.census import bit_count, census_transform
-from firstsight.matching.lanes import LANES, add, broadcast, load, narrow, shift_right, store, widen
+from firstsight.matching.lanes import LANES, add, broadcast, like, load, shift_right, store
+from firstsight.matching.volumes import Grey, MatchingCost
 
 Volume = UInt8[np.ndarray, "height width candidates"]
+Codes = UInt64[np.ndarray, "height width"]
 
 LARGEST_COST = 80  # leaves room for the penalties in 8 bits
 
 
-def census_cost(
-    left: UInt8[np.ndarray, "height width"],
-    right: UInt8[np.ndarray, "height width"],
-    radius: tuple[int, int],
-    volume: Volume,
-) -> Volume:
-    """Fills `volume` with the Hamming distances of census codes summed over 3x3 pixels, scaled to at most LARGEST_COST."""
-    hamming_volume(census_transform(left, radius), census_transform(right, radius), volume)
-    return block_cost(volume, halvings(radius))
+@dataclass(frozen=True, kw_only=True)
+class Census(MatchingCost):
+    """Hamming distance of census codes, summed over 3x3 pixels unless `block` is off, scaled to at most LARGEST_COST."""
+
+    radius: tuple[int, int] = (2, 3)  # rows, columns of the window on either side of its centre
+    block: bool = True  # ties neighbours together where a single code is noisy
+
+    dtype: ClassVar[np.dtype] = np.dtype(np.uint8)
+
+    @property
+    def reach(self) -> int:
+        return int(self.block)
+
+    @property
+    def largest(self) -> int:
+        """The cost of pixels all of whose neighbours differ in every bit, rounded as block_cost rounds."""
+        if not self.block:
+            return bit_count(self.radius)
+        return (9 * bit_count(self.radius) + (1 << self.halvings) // 2) >> self.halvings
+
+    @property
+    def halvings(self) -> int:
+        """How often a sum of nine distances must be halved."""
+        return max(0, math.ceil(math.log2(9 * bit_count(self.radius) / LARGEST_COST)))
+
+    def describe(self, image: Grey) -> Codes:
+        return census_transform(image, self.radius)
+
+    def fill(self, left: Codes, right: Codes, volume: Volume) -> Volume:
+        """The number of candidates must be a multiple of LANES for sums over blocks."""
+        hamming_volume(left, right, volume)
+        if self.block:
+            block_cost(volume, self.halvings)
+        return volume
+
+    def between(self, a: Codes, b: Codes) -> UInt8[np.ndarray, "height width"]:
+        distances = np.empty(a.shape, np.uint8)
+        _hamming_map(a, b, distances)
+        if not self.block:
+            return distances
+        sums = cv2.boxFilter(distances, cv2.CV_16U, (3, 3), normalize=False, borderType=cv2.BORDER_REPLICATE)
+        return ((sums + ((1 << self.halvings) >> 1)) >> self.halvings).astype(np.uint8)
 
 
-def halvings(radius: tuple[int, int]) -> int:
-    """How often a sum of nine distances must be halved."""
-    return max(0, math.ceil(math.log2(9 * bit_count(radius) / LARGEST_COST)))
-
-
-def largest_census_cost(radius: tuple[int, int]) -> int:
-    """The cost of pixels all of whose neighbours differ in every bit, rounded as block_cost rounds."""
-    return (9 * bit_count(radius) + (1 << halvings(radius)) // 2) >> halvings(radius)
-
-
-def hamming_volume(
-    left: UInt64[np.ndarray, "height width"], right: UInt64[np.ndarray, "height width"], volume: Volume
-) -> Volume:
+def hamming_volume(left: Codes, right: Codes, volume: Volume) -> Volume:
     """Fills `volume` with C(y, x, d) = number of bits in which left (x, y) and right (x - d, y) differ.
 
     Where x - d lies outside the right image its first column stands in.
@@ -73,6 +98,15 @@ def popcount(typing, bits):
         return builder.ctpop(arguments[0])
 
     return bits(bits), generate
+
+
+@njit(cache=True)
+@no_type_check
+def _hamming_map(a, b, distances):
+    """a, b (height, width) uint64; distances (height, width) uint8, written."""
+    for y in range(a.shape[0]):
+        for x in range(a.shape[1]):
+            distances[y, x] = np.uint8(popcount(a[y, x] ^ b[y, x]))
 
 
 @njit(cache=True)
@@ -120,7 +154,7 @@ def _column_sums(above, here, below, sums):
     """sums (row + margin,) uint16 = above + here + below; then above becomes here and here becomes below, (row,) uint8."""
     for i in range(0, here.shape[0], LANES):
         middle, last = load(here, i), load(below, i)
-        store(sums, i, add(add(widen(load(above, i)), widen(middle)), widen(last)))
+        store(sums, i, add(add(like(load(above, i), sums), like(middle, sums)), like(last, sums)))
         store(above, i, middle)
         store(here, i, last)
 
@@ -133,4 +167,4 @@ def _row_sums(columns, candidates, halvings, sums):
     for i in range(0, sums.shape[0], LANES):
         pair = add(load(columns, i), load(columns, i + candidates))
         total = add(add(pair, half), load(columns, i + 2 * candidates))
-        store(sums, i, narrow(shift_right(total, shift)))
+        store(sums, i, like(shift_right(total, shift), sums))
