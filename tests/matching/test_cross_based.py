@@ -90,7 +90,7 @@ def test_arms_equal_the_definition(length, threshold):
 
 
 def test_arms_by_hand():
-    """Of the first pixel: the next always belongs; 14 is unlike 10, but is what the fourth pixel compares itself with."""
+    """Of the first pixel: the next always belongs; 14 is unlike 10, but the fourth pixel itself is 14."""
     grey = np.array([[10, 90, 12, 14, 13, 14]], np.uint8)
     up, down, left, right = cross_arms(grey, length=4, threshold=4.0)[:, 0]
     assert right.tolist() == [2, 1, 3, 2, 1, 0]
@@ -100,9 +100,7 @@ def test_arms_by_hand():
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(
-    ("shape", "length"), [((8, 13, 6), 4), ((6, 9, 20), 6), ((12, 5, 3), 12), ((1, 1, 2), 3)]
-)
+@pytest.mark.parametrize(("shape", "length"), [((8, 13, 6), 4), ((6, 9, 20), 6), ((12, 5, 3), 12), ((1, 1, 2), 3)])
 def test_equals_the_definition(dtype, shape, length):
     left, right = (cross_arms(image, length, 20.0) for image in random_images(shape[:2], seed=sum(shape)))
     volume = random_volume(shape, dtype, seed=1)
@@ -141,7 +139,7 @@ def test_where_the_right_image_ends_costs_stay(dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("length", [3, 9, LONGEST])
 def test_of_even_images_it_is_the_box_mean(dtype, length):
-    """Boxes of length - 1 px on either side, clipped at the borders; the longest hold so many cells that sums might overflow."""
+    """Boxes of length - 1 px on either side, clipped at the borders; in the largest, sums might overflow."""
     shape = (300, 290, 1) if length == LONGEST else (20, 25, 4)
     volume = np.full(shape, no_cost(dtype) - 1 if dtype != "float32" else 1e30, dtype)
     volume[::7, ::5] = 0
@@ -162,7 +160,7 @@ def test_of_even_images_it_is_the_box_mean(dtype, length):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_nothing_is_mixed_across_an_edge(dtype):
-    """An even edge at x = 12 in the left image, at x = 12 - d in the right one. Only the px beside it reach over it, by one."""
+    """Even but for an edge, at x = 12 in the left image and 12 - d in the right one; only px beside it reach over."""
     left, right = np.zeros((2, 15, 24), np.uint8)
     left[:, 12:], right[:, 9:] = 200, 200
     volume = np.zeros((15, 24, 4), dtype)
@@ -192,27 +190,30 @@ def test_a_cost_that_is_the_same_everywhere_stays(dtype):
     np.testing.assert_array_equal(aggregate_cross_based(volume, left, right, 3), volume)
 
 
-def test_it_lowers_the_error_on_noisy_random_dots():
-    """A square before a wall, grey levels off by 12 (sigma): of a pixel's own costs 70 % are wrong; aggregated, under 10 %."""
+def random_dots(noise: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A bright square before a dark wall, dots of 0 to 39 levels on both: left, right, true disparity."""
     rng = np.random.default_rng(10)
     height, width, wall, square = 80, 140, 4, 13
     truth = np.full((height, width), wall)
     truth[20:60, 50:100] = square
-    brightness = np.where(truth == wall, 60, 160)
-    right = np.full((height, width), 60) + rng.integers(0, 16, (height, width))
+    right = 40 + rng.integers(0, 40, (height, width))
     right[20:60, 50 - square : 100 - square] += 100
     left = np.take_along_axis(right, np.maximum(np.arange(width) - truth, 0), 1)
-    assert (np.abs(left - brightness) < 16).mean() > 0.95
-    left, right = (np.clip(image + rng.normal(0, 12, image.shape), 0, 255).astype(np.uint8) for image in (left, right))
+    left, right = (
+        np.clip(image + rng.normal(0, noise, image.shape), 0, 255).astype(np.uint8) for image in (left, right)
+    )
+    return left, right, truth
+
+
+def test_it_lowers_the_error_on_noisy_random_dots():
+    """Of the winners of single pixels more than 60 % are off by more than 1, of aggregated ones less than 1 %."""
+    left, right, truth = random_dots(noise=5.0)
     cost = AbsoluteDifference(largest_difference=40.0, largest_gradient_difference=20.0)
-    volume = cost.fill(cost.describe(left), cost.describe(right), np.empty((height, width, 24), np.uint8))
-    arms = [cross_arms(image, 9, 50.0) for image in (left, right)]
-    inner = np.s_[:, 24:-4]
-    bad_before = (np.abs(volume.argmin(2) - truth)[inner] > 1).mean()
-    bad_after = (np.abs(aggregate_cross_based(volume, *arms, 2).argmin(2) - truth)[inner] > 1).mean()
-    print(bad_before, bad_after)
+    volume = cost.fill(cost.describe(left), cost.describe(right), np.empty((*left.shape, 24), np.uint8))
+    aggregated = aggregate_cross_based(volume, cross_arms(left, 9, 60.0), cross_arms(right, 9, 60.0), 2)
+    bad_before, bad_after = ((np.abs(costs.argmin(2) - truth)[:, 24:-4] > 1).mean() for costs in (volume, aggregated))
     assert bad_before > 0.6
-    assert bad_after < 0.1
+    assert bad_after < 0.01
 
 
 def test_what_cannot_be_aggregated_is_refused():

@@ -1,12 +1,12 @@
-"""Truncated absolute differences of grey levels and gradients: the cost of two cameras that are exposed alike.
+"""Truncated absolute differences of grey levels and gradients: a cost for cameras that are exposed alike.
 
-Paper:  Hosni, Rhemann, Bleyer, Rother, Gelautz. Fast Cost-Volume Filtering for Visual Correspondence and Beyond. TPAMI 35(2),
-        2013 (Rhemann et al., CVPR 2011), eq. 5.
-Idea:   a pixel and its match look alike, and so do their horizontal gradients, which no common offset of brightness changes;
-        truncated, since beyond a difference that noise explains an occluded pixel is no worse than any other.
-        I, Ix = grey level and horizontal gradient                                -> AbsoluteDifference.describe()
-        C(p, d) = (1 - a) min(|I(p) - I'(p - d)|, t1) + a min(|Ix(p) - Ix'(p - d)|, t2), scaled  -> _cost()
-Differs: grey levels instead of the mean over colours; scaled so that the largest cost is LARGEST_COST, and rounded.
+Paper:  Hosni, Rhemann, Bleyer, Rother, Gelautz. Fast Cost-Volume Filtering for Visual Correspondence and Beyond. TPAMI
+        35(2), 2013 (Rhemann et al., CVPR 2011).
+Idea:   a pixel and its match look alike, and so do their gradients, which a common offset of brightness leaves alone.
+        Truncated, since past what noise explains one difference says no more than another: the pixel is occluded.
+        I, Ix = grey level and horizontal gradient                                      -> AbsoluteDifference.describe()
+        C(p, d) = (1 - a) min(|I(p) - I'(p - d)|, t1) + a min(|Ix(p) - Ix'(p - d)|, t2) -> _cost()
+Differs: grey levels instead of the mean over colours; scaled to at most LARGEST_COST and rounded.
 """
 
 from dataclasses import dataclass
@@ -84,7 +84,7 @@ def _fill(left, right, terms, volume):
 @njit(cache=True)
 @no_type_check
 def _fill_row(left, grey, gradient, terms, costs):
-    """costs (width, candidates) uint8, written; left (width, 2), grey and gradient (width + candidates,) backwards: float32."""
+    """costs (width, candidates) uint8, written; float32 left (width, 2), backwards grey, gradient (width + ...,)."""
     width, candidates = costs.shape
     for x in range(width):
         own_grey, own_gradient = left[x, 0], left[x, 1]

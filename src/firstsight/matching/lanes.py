@@ -19,7 +19,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic, models, register_model
 
 LANES = 32  # of integers, and a multiple of those of floats
-FLOAT_LANES = 8  # 32 would not fit the registers
+FLOAT_LANES = 16  # 32 would not fit the registers
 Scalar = Any  # types.Integer or types.Float
 UNREACHABLE = (
     1e30  # a float32 cost to which adding another changes nothing; of integers the largest value, where sums stop
@@ -75,6 +75,14 @@ def nothing(scalar: Scalar) -> ir.Constant:
     return constant(scalar, float("inf") if is_float(scalar) else 2**scalar.bitwidth - 1)
 
 
+def repeated(builder, scalar: Scalar, value):
+    """All lanes equal to a value."""
+    undefined = ir.Constant(vector(scalar), ir.Undefined)
+    first = builder.insert_element(undefined, value, ir.Constant(ir.IntType(32), 0))
+    everywhere = ir.Constant(ir.VectorType(ir.IntType(32), count(scalar)), [0] * count(scalar))
+    return builder.shuffle_vector(first, undefined, everywhere)
+
+
 @intrinsic
 @no_type_check
 def lane_count(typing, array):
@@ -110,15 +118,30 @@ def store(typing, array, index, lanes):
 @no_type_check
 def broadcast(typing, scalar):
     """All lanes equal to a number."""
-    lanes = LanesType(scalar)
 
     def generate(context, builder, signature, arguments):
-        undefined = ir.Constant(vector(scalar), ir.Undefined)
-        first = builder.insert_element(undefined, arguments[0], ir.Constant(ir.IntType(32), 0))
-        everywhere = ir.Constant(ir.VectorType(ir.IntType(32), count(scalar)), [0] * count(scalar))
-        return builder.shuffle_vector(first, undefined, everywhere)
+        return repeated(builder, scalar, arguments[0])
 
-    return lanes(scalar), generate
+    return LanesType(scalar)(scalar), generate
+
+
+@intrinsic
+@no_type_check
+def load_or_repeat(typing, array, index, offset):
+    """Neighbours of a flat array from element index + offset; of a column (n, 1) its element `index` in all lanes."""
+    if array.ndim == 1:
+
+        def generate(context, builder, signature, arguments):
+            at = builder.add(arguments[1], arguments[2])
+            return builder.load(element_pointer(context, builder, array, arguments[0], at), align=1)
+
+    else:
+
+        def generate(context, builder, signature, arguments):
+            data = context.make_array(array)(context, builder, arguments[0]).data
+            return repeated(builder, array.dtype, builder.load(builder.gep(data, [arguments[1]])))
+
+    return LanesType(array.dtype)(array, index, offset), generate
 
 
 def lanewise(operation):

@@ -1,13 +1,13 @@
-"""Zero-mean normalised cross-correlation: windows are compared up to contrast and brightness.
+"""Zero-mean normalised cross-correlation: windows are compared up to brightness and contrast.
 
-Paper:  Lewis. Fast Normalized Cross-Correlation. Vision Interface 1995; as a stereo cost in Hirschmueller, Scharstein. Evaluation of
-        Stereo Matching Costs on Images with Radiometric Differences. TPAMI 31(9), 2009.
-Idea:   two windows of n pixels correlate by r = cov(L, R) / (sigma_L sigma_R), which gain and offset of either leave as it is.
+Paper:  Lewis. Fast Normalized Cross-Correlation. Vision Interface 1995. As a stereo cost: Hirschmueller, Scharstein.
+        Evaluation of Stereo Matching Costs on Images with Radiometric Differences. TPAMI 31(9), 2009.
+Idea:   two windows of n pixels correlate by r = cov(L, R) / (sigma_L sigma_R), whatever the gain and offset of either.
         n^2 cov(L, R) = n sum(L R) - sum(L) sum(R)                                        -> _slide(), between()
         n^2 sigma^2   = n sum(L^2) - sum(L)^2                                             -> _window_statistics()
-        C = 1 - r, in [0, 2]; where a window has no variance r is undefined and C = 1     -> _costs()
-Differs: sums(L R) of all candidates run down the columns and then along the rows, so a window's size costs nothing; Lewis finds one
-         template by Fourier transform. They are exact: grey levels around the middle, -128 ... 127, in 32-bit integers.
+        C = 1 - r, in [0, 2]; where a window has no variance r is undefined, and C = 1    -> _costs()
+Differs: sums(L R) slide down the columns and along the rows, all candidates at once, so a window's size costs nothing,
+         where Lewis has one template and Fourier transforms. They are exact: 32-bit integers, of centred grey levels.
 """
 
 from dataclasses import dataclass
@@ -48,11 +48,13 @@ class NormalisedCorrelation(MatchingCost):
         return (2 * self.radius[0] + 1) * (2 * self.radius[1] + 1)
 
     def fill(self, left: Grey, right: Grey, volume: Volume) -> Volume:
-        rows, columns = self.radius
-        images = [np.pad(_centred(image), ((rows, rows), (columns, columns)), mode="edge") for image in (left, right)]
-        _slide(
-            *images, self.radius, _window_statistics(left, self.radius), _window_statistics(right, self.radius), volume
+        (rows, columns), candidates = self.radius, volume.shape[2]
+        left_padded, right_padded = (
+            np.pad(_centred(image), ((rows, rows), (columns, columns)), mode="edge") for image in (left, right)
         )
+        of_left, of_right = (_window_statistics(image, self.radius) for image in (left, right))
+        of_right = Statistics(*(_backwards(values, candidates) for values in of_right))
+        _slide(left_padded, _backwards(right_padded, candidates), self.radius, of_left, of_right, volume)
         return leave_out_left_border(volume)
 
     def between(self, a: Grey, b: Grey) -> Float32[np.ndarray, "height width"]:
@@ -91,17 +93,20 @@ def _window_sums(
     return cv2.boxFilter(values, cv2.CV_32S, size, normalize=False, borderType=cv2.BORDER_REPLICATE)
 
 
+def _backwards(values: np.ndarray, candidates: int) -> np.ndarray:
+    """(height, width + candidates): rows from right to left, as disparity grows, then zeros for outside the image."""
+    return np.pad(values[:, ::-1], ((0, 0), (0, candidates)))
+
+
 @njit(cache=True)
 @no_type_check
 def _slide(left, right, radius, of_left, of_right, volume):
-    """left, right (height, width) int16, centred and padded by radius; their Statistics; volume float32, written.
+    """volume (height, width, candidates) float32, written; left, right int16, centred and padded by radius; Statistics.
 
-    Where x - d lies outside the right image the costs mean nothing.
+    What is right runs backwards. Where x - d lies outside the right image the costs mean nothing.
     """
     height, width, candidates = volume.shape
     rows, columns = radius
-    # right rows backwards, so that growing disparity walks forwards through memory
-    right, of_right = _backwards(right, candidates), _backwards_statistics(of_right, candidates)
     strip = -(-CELLS_AT_ONCE // candidates)
     column_sums = np.empty((strip + 2 * columns, candidates), np.int32)
     window = np.empty(candidates, np.int32)
@@ -119,24 +124,8 @@ def _slide(left, right, radius, of_left, of_right, volume):
 
 @njit(cache=True)
 @no_type_check
-def _backwards(values, candidates):
-    """(height, width + candidates): rows from right to left, then zeros, which stand in outside the image."""
-    height, width = values.shape
-    mirrored = np.zeros((height, width + candidates), values.dtype)
-    mirrored[:, :width] = values[:, ::-1]
-    return mirrored
-
-
-@njit(cache=True)
-@no_type_check
-def _backwards_statistics(statistics, candidates):
-    return Statistics(_backwards(statistics.sums, candidates), _backwards(statistics.inverse_deviation, candidates))
-
-
-@njit(cache=True)
-@no_type_check
 def _add_products(left, right, sign, columns, sums):
-    """sums (columns, candidates) int32 += sign left(x) right(x - d); left (width,), right (width + candidates,) backwards: int16."""
+    """sums (columns, candidates) int32 += sign left(x) right(x - d); int16 left (width,), right (width + ...,)."""
     last, candidates = left.shape[0] - 1, sums.shape[1]
     for x in columns:
         factor, others, j = np.int32(sign * left[x]), right[last - x :], x - columns.start
@@ -147,7 +136,7 @@ def _add_products(left, right, sign, columns, sums):
 @njit(cache=True)
 @no_type_check
 def _slide_along(y, columns, radius, column_sums, window, of_left, of_right, costs):
-    """costs (width, candidates) float32 of a row's columns, from the sums down the padded columns; window: working memory."""
+    """costs (width, candidates) float32, written at columns of row y; window (candidates,) int32: working memory."""
     last, wide = costs.shape[0] - 1, 2 * radius[1]
     n = np.int32((2 * radius[0] + 1) * (wide + 1))
     window[:] = 0
@@ -163,9 +152,9 @@ def _slide_along(y, columns, radius, column_sums, window, of_left, of_right, cos
 @njit(cache=True)
 @no_type_check
 def _costs(window, entering, leaving, own, others, costs):
-    """costs (candidates,) float32 once `entering` has joined the window's sums; then `leaving` leaves: (candidates,) int32.
+    """costs (candidates,) float32 once `entering` has joined the window's sums; then `leaving` leaves: int32.
 
-    own: number of pixels, sum and inverse deviation of the left window; others: sums, inverse deviations of the right ones.
+    own: number of pixels, sum and inverse deviation of the left window; others: sums and those of the right ones.
     """
     n, own_sum, own_inverse = own
     sums, inverse = others

@@ -5,8 +5,8 @@ Idea:   minimise matching cost plus a penalty for every jump between neighbours,
         L_r(p, d) = C(p, d) + min(L_r(p-r, d), L_r(p-r, d +- 1) + P1, min_k L_r(p-r, k) + P2)
                     - min_k L_r(p-r, k)                                                   eq. 13 -> _extend_path()
         S(p, d) = sum over r of L_r(p, d)                                                 eq. 14 -> aggregate()
-        Two sweeps over the image carry half of the paths each; one row of path costs is all that a sweep remembers, so a volume
-        can be swept strip by strip, with the same result                                        -> aggregate_strips()
+        Two sweeps over the image carry half of the paths each and remember of a path only its latest L_r, so a volume can be
+        swept strip by strip, with the same result                                               -> aggregate_strips()
 Differs: the steps r of the 16 directions are those of a knight; the paper walks them in a straight and a diagonal step. Since
          L_r <= C_max + P2 (section II-C), paths are held in as few bits as that and P1 need, exactly; penalties are rounded where
          costs are integers. A cell without a cost is no candidate: its L_r is UNREACHABLE, so large that adding changes nothing. A
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, no_type_check
 
 import numpy as np
-from jaxtyping import Float32, UInt8, UInt16, UInt32
+from jaxtyping import Float32, Int64, UInt8, UInt16, UInt32
 from numba import njit
 
 from firstsight.errors import InputError
@@ -33,11 +33,12 @@ from firstsight.matching.lanes import (
     like,
     load,
     load_costs,
+    load_or_repeat,
     lowest,
     minimum,
     store,
 )
-from firstsight.matching.penalties import JumpRule, JumpTable
+from firstsight.matching.penalties import JumpRule, JumpTable, Steps
 from firstsight.matching.volumes import Grey, PaddedVolume, Volume, no_cost
 
 Total = (
@@ -62,8 +63,8 @@ class SemiGlobal:
     largest: int | float | None = None
 
 
-def aggregate(cost: Volume, settings: SemiGlobal, total: Total | None = None) -> Total:
-    """S, the sum of the path costs; no cost where C has none. Into `total` where its shape and type are right.
+def aggregate(cost: Volume, settings: SemiGlobal, total: np.ndarray | None = None) -> Total:
+    """S, the sum of the path costs; no cost where C has none. Into `total`, a volume, where its shape and type are right.
 
     The sums have 16 bits where those of integer costs fit, else 32; sums of float32 are float32. Fastest for multiples of LANES
     candidates, since others are padded. Raises InputError where the penalties are too large for integers of 16 bits.
@@ -76,7 +77,7 @@ def aggregate_strips(
     costs_of: Callable[[slice], Volume],
     strips: Sequence[slice],
     settings: SemiGlobal,
-    total: Total | None = None,
+    total: np.ndarray | None = None,
 ) -> Iterator[tuple[slice, Total]]:
     """(rows, S of these rows) from the last strip to the first, the same as of the whole volume, in memory for one strip.
 
@@ -119,26 +120,31 @@ def largest_cost(cost: Volume) -> float:
 
 
 class PathState(NamedTuple):
-    """What a sweep remembers: L_r of the last rows and their minima over the candidates, in a ring of rows.
+    """What a sweep remembers of the paths that cross the image: their latest L_r and its minimum over the candidates.
 
-    Outside the image and before the first row it is zero, where paths begin; the margins at either end of the candidates are
-    unreachable.
+    A slot per path. Those of a direction are numbered across the image, and a path that begins takes the slot of one that has
+    ended; the first slot is where all paths begin: zero. The margins at either end of the candidates are unreachable.
     """
 
-    costs: np.ndarray  # (rows, directions, width + 2 reach, candidates + 2 LANES)
-    minima: np.ndarray  # (rows, directions, width + 2 reach)
+    costs: np.ndarray  # (slots, candidates + 2 LANES)
+    minima: np.ndarray  # (slots,)
 
     def copy(self) -> "PathState":
         return PathState(self.costs.copy(), self.minima.copy())
 
 
-def begin_paths(steps: np.ndarray, width: int, candidates: int, dtype: Any) -> PathState:
+def path_slots(steps: Steps, width: int) -> Int64[np.ndarray, " directions"]:
+    """How many slots the paths of each direction need: no more of them cross a row, or two rows where steps are so high."""
+    return np.maximum(np.abs(steps[:, 1]) * width, 1)
+
+
+def begin_paths(steps: Steps, width: int, candidates: int, dtype: Any) -> PathState:
     """The state before the first row."""
-    reach, rows = np.abs(steps).max(0)
+    slots = 1 + path_slots(steps, width).sum()
     unreachable = UNREACHABLE if np.dtype(dtype).kind == "f" else no_cost(dtype)
-    costs = np.full((rows + 1, len(steps), width + 2 * reach, candidates + 2 * LANES), unreachable, dtype)
-    costs[..., LANES:-LANES] = 0
-    return PathState(costs, np.zeros(costs.shape[:3], dtype))
+    costs = np.full((slots, candidates + 2 * LANES), unreachable, dtype)
+    costs[:, LANES:-LANES] = 0
+    return PathState(costs, np.zeros(slots, dtype))
 
 
 def path_types(cost_type: np.dtype, largest: int | float, directions: int) -> tuple[Any, Any]:
@@ -173,7 +179,7 @@ class _Sweeps:
         types = path_types(cost.dtype, highest + settings.rule.p1 + settings.rule.p2, settings.directions)
         return cls(settings, *cost.shape[1:], types)
 
-    def room(self, cost: Volume, total: Total | None) -> Total:
+    def room(self, cost: Volume, total: np.ndarray | None) -> Total:
         """Where sums go: as many rows of `total` as needed where they fit."""
         if total is not None and total.dtype == self.total_type and total.shape[1:] == cost.shape[1:]:
             return total[: len(cost)]
@@ -181,16 +187,19 @@ class _Sweeps:
 
     def run(self, cost: Volume, rows: slice, total: Total, way: Literal["down", "up"]) -> None:
         state = self.down if way == "down" else self.up
-        _sweep((cost, total, rows.start), self.images, self.jumps[way], self.steps[way], state)
+        slots = path_slots(self.steps[way], cost.shape[1])
+        _sweep((cost, total, rows.start), self.images, self.jumps[way], (self.steps[way], slots), state)
 
 
 class _Jumps(NamedTuple):
-    """JumpTable as the kernel reads it: for each candidate of a pixel, or from the right image, for each right pixel.
+    """JumpTable as the kernel reads it.
 
-    vectors (directions or 1, left classes, 3, length): length is that of the candidates, or of a row backwards and a margin,
-    filled row by row from `values`, so that growing disparity walks forwards.
+    vectors (directions or 1, left classes, 3, length): one penalty for all candidates of a pixel, length 1; or, where the right
+    image has a say, one for each right pixel: a row backwards, so that growing disparity walks forwards, and a margin. Then
+    they are filled row by row from `values`. `flat` is the same memory, a column where one penalty is for all.
     """
 
+    flat: np.ndarray
     vectors: np.ndarray
     values: np.ndarray
     left_class: np.ndarray
@@ -202,56 +211,75 @@ class _Jumps(NamedTuple):
         rounded = table.values if np.dtype(dtype).kind == "f" else np.rint(table.values)
         values = np.ascontiguousarray(rounded.astype(dtype))
         reads_right = values.shape[2] > 1
-        length = width + candidates if reads_right else candidates
-        vectors = np.ascontiguousarray(np.broadcast_to(values[:, :, 0, :, None], (*values.shape[:2], 3, length)))
-        return cls(vectors, values, table.left_class, table.right_class, reads_right)
+        length = width + candidates if reads_right else 1
+        vectors = np.broadcast_to(values[:, :, 0, :, None], (*values.shape[:2], 3, length)).copy()
+        flat = vectors.reshape(-1) if reads_right else vectors.reshape(-1, 1)
+        return cls(flat, vectors, values, table.left_class, table.right_class, reads_right)
 
 
 @njit(cache=True)
 @no_type_check
-def _sweep(strip, images, jumps, steps, state):
-    """Adds to a strip's total the paths of `steps` (directions, 2), all of which must come from rows and pixels already swept.
+def _sweep(strip, images, jumps, ways, state):
+    """Adds to a strip's total the paths of ways: steps (directions, 2), slots (directions,), which come from pixels already swept.
 
     strip: cost and total (height, width, candidates), first row; images: left and right (rows of the image, width) uint8.
     The sweep with the first step (1, 0) starts at the top left and sets total; the one with (-1, 0) is its mirror.
     """
     cost, total, first = strip
     left, right = images
-    vectors, values, left_class, right_class, reads_right = jumps
-    costs, minima = state
+    flat_jumps, vectors, values, left_class, right_class, reads_right = jumps
+    steps, slots = ways
     height, width, candidates = cost.shape
-    ring, directions, columns, stride = costs.shape
-    reach = (columns - width) // 2
-    flat_cost, flat_total = cost.reshape(-1), total.reshape(-1)
-    flat_paths, flat_minima, flat_jumps = costs.reshape(-1), minima.reshape(-1), vectors.reshape(-1)
-    class_stride = 3 * vectors.shape[3]
+    flat_cost, flat_total, flat_paths, minima = (
+        cost.reshape(-1),
+        total.reshape(-1),
+        state.costs.reshape(-1),
+        state.minima,
+    )
+    stride, length = state.costs.shape[1], vectors.shape[3]
+    class_stride = 3 * length
     direction_stride = class_stride * vectors.shape[1] if vectors.shape[0] > 1 else 0
     forward = steps[0, 0] == 1
-    before, now = np.empty(directions, np.int64), np.empty(directions, np.int64)
+    directions = steps.shape[0]
     edges = np.empty((directions, width), np.uint8)
+    before, now = np.empty((directions, width), np.int64), np.empty((directions, width), np.int64)
     for row in range(height):
         i = row if forward else height - 1 - row
         y = first + i
-        if forward:
-            _begin_row(flat_cost, flat_total, i * width * candidates, width * candidates)
         if reads_right:
             _follow_right_image(right, y, steps, values, right_class, vectors)
+        slot = 1
         for r in range(directions):
-            dx, dy = steps[r]
-            before[r] = (((y - dy) % ring) * directions + r) * columns + reach - dx
-            now[r] = ((y % ring) * directions + r) * columns + reach
-            _edges_of_row(left[y], left[min(max(y - dy, 0), left.shape[0] - 1)], dx, left_class, edges[r])
+            yb = min(max(y - steps[r, 1], 0), left.shape[0] - 1)
+            _edges_of_row(left[y], left[yb], steps[r, 0], left_class, edges[r])
+            _slots_of_row(y, left.shape[0], steps[r], (slot, slots[r]), before[r], now[r])
+            slot += slots[r]
         for column in range(width):
             x = column if forward else width - 1 - column
             pixel = (flat_cost, flat_total, (i * width + x) * candidates, candidates)
+            if forward:
+                _begin_sums(pixel)
             offset = width - 1 - x if reads_right else 0
             for r in range(directions):
-                ways = ((before[r] + x) * stride + LANES, (now[r] + x) * stride + LANES)
-                jump = r * direction_stride + edges[r, x] * class_stride + offset
-                floor = flat_minima[before[r] + x]
-                flat_minima[now[r] + x] = _extend_path(
-                    pixel, flat_paths, ways, floor, (flat_jumps, jump, vectors.shape[3])
-                )
+                ends = (before[r, x] * stride + LANES, now[r, x] * stride + LANES)
+                jump = (flat_jumps, r * direction_stride + edges[r, x] * class_stride + offset, length)
+                minima[now[r, x]] = _extend_path(pixel, flat_paths, ends, minima[before[r, x]], jump)
+
+
+@njit(cache=True)
+@no_type_check
+def _slots_of_row(y, height, step, slots, before, now):
+    """The slots of the paths of row y: the one to read and the one to write, `before` and `now` (width,) int64.
+
+    slots = (first, number). Pixels p and p - step have the same number x |dy| - y dx sign(dy), modulo the number of slots.
+    """
+    (dx, dy), (first, number), width = step, slots, now.shape[0]
+    phase = (-y * (dx if dy > 0 else -dx)) % number
+    for x in range(width):
+        slot = x * abs(dy) + phase
+        now[x] = first + (slot - number if slot >= number else slot)
+        begins = not (0 <= x - dx < width and 0 <= y - dy < height)
+        before[x] = 0 if begins else now[x]
 
 
 @njit(cache=True)
@@ -266,10 +294,11 @@ def _edges_of_row(row, row_before, dx, left_class, edges):
 
 @njit(cache=True)
 @no_type_check
-def _begin_row(cost, total, at, count):
-    """Sets `count` flat totals from `at` to zero, or to no cost where there is none."""
-    for i in range(at, at + count, lane_count(cost)):
-        store(total, i, begin_sums(load(cost, i), total))
+def _begin_sums(pixel):
+    """Sets the totals of a pixel (see _extend_path) to zero, or to no cost where there is none."""
+    cost, total, at, candidates = pixel
+    for d in range(at, at + candidates, lane_count(cost)):
+        store(total, d, begin_sums(load(cost, d), total))
 
 
 @njit(cache=True)
@@ -302,27 +331,29 @@ def _choose(edges, values, chosen):
 
 @njit(cache=True)
 @no_type_check
-def _extend_path(pixel, paths, ways, floor, penalties):
+def _extend_path(pixel, paths, ends, floor, jump):
     """L_r of one pixel (eq. 13), added to its total; returns the minimum over its candidates.
 
-    pixel = (flat costs, flat totals, its first element there, candidates); paths holds L_r(p - r) from element ways[0], whose
-    minimum is `floor`, and gets L_r(p) from ways[1]; penalties = (flat vectors, first element, length of a vector).
+    pixel = (flat costs, flat totals, its first element there, candidates); paths holds L_r(p - r) from element ends[0], whose
+    minimum is `floor`, and gets L_r(p) from ends[1], which may be the same; jump = (flat penalties, first, length of a vector).
     """
     cost, total, at, candidates = pixel
-    before, now = ways
-    jumps, below, length = penalties
+    before, now = ends
+    penalties, below, length = jump
     above, far = below + length, below + 2 * length
     unreachable = paths[now - LANES]  # what the margins hold
     floors = broadcast(floor)
     most = broadcast(paths.dtype.type(0) if floor == unreachable else unreachable)  # no candidate before: begin anew
     minimum_here = broadcast(unreachable)
+    finished = minimum_here  # written one step late, since the next lanes still need the old neighbour
     for d in range(0, candidates, lane_count(paths)):
-        from_below = add(load(paths, before + d - 1), load(jumps, below + d))
-        from_above = add(load(paths, before + d + 1), load(jumps, above + d))
+        from_below = add(load(paths, before + d - 1), load_or_repeat(penalties, below, d))
+        from_above = add(load(paths, before + d + 1), load_or_repeat(penalties, above, d))
         near = minimum(load(paths, before + d), minimum(from_below, from_above))
-        best = minimum(minimum(gap(near, floors), load(jumps, far + d)), most)
-        path = add(load_costs(cost, at + d, paths), best)
-        store(paths, now + d, path)
-        store(total, at + d, add(load(total, at + d), like(path, total)))
-        minimum_here = minimum(minimum_here, path)
+        best = minimum(minimum(gap(near, floors), load_or_repeat(penalties, far, d)), most)
+        store(paths, now + d - lane_count(paths), finished)
+        finished = add(load_costs(cost, at + d, paths), best)
+        store(total, at + d, add(load(total, at + d), like(finished, total)))
+        minimum_here = minimum(minimum_here, finished)
+    store(paths, now + candidates - lane_count(paths), finished)
     return lowest(minimum_here)
