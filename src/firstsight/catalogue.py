@@ -14,6 +14,7 @@ METHODS = {
     "plane-sweep": "firstsight.depth.plane_sweep:PlaneSweep",
     "depth-completion": "firstsight.fusion.depth_completion:DepthCompletion",
     "dense-inverse-search": "firstsight.flow.dense_inverse_search:DenseInverseSearch",
+    "lucas-kanade": "firstsight.flow.lucas_kanade:LucasKanade",
     "visual-odometry": "firstsight.motion.visual_odometry:VisualOdometry",
     "monocular-odometry": "firstsight.motion.monocular_odometry:MonocularOdometry",
     "lidar-odometry": "firstsight.motion.lidar_odometry:LidarOdometry",

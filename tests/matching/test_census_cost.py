@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from firstsight.matching.census import bit_count
-from firstsight.matching.census_cost import LARGEST_COST, Census, block_cost, hamming_volume
-from firstsight.matching.volumes import leave_out_left_border, of_right
+from firstsight.matching.census_cost import Census, block_cost, hamming_volume
+from firstsight.matching.volumes import LARGEST_COST, leave_out_left_border, of_right
 
 
 def test_hamming_volume_counts_differing_bits():

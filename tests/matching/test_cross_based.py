@@ -1,10 +1,11 @@
 """Cross-based aggregation against the paper's definition, and the properties it exists for."""
 
+import cv2
 import numpy as np
 import pytest
 
 from firstsight.matching.absolute_difference import AbsoluteDifference
-from firstsight.matching.cross_based import LONGEST, aggregate_cross_based, cross_arms
+from firstsight.matching.cross_based import LONG, LONGEST, aggregate_cross_based, cross_arms
 from firstsight.matching.volumes import leave_out_left_border, no_cost
 
 DTYPES = ["uint8", "uint16", "float32"]
@@ -105,6 +106,22 @@ def test_equals_the_definition(dtype, shape, length):
     left, right = (cross_arms(image, length, 20.0) for image in random_images(shape[:2], seed=sum(shape)))
     volume = random_volume(shape, dtype, seed=1)
     assert_same_costs(aggregate_cross_based(volume, left, right, 1), aggregate_by_definition(volume, left, right))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("missing", [0.0, 0.3])
+@pytest.mark.parametrize("shape", [(7, 90, 5), (60, 4, 3), (50, 50, 200)])
+def test_integral_images_give_the_same_sums(dtype, missing, shape, monkeypatch):
+    """Long arms are summed by differences: exactly where costs are integers, and to the last digits of float32."""
+    rng = np.random.default_rng(13)
+    images = (cv2.blur(rng.integers(0, 256, shape[:2]).astype(np.uint8), (9, 9)) for _ in range(2))
+    left, right = (cross_arms(image, LONGEST, 30.0) for image in images)
+    volume = random_volume(shape, dtype, seed=14)
+    volume[rng.random(shape) < missing] = no_cost(dtype)
+    assert left.max() >= LONG
+    integrals = aggregate_cross_based(volume, left, right, 2)
+    monkeypatch.setattr("firstsight.matching.cross_based.LONG", LONGEST)
+    assert_same_costs(integrals, aggregate_cross_based(volume, left, right, 2))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

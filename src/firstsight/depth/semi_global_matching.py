@@ -19,6 +19,7 @@ Role:   StereoEstimator. Disparity in px; where it is not `valid` it is a guess,
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Literal, NamedTuple, final
 
 import cv2
@@ -48,8 +49,8 @@ class CrossBased:
     """Cross-based aggregation before the paths; the course's C^4_CBCA has four passes."""
 
     passes: int = 2
-    length_px: int = 14
-    threshold: float = 8.0  # grey levels
+    length_px: int = 9
+    threshold: float = 20.0  # grey levels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,7 +158,7 @@ class SemiGlobalMatching(StereoEstimator):
         most = max(self.config.volume_bytes // row_bytes - 2 * self._context, 2 * self._context, 1)
         count = -(-height // most)
         edges = [height * i // count for i in range(count + 1)]
-        return [slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+        return [slice(a, b) for a, b in pairwise(edges)]
 
     def _costs(self, work: Work, rows: slice) -> Volume:
         """The cost volume of these rows."""

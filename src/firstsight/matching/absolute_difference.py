@@ -16,8 +16,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 from numba import njit
 
-from firstsight.matching.census_cost import LARGEST_COST
-from firstsight.matching.volumes import Grey, MatchingCost, leave_out_left_border
+from firstsight.matching.volumes import LARGEST_COST, Grey, MatchingCost, leave_out_left_border
 
 Volume = UInt8[np.ndarray, "height width candidates"]
 Described = Float32[np.ndarray, "height width 2"]  # grey level, gradient per px

@@ -16,12 +16,10 @@ from numba.extending import intrinsic
 
 from firstsight.matching.census import bit_count, census_transform
 from firstsight.matching.lanes import LANES, add, broadcast, like, load, shift_right, store
-from firstsight.matching.volumes import Grey, MatchingCost
+from firstsight.matching.volumes import LARGEST_COST, Grey, MatchingCost
 
 Volume = UInt8[np.ndarray, "height width candidates"]
 Codes = UInt64[np.ndarray, "height width"]
-
-LARGEST_COST = 80  # leaves room for the penalties in 8 bits
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,13 +8,13 @@ Idea:   neighbours of similar grey level mostly lie at one depth, so their costs
         U_d(p) = {q in U_L(p) : q - d in U_R(p - d)}: of the two images' arms always the shorter       -> _shorter()
         sum of C(q, d) over U_d(p) = sum along the column of sums along rows   -> _row_sums(), _column_means()
         C'(p, d) = mean of C(q, d) over U_d(p), `passes` times                 -> aggregate_cross_based()
-Differs: the cells of an arm are added up, many candidates at a time and masked, where the paper takes the difference
-         of two entries of an integral image. That difference costs the same for every arm, but its operands lie
-         scattered over memory: up to arms of some forty px adding is faster. It needs no wide numbers, and in float32
-         nothing cancels. Means of integers are rounded to nearest, halves up.
+        sum of an arm = the difference of two entries of an integral image      -> _subtract_integrals()
+Differs: arms shorter than LONG are added up cell by cell instead, many candidates at a time and masked         -> _add_arms()
+         The difference costs the same for every arm, but its operands lie scattered over memory; up to some forty px
+         adding is faster (benchmarks/aggregation.md). Means of integers are rounded to nearest, halves up.
 """
 
-from typing import NamedTuple, no_type_check
+from typing import Any, NamedTuple, no_type_check
 
 import numpy as np
 from jaxtyping import UInt8
@@ -25,6 +25,7 @@ from firstsight.matching.volumes import Grey, Volume, no_cost
 Arms = UInt8[np.ndarray, "4 height width"]  # how many px up, down, left and right
 
 LONGEST = 128  # a row's support of 2 length - 1 px is counted in 8 bits
+LONG = 40  # px: from here on integral images, whose time does not depend on the arms
 TOGETHER = 4  # neighbours that are added in one go
 CELLS_AT_ONCE = 8192  # of a row, so that what is worked on stays in the cache
 
@@ -67,51 +68,66 @@ class Strip(NamedTuple):
 
     width: int
     margin: int
-    gaps: (
-        bool  # whether cells lack a cost though x - d >= 0, so that arms alone do not tell how many cells a mean is of
-    )
+    gaps: bool  # whether cells lack a cost though x - d >= 0: then arms alone do not tell how many cells a mean is of
+    integral: bool  # whether costs, known, sums and counts are summed up from the margin on: integral images
     costs: np.ndarray  # of a row, with `margin` px on either side; 0 where there is none
-    known: np.ndarray  # uint8, 1 where costs has one
+    known: np.ndarray  # 1 where costs has one
     before: np.ndarray  # uint8, each cell's arm left or up ...
     after: np.ndarray  # ... and right or down
     sums: np.ndarray  # of costs along the row's arms
-    counts: np.ndarray  # uint8, of cells in them
+    counts: np.ndarray  # of cells in them
     total: np.ndarray  # sums of sums along the column's arms
     cells: np.ndarray  # uint16, sums of counts
-    half: (
-        np.ndarray
-    )  # (1,) what of half a cell is added before dividing, 1 to round and 0 not to; of the type to divide in
+    half: np.ndarray  # (1,) 1 to round when dividing, else 0; of the type to divide in
 
 
 def _strip(volume: Volume, longest: int, gaps: bool) -> Strip:
     height, width, candidates = volume.shape
     columns = min(width, -(-CELLS_AT_ONCE // candidates))
-    margin = -(-longest // TOGETHER) * TOGETHER
+    integral = longest >= LONG
+    margin = longest + 1 if integral else -(-longest // TOGETHER) * TOGETHER
     row, wide, high = (n * candidates for n in (columns, columns + 2 * margin, columns * (height + 2 * margin)))
-    sums, total, half = _number_types(volume.dtype)
+    types = _integral_types(volume.dtype) if integral else _number_types(volume.dtype)
     return Strip(
         width=columns,
         margin=margin,
         gaps=gaps,
-        costs=np.zeros(wide, volume.dtype),
-        known=np.zeros(wide, np.uint8),
+        integral=integral,
+        costs=np.zeros(wide, types.costs),
+        known=np.zeros(wide, types.counts),
         before=np.empty(row, np.uint8),
         after=np.empty(row, np.uint8),
-        sums=np.zeros(high, sums),
-        counts=np.zeros(high, np.uint8),
-        total=np.empty(row, total),
+        sums=np.zeros(high, types.sums),
+        counts=np.zeros(high, types.counts),
+        total=np.empty(row, types.total),
         cells=np.empty(row, np.uint16),
-        half=half,
+        half=types.half,
     )
 
 
-def _number_types(costs: np.dtype) -> tuple[type, type, np.ndarray]:
-    """What holds the sum of a row and of a whole support of up to (2 LONGEST - 1)^2 cells exactly, and Strip.half."""
-    if costs == np.uint8:
-        return np.uint16, np.uint32, np.ones(1, np.float32)  # total < 2^24, mean < 2^8: float32 rounds none up
+class _Types(NamedTuple):
+    """Of the arrays of a Strip that have the names; sums of supports of up to (2 LONGEST - 1)^2 cells must be exact."""
+
+    costs: Any
+    counts: Any
+    sums: Any
+    total: Any
+    half: np.ndarray
+
+
+def _number_types(costs: np.dtype) -> _Types:
+    if costs == np.uint8:  # total < 2^24, mean < 2^8: float32 rounds none up
+        return _Types(costs, np.uint8, np.uint16, np.uint32, np.ones(1, np.float32))
     if costs == np.uint16:
-        return np.uint32, np.uint32, np.ones(1, np.float64)
-    return np.float32, np.float32, np.zeros(1, np.float32)
+        return _Types(costs, np.uint8, np.uint32, np.uint32, np.ones(1, np.float64))
+    return _Types(costs, np.uint8, np.float32, np.float32, np.zeros(1, np.float32))
+
+
+def _integral_types(costs: np.dtype) -> _Types:
+    """Integers may wrap around, since differences do so again; floats need digits to spare."""
+    if costs.kind == "f":
+        return _Types(np.float64, np.uint32, np.float64, np.float32, np.zeros(1, np.float32))
+    return _Types(np.uint32, np.uint32, np.uint32, np.uint32, _number_types(costs).half)
 
 
 def _backwards(right_arms: Arms, candidates: int) -> np.ndarray:
@@ -172,11 +188,16 @@ def _aggregate(volume, left, right, none, strip, means):
     height, width, candidates = volume.shape
     for first in range(0, width, strip.width):
         columns = range(first, min(first + strip.width, width))
+        if strip.integral:
+            strip.sums[:], strip.counts[:] = 0, 0
         for y in range(height):
             _take_costs(volume[y], columns, none, strip)
             _shorter(left[2, y], right[2, y], columns, candidates, strip.before)
             _shorter(left[3, y], right[3, y], columns, candidates, strip.after)
             _row_sums(y, len(columns) * candidates, candidates, strip)
+        if strip.integral:
+            _integrate(strip.sums, strip.before.shape[0])
+            _integrate(strip.counts, strip.before.shape[0])
         for y in range(height):
             _shorter(left[0, y], right[0, y], columns, candidates, strip.before)
             _shorter(left[1, y], right[1, y], columns, candidates, strip.after)
@@ -189,19 +210,40 @@ def _aggregate(volume, left, right, none, strip, means):
 def _take_costs(row, columns, none, strip):
     """strip.costs and .known from row (width, candidates) of some columns and, inside the image, the margin beside."""
     width, candidates = row.shape
+    if strip.integral:
+        strip.costs[:], strip.known[:] = 0, 0
     first, last = max(0, columns.start - strip.margin), min(width, columns.stop + strip.margin)
     at = (first - columns.start + strip.margin) * candidates
     costs = row[first:last].reshape(-1)
     _split_known(costs, none, strip.costs[at : at + costs.shape[0]], strip.known[at : at + costs.shape[0]])
+    if strip.integral:
+        _integrate(strip.costs, candidates)
+        _integrate(strip.known, candidates)
+
+
+@njit(cache=True)
+@no_type_check
+def _integrate(values, stride):
+    """values[i] += values[i - stride], from the second line of `stride` elements on."""
+    for first in range(stride, values.shape[0], stride):
+        _accumulate(values[first - stride : first], values[first : first + stride])
+
+
+@njit(cache=True)
+@no_type_check
+def _accumulate(before, values):
+    """values (n,) += before (n,)."""
+    for i in range(values.shape[0]):
+        values[i] += before[i]
 
 
 @njit(cache=True)
 @no_type_check
 def _split_known(costs, none, values, known):
-    """values (n,): costs with 0 for `none`, which NaN means too; known (n,) uint8: 1 where there is a cost."""
+    """values (n,): costs with 0 for `none`, which NaN means too; known (n,): 1 where there is a cost."""
     for i in range(costs.shape[0]):
-        known[i] = np.uint8(costs[i] < none)
-        values[i] = costs[i] if costs[i] < none else values.dtype.type(0)
+        known[i] = known.dtype.type(costs[i] < none)
+        values[i] = values.dtype.type(costs[i]) if costs[i] < none else values.dtype.type(0)
 
 
 @njit(cache=True)
@@ -230,12 +272,12 @@ def _row_sums(y, n, candidates, strip):
     at, centre = (strip.margin + y) * row, strip.margin * candidates
     before, after = strip.before[:n], strip.after[:n]
     counts = strip.counts[at : at + n]
-    _add_arms(strip.costs, centre, candidates, before, after, strip.sums[at : at + n])
+    _sum_arms(strip.integral, strip.costs, centre, candidates, (before, after), strip.sums[at : at + n])
     if strip.gaps:
-        _add_arms(strip.known, centre, candidates, before, after, counts)
+        _sum_arms(strip.integral, strip.known, centre, candidates, (before, after), counts)
     else:
         for i in range(n):
-            counts[i] = np.uint8(before[i] + after[i] + np.uint8(1))
+            counts[i] = counts.dtype.type(before[i] + after[i] + np.uint8(1))
 
 
 @njit(cache=True)
@@ -245,15 +287,36 @@ def _column_means(y, costs, none, strip, means):
     n, row = costs.shape[0], strip.before.shape[0]
     centre = (strip.margin + y) * row
     before, after, total, cells = strip.before[:n], strip.after[:n], strip.total[:n], strip.cells[:n]
-    _add_arms(strip.sums, centre, row, before, after, total)
-    _add_arms(strip.counts, centre, row, before, after, cells)
+    _sum_arms(strip.integral, strip.sums, centre, row, (before, after), total)
+    _sum_arms(strip.integral, strip.counts, centre, row, (before, after), cells)
     _divide(total, cells, strip.half, costs, none, means)
 
 
 @njit(cache=True)
 @no_type_check
+def _sum_arms(integral, values, centre, stride, arms, sums):
+    """sums[i] = sum of values[centre + i + k stride] over k from -before[i] to after[i]; arms = (before, after) uint8 (n,)."""
+    before, after = arms
+    if integral:
+        _subtract_integrals(values, centre, stride, before, after, sums)
+    else:
+        _add_arms(values, centre, stride, before, after, sums)
+
+
+@njit(cache=True)
+@no_type_check
+def _subtract_integrals(values, centre, stride, before, after, sums):
+    """As _sum_arms, of values that are summed up along the stride."""
+    number = sums.dtype.type
+    for i in range(sums.shape[0]):
+        at = centre + i
+        sums[i] = number(values[at + np.int64(after[i]) * stride] - values[at - (np.int64(before[i]) + 1) * stride])
+
+
+@njit(cache=True)
+@no_type_check
 def _add_arms(values, centre, stride, before, after, sums):
-    """sums[i] = sum of values[centre + i + k stride] over k from -before[i] to after[i]; arms uint8 (n,), sums (n,)."""
+    """As _sum_arms, cell by cell."""
     own = values[centre:]
     for i in range(sums.shape[0]):
         sums[i] = own[i]

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, no_type_check
 
 import numpy as np
-from jaxtyping import Float32, Int64, UInt8, UInt16, UInt32
+from jaxtyping import Int64
 from numba import njit
 
 from firstsight.errors import InputError
@@ -39,13 +39,8 @@ from firstsight.matching.lanes import (
     store,
 )
 from firstsight.matching.penalties import JumpRule, JumpTable, Steps
-from firstsight.matching.volumes import Grey, PaddedVolume, Volume, no_cost
+from firstsight.matching.volumes import Grey, PaddedVolume, Total, Volume, no_cost
 
-Total = (
-    UInt16[np.ndarray, "height width candidates"]
-    | UInt32[np.ndarray, "height width candidates"]
-    | Float32[np.ndarray, "height width candidates"]
-)
 Directions = Literal[4, 8, 16]
 
 # (dx, dy) to a pixel from the one before it, for the sweep from the top left; the sweep back mirrors them.

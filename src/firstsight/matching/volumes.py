@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, UInt8, UInt16
+from jaxtyping import Float32, UInt8, UInt16, UInt32
 
 Grey = UInt8[np.ndarray, "height width"]
 Volume = (
@@ -22,7 +22,15 @@ PaddedVolume = (
     | UInt16[np.ndarray, "height width multiple_of_lanes"]
     | Float32[np.ndarray, "height width multiple_of_lanes"]
 )
+Total = (
+    UInt16[np.ndarray, "height width candidates"]
+    | UInt32[np.ndarray, "height width candidates"]
+    | Float32[np.ndarray, "height width candidates"]
+)
+"""Sums of costs along paths."""
 CostMap = UInt8[np.ndarray, "height width"] | UInt16[np.ndarray, "height width"] | Float32[np.ndarray, "height width"]
+
+LARGEST_COST = 80  # of costs that are scaled to 8 bits: it leaves room for the penalties there
 
 
 class MatchingCost(ABC):

@@ -8,17 +8,12 @@ Source: Hirschmueller, TPAMI 2008, section II-D (disparity of both images from o
 from typing import Literal, NamedTuple, no_type_check
 
 import numpy as np
-from jaxtyping import Bool, Float32, UInt16, UInt32
+from jaxtyping import Bool, Float32, UInt16
 from numba import njit, types
 from numba.extending import overload
 
-from firstsight.matching.volumes import no_cost
+from firstsight.matching.volumes import Total, no_cost
 
-Total = (
-    UInt16[np.ndarray, "height width candidates"]
-    | UInt32[np.ndarray, "height width candidates"]
-    | Float32[np.ndarray, "height width candidates"]
-)
 Candidate = UInt16[np.ndarray, "height width"]
 Position = Float32[np.ndarray, "height width"]
 Found = Bool[np.ndarray, "height width"]
