@@ -17,7 +17,7 @@ def test_help_answers_at_once_without_heavy_imports():
     shown = firstsight("--help")
     seconds = time.monotonic() - started
     assert shown.returncode == 0
-    assert {"perceive", "doctor", "simulate", "methods", "show"} <= set(shown.stdout.split())
+    assert {"perceive", "doctor", "simulate", "methods", "gallery", "show"} <= set(shown.stdout.split())
     loaded = subprocess.run(
         [
             sys.executable,

@@ -15,7 +15,7 @@ LAYERS = [
     {"recordings", "matching"},
     {"run_folder"},
     {"depth", "flow", "motion", "fusion", "mapping"},
-    {"evaluation", "show", "catalogue", "installation", "doctor"},
+    {"evaluation", "show", "catalogue", "installation", "doctor", "gallery"},
     {"perceive"},
     {"cli", "__main__"},
 ]

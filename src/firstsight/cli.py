@@ -117,6 +117,21 @@ def methods(name: Positional[str | None] = None, /) -> None:
     Console().print(table)
 
 
+def gallery(name: Positional[str | None] = None, /, out: Path = Path("gallery")) -> None:
+    """The course's figures, computed anew: lists them, or runs one's experiment and draws it.
+
+    Args:
+        name: A figure's name.
+        out: The folder that the picture is written to.
+    """
+    from firstsight.gallery import print_drawn, print_list
+
+    if name is None:
+        print_list()
+    else:
+        print_drawn(name, out)
+
+
 def show(run: Positional[Path], /) -> None:
     """Open a run in the Rerun viewer, or say where its files are.
 
@@ -135,6 +150,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "doctor": doctor,
     "simulate": simulate,
     "methods": methods,
+    "gallery": gallery,
     "show": show,
 }
 

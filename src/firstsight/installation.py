@@ -14,7 +14,11 @@ from firstsight import __version__
 PARTS = ("torch", "numpy", "scipy", "numba", "pillow", "rosbags", "trimesh", "embreex", "kiss-icp", "tyro")
 OPENCV = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
 INSTALL = "pip install firstsight"
-EXTRAS = {"rerun": ("rerun-sdk", "pip install 'firstsight[view]'"), "evo": ("evo", "pip install 'firstsight[dev]'")}
+EXTRAS = {
+    "rerun": ("rerun-sdk", "pip install 'firstsight[view]'"),
+    "matplotlib": ("matplotlib", "pip install 'firstsight[view]'"),
+    "evo": ("evo", "pip install 'firstsight[dev]'"),
+}
 
 Verdict = Literal["ok", "note", "problem"]
 COLOURS: dict[Verdict, str] = {"ok": "green", "note": "yellow", "problem": "red"}

@@ -1,0 +1,32 @@
+"""Every figure, one line each. A line names its function; what is listed of it is read from its module's docstring."""
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+from firstsight.catalogue import Entry
+from firstsight.errors import InputError
+
+FIGURES = {
+    "energy-approach": "firstsight.gallery.energy_approach:energy_approach",
+    "cost-slice": "firstsight.gallery.cost_slice:cost_slice",
+    "path-directions": "firstsight.gallery.path_directions:path_directions",
+    "aperture-problem": "firstsight.gallery.aperture_problem:aperture_problem",
+}
+
+
+def find(name: str) -> Callable[..., Any]:
+    """The figure's function (scale: float = 1) -> Drawing. Its experiment is smaller and faster for a scale below 1.
+
+    Raises InputError naming the figures where there is none of that name.
+    """
+    if name not in FIGURES:
+        raise InputError(f"{name}: no such figure; there are {', '.join(FIGURES)}")
+    module, function = FIGURES[name].split(":")
+    return getattr(import_module(module), function)
+
+
+def listed() -> list[tuple[str, str, str]]:
+    """(name, what it shows, the course's slide) of every figure, without importing it."""
+    entries = (Entry(name, target) for name, target in FIGURES.items())
+    return [(entry.name, entry.said("Shows"), entry.said("Slide")) for entry in entries]
