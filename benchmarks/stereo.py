@@ -6,11 +6,11 @@ One thread; CPU time of the process; rounds alternate between the methods and th
 """
 
 import multiprocessing
-import resource
+import re
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -22,7 +22,7 @@ from firstsight.depth.semi_global_matching import Config, CrossBased, SemiGlobal
 from firstsight.geometry.images import to_tensor
 from firstsight.matching.absolute_difference import AbsoluteDifference
 from firstsight.matching.census_cost import Census
-from firstsight.matching.consistency import left_right_consistent
+from firstsight.matching.consistency import MatchClass, drop_speckles, left_right_consistent
 from firstsight.matching.normalised_correlation import NormalisedCorrelation
 from firstsight.matching.penalties import Penalties, TwoImagePenalties
 from firstsight.matching.semi_global import SemiGlobal, aggregate
@@ -55,42 +55,78 @@ CHOICES = {
 Answer = tuple[np.ndarray, np.ndarray]
 
 
-@dataclass
-class OpenCV:
-    """StereoSGBM with the settings of its documentation for 3x3 blocks, on grey images."""
+class Method:
+    """prepare() turns a pair into what a method takes, outside of any timing, and returns the call that answers."""
 
-    mode: int
+    def prepare(self, pair: Pair) -> Callable[[], Answer]:
+        raise NotImplementedError
 
     def __call__(self, pair: Pair) -> Answer:
-        matcher = cv2.StereoSGBM_create(0, pair.candidates, 3, 72, 288, 1, 63, 10, 100, 2, self.mode)
-        disparity = matcher.compute(grey(pair.left), grey(pair.right))
-        return disparity.astype(np.float32) / 16, disparity >= 0
+        return self.prepare(pair)()
 
 
 @dataclass
-class OpenCVBlocks:
-    """StereoBM with 15x15 blocks."""
+class OpenCV(Method):
+    """StereoSGBM with the settings of its documentation for 3x3 blocks, on grey images; or StereoBM with 15x15 blocks."""
 
-    def __call__(self, pair: Pair) -> Answer:
-        disparity = cv2.StereoBM_create(pair.candidates, 15).compute(grey(pair.left), grey(pair.right))
-        return disparity.astype(np.float32) / 16, disparity >= 0
+    mode: int | None
+
+    def prepare(self, pair: Pair) -> Callable[[], Answer]:
+        images = grey(pair.left), grey(pair.right)
+        if self.mode is None:
+            matcher = cv2.StereoBM_create(pair.candidates, 15)
+        else:
+            matcher = cv2.StereoSGBM_create(0, pair.candidates, 3, 72, 288, 1, 63, 10, 100, 2, self.mode)
+
+        def answer() -> Answer:
+            disparity = matcher.compute(*images)
+            return disparity.astype(np.float32) / 16, disparity >= 0
+
+        return answer
 
 
-class Ours:
-    """The whole estimator, from float RGB tensors."""
+class Ours(Method):
+    """The whole estimator, from float RGB tensors to a filled map."""
 
     def __init__(self, **settings):
-        self.match = SemiGlobalMatching(Config(**settings))
+        self.settings = settings
 
-    def __call__(self, pair: Pair) -> Answer:
-        self.match.config = replace(self.match.config, max_disparity_px=pair.candidates)
-        estimate = self.match(to_tensor(pair.left), to_tensor(pair.right))
-        return estimate.disparity[0, 0].numpy(), estimate.valid[0, 0].numpy()
+    def prepare(self, pair: Pair) -> Callable[[], Answer]:
+        match = SemiGlobalMatching(Config(max_disparity_px=pair.candidates, **self.settings))
+        images = to_tensor(pair.left), to_tensor(pair.right)
+
+        def answer() -> Answer:
+            estimate = match(*images)
+            return estimate.disparity[0, 0].numpy(), estimate.valid[0, 0].numpy()
+
+        return answer
 
 
-def methods() -> dict[str, Callable[[Pair], Answer]]:
-    ours = {"ours": Ours(), "ours, one-image penalties": Ours(penalties=Penalties()), "ours, 4 paths": Ours(paths=4)}
-    return ours | {f"OpenCV {name}": OpenCV(mode) for name, mode in MODES.items()} | {"OpenCV StereoBM": OpenCVBlocks()}
+class OursChecked(Method):
+    """Cost to checked disparity: grey images in, left-right check and small patches dropped, as StereoSGBM does."""
+
+    def __init__(self, **settings):
+        self.settings = settings
+
+    def prepare(self, pair: Pair) -> Callable[[], Answer]:
+        match = SemiGlobalMatching(Config(max_disparity_px=pair.candidates, **self.settings))
+        images = grey(pair.left), grey(pair.right)
+
+        def answer() -> Answer:
+            disparity, classes = match.classified(*images)
+            return disparity, drop_speckles(disparity, classes == MatchClass.CORRECT, 100)
+
+        return answer
+
+
+def methods() -> dict[str, Method]:
+    ours = {
+        "ours, to a filled map": Ours(),
+        "ours": OursChecked(),
+        "ours, one-image penalties": OursChecked(penalties=Penalties()),
+        "ours, 4 paths": OursChecked(paths=4),
+    }
+    return ours | {f"OpenCV {name}": OpenCV(mode) for name, mode in MODES.items()} | {"OpenCV StereoBM": OpenCV(None)}
 
 
 def bad(disparity: np.ndarray, pair: Pair, where: np.ndarray, threshold_px: float) -> float:
@@ -99,12 +135,15 @@ def bad(disparity: np.ndarray, pair: Pair, where: np.ndarray, threshold_px: floa
 
 
 def print_times(pairs: dict[str, Pair]) -> None:
-    print("## Time\n\nms, and in brackets how many times as long OpenCV HH takes.\n")
+    print(
+        "## Time\n\nms, and in brackets how many times as long OpenCV HH takes. From grey pictures to checked disparity;"
+    )
+    print("'to a filled map' is the whole estimator, from float RGB tensors.\n")
     print("| method | " + " | ".join(pairs) + " | memory, MB |\n|---|" + "--:|" * (len(pairs) + 1))
     start = time.perf_counter()
-    Ours()(pairs[next(iter(pairs))])
+    Ours()(next(iter(pairs.values())))
     first_s = time.perf_counter() - start
-    times = {pair: best_ms({n: lambda m=m, p=p: m(p) for n, m in methods().items()}) for pair, p in pairs.items()}
+    times = {name: best_ms({n: m.prepare(pair) for n, m in methods().items()}) for name, pair in pairs.items()}
     for name in methods():
         cells = [f"{each[name]:.0f} ({each['OpenCV HH, 8 paths'] / each[name]:.2f}x)" for each in times.values()]
         print(f"| {name} | {' | '.join(cells)} | {memory_mb(name, next(iter(pairs.values()))):.0f} |")
@@ -119,12 +158,17 @@ def memory_mb(name: str, pair: Pair) -> float:
 
 def growth_mb(name: str, pair: Pair) -> float:
     """In a fresh process; a tiny pair first, which loads code."""
-    tiny = Pair(*(part[:64, :256] for part in pair[:4]), 32)
     method = methods()[name]
-    method(tiny)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    method(pair)
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    method(Pair(*(part[:64, :256] for part in pair[:4]), 32))
+    call, before = method.prepare(pair), peak_mb()
+    call()
+    return peak_mb() - before
+
+
+def peak_mb() -> float:
+    """Of this process, from Linux; getrusage() would inherit the parent's."""
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1024
 
 
 def most_confident(pair: Pair, count: int) -> Answer:
@@ -191,11 +235,11 @@ def print_growth() -> None:
         for candidates in (64, 128, 256):
             pair = street(0, candidates, height=height, width=width)
             each = {
-                "ours": Ours(volume_bytes=2**33),
+                "ours": OursChecked(volume_bytes=2**33),
                 "HH": OpenCV(cv2.STEREO_SGBM_MODE_HH),
-                "strips": Ours(volume_bytes=2**28),
+                "strips": OursChecked(volume_bytes=2**28),
             }
-            times = best_ms({name: lambda m=m, p=pair: m(p) for name, m in each.items()}, rounds=3)
+            times = best_ms({name: method.prepare(pair) for name, method in each.items()}, rounds=3)
             cell = {name: f"{ms:.0f} ({1e6 * ms / (height * width * candidates):.2f})" for name, ms in times.items()}
             print(
                 f"| {width}x{height} | {candidates} | {cell['ours']} | {cell['HH']} | {times['HH'] / times['ours']:.2f}x "

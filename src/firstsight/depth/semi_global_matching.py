@@ -14,6 +14,7 @@ Idea:   match pixels by their surroundings, and let neighbours agree along strai
 Differs: census instead of mutual information (its cost is a table that must be learned from a first disparity), and costs summed
          over 3x3 pixels: fewer errors everywhere (benchmarks/stereo.md). Lines instead of a parabola between disparities. Large
          images are swept strip by strip, with the same result.
+         Images on a GPU are matched there (matching.gpu), in one piece and with equal sums.
 Role:   StereoEstimator. Disparity in px; where it is not `valid` it is a guess, right about half of the time.
 """
 
@@ -29,6 +30,7 @@ from jaxtyping import Bool, Float32
 
 from firstsight.errors import InputError
 from firstsight.geometry.images import to_grey
+from firstsight.matching import gpu
 from firstsight.matching.census_cost import Census
 from firstsight.matching.consistency import Classes, MatchClass, classify, drop_speckles
 from firstsight.matching.cross_based import aggregate_cross_based, cross_arms
@@ -42,6 +44,7 @@ from firstsight.matching.winner import SubPixel, Winners, take_winners
 from firstsight.roles import Disparity, Images, StereoEstimator
 
 Map = Float32[np.ndarray, "height width"]
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +80,7 @@ class Work(NamedTuple):
     right: Grey
     described: tuple[np.ndarray, np.ndarray]
     candidates: int
+    device: torch.device
 
 
 def candidates(config: Config, width: int) -> int:
@@ -101,25 +105,28 @@ class SemiGlobalMatching(StereoEstimator):
 
     def __call__(self, left: Images, right: Images) -> Disparity:
         assert left.shape == right.shape, "a rectified pair has one size"
-        pairs = [self._match(to_grey(a[None]), to_grey(b[None])) for a, b in zip(left, right, strict=True)]
-        disparities, valid = (torch.from_numpy(np.stack(maps))[:, None] for maps in zip(*pairs, strict=True))
+        device = left.device
+        greys = [[to_grey(image[None]) for image in images.cpu()] for images in (left, right)]
+        pairs = [self._match(a, b, device) for a, b in zip(*greys, strict=True)]
+        disparities, valid = (torch.from_numpy(np.stack(maps))[:, None].to(device) for maps in zip(*pairs, strict=True))
         return Disparity(disparities, valid)
 
     def __getstate__(self) -> dict:
         return self.__dict__ | {"_volumes": None}
 
-    def _match(self, left: Grey, right: Grey) -> tuple[Map, Bool[np.ndarray, "height width"]]:
-        disparity, classes = self.classified(left, right)
+    def _match(self, left: Grey, right: Grey, device: torch.device) -> tuple[Map, Bool[np.ndarray, "height width"]]:
+        disparity, classes = self.classified(left, right, device)
         correct = classes == MatchClass.CORRECT
         valid = drop_speckles(disparity, correct, self.config.speckle_area_px)
         classes[correct & ~valid] = MatchClass.MISMATCH
         return self.completed(disparity, classes, left), valid
 
-    def classified(self, left: Grey, right: Grey) -> tuple[Map, Classes]:
+    def classified(self, left: Grey, right: Grey, device: torch.device = CPU) -> tuple[Map, Classes]:
         """The winners, and which of them the right image confirms."""
         described = (self.config.cost.describe(left), self.config.cost.describe(right))
-        work = Work(left, right, described, candidates(self.config, left.shape[1]))
-        position, of_right, found = (np.concatenate(parts[::-1]) for parts in zip(*self._winners(work), strict=True))
+        work = Work(left, right, described, candidates(self.config, left.shape[1]), device)
+        winners = self.winners_on_cpu(work) if device.type == "cpu" else [self.winners_on_gpu(work)]
+        position, of_right, found = (np.concatenate(parts[::-1]) for parts in zip(*winners, strict=True))
         classes = classify(position, of_right, self.config.consistency_px, work.candidates)
         classes[~found] = MatchClass.OCCLUSION
         return position, classes
@@ -143,7 +150,7 @@ class SemiGlobalMatching(StereoEstimator):
         cross = self.config.cross_based
         return self.config.cost.reach + (cross.passes * cross.length_px if cross else 0)
 
-    def _winners(self, work: Work) -> Iterator[Winners]:
+    def winners_on_cpu(self, work: Work) -> Iterator[Winners]:
         """Strip by strip from the bottom up."""
         config = self.config
         settings = SemiGlobal(work.left, config.penalties, config.paths, work.right, config.cost.largest)
@@ -151,9 +158,25 @@ class SemiGlobalMatching(StereoEstimator):
         for _, total in aggregate_strips(lambda rows: self._costs(work, rows), strips, settings, self._room(work)[1]):
             yield take_winners(total, config.sub_pixel)
 
+    def winners_on_gpu(self, work: Work) -> Winners:
+        """In one piece; costs that have no kernel there are computed on the CPU."""
+        config = self.config
+        left, right = (torch.from_numpy(image).to(work.device) for image in (work.left, work.right))
+        if isinstance(config.cost, Census) and config.cross_based is None:
+            cost = gpu.census_cost(left, right, work.candidates, config.cost)
+            if config.outside == "none":
+                gpu.leave_out_left_border(cost)
+        else:
+            cost = torch.from_numpy(self._costs(work, slice(0, len(work.left)))).to(work.device)
+        settings = gpu.SemiGlobal(left, config.penalties, config.paths, right, config.cost.largest)
+        winners = gpu.take_winners(gpu.aggregate(cost, settings), config.sub_pixel)
+        return Winners(*(part.cpu().numpy() for part in winners))
+
     def _strips(self, work: Work) -> list[slice]:
         """The rows in as few pieces as the memory allows."""
         height, width = work.left.shape
+        if work.device.type != "cpu":
+            return [slice(0, height)]
         row_bytes = width * work.candidates * sum(dtype.itemsize for dtype in self._dtypes)
         most = max(self.config.volume_bytes // row_bytes - 2 * self._context, 2 * self._context, 1)
         count = -(-height // most)

@@ -46,11 +46,8 @@ def left_right_consistent(position: Position, of_right: OfRight, tolerance: floa
 
 def classify(position: Position, of_right: OfRight, tolerance: float, candidates: int) -> Classes:
     """The MatchClass of every pixel; `candidates` 0, 1, ... were tried. MC-CNN's tolerance is 1."""
-    seen = np.zeros(position.shape, bool)
-    _mark_seen(of_right, tolerance, candidates, seen)
-    classes = np.full(position.shape, MatchClass.OCCLUSION, np.uint8)
-    classes[seen & (_matched(position) >= 0)] = MatchClass.MISMATCH
-    classes[left_right_consistent(position, of_right, tolerance)] = MatchClass.CORRECT
+    classes = np.empty(position.shape, np.uint8)
+    _classify(position, of_right, tolerance, candidates, classes)
     return classes
 
 
@@ -69,15 +66,31 @@ def _matched(position):
 
 @njit(cache=True)
 @no_type_check
+def _classify(position, of_right, tolerance, candidates, classes):
+    """classes (height, width) uint8, written; position and of_right as classify's."""
+    height, width = position.shape
+    seen = np.empty(width, np.bool_)
+    for y in range(height):
+        _mark_seen(of_right[y], tolerance, candidates, seen)
+        for x in range(width):
+            matched = x - np.int64(np.rint(position[y, x]))
+            if matched >= 0 and abs(position[y, x] - np.float32(of_right[y, matched])) <= tolerance:
+                classes[y, x] = MatchClass.CORRECT
+            else:
+                classes[y, x] = MatchClass.MISMATCH if seen[x] and matched >= 0 else MatchClass.OCCLUSION
+
+
+@njit(cache=True)
+@no_type_check
 def _mark_seen(of_right, tolerance, candidates, seen):
-    """Sets seen (height, width) bool where |d - D_R(p - d)| <= tolerance for some candidate d; of_right as classify's.
+    """seen (width,) bool: where |d - D_R(p - d)| <= tolerance for some candidate d; of_right (width,).
 
     From the right pixel's side: q = p - d is matched by the few p = q + d with d near D_R(q), so there is no search.
     """
-    height, width = seen.shape
-    for y in range(height):
-        for q in range(width):
-            smallest = max(np.ceil(of_right[y, q] - tolerance), 0)
-            largest = min(np.floor(of_right[y, q] + tolerance), candidates - 1, width - 1 - q)
-            for d in range(np.int64(smallest), np.int64(largest) + 1):
-                seen[y, q + d] = True
+    width = seen.shape[0]
+    seen[:] = False
+    for q in range(width):
+        smallest = max(np.int64(np.ceil(of_right[q] - tolerance)), 0)
+        largest = min(np.int64(np.floor(of_right[q] + tolerance)), candidates - 1, width - 1 - q)
+        for d in range(smallest, largest + 1):
+            seen[q + d] = True

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, no_type_check
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Int64, UInt8
 from numba import njit
 
 from firstsight.errors import InputError
@@ -191,14 +191,14 @@ class _Jumps(NamedTuple):
 
     vectors (directions or 1, left classes, 3, length): one penalty for all candidates of a pixel, length 1; or, where the right
     image has a say, one for each right pixel: a row backwards, so that growing disparity walks forwards, and a margin. Then
-    they are filled row by row from `values`. `flat` is the same memory, a column where one penalty is for all.
+    they are filled row by row from `values`. `flat` is the same memory, a column where one penalty is for all. `edges` are the
+    brightness differences from which on the left and the right image have one; 0: each difference is a class of its own.
     """
 
     flat: np.ndarray
     vectors: np.ndarray
     values: np.ndarray
-    left_class: np.ndarray
-    right_class: np.ndarray
+    edges: tuple[int, int]
     reads_right: bool
 
     @classmethod
@@ -209,7 +209,17 @@ class _Jumps(NamedTuple):
         length = width + candidates if reads_right else 1
         vectors = np.broadcast_to(values[:, :, 0, :, None], (*values.shape[:2], 3, length)).copy()
         flat = vectors.reshape(-1) if reads_right else vectors.reshape(-1, 1)
-        return cls(flat, vectors, values, table.left_class, table.right_class, reads_right)
+        edges = (_first_edge(table.left_class), _first_edge(table.right_class))
+        return cls(flat, vectors, values, edges, reads_right)
+
+
+def _first_edge(classes: UInt8[np.ndarray, "256"]) -> int:
+    """The difference from which on there is an edge; 0 where every difference has a class of its own."""
+    if np.array_equal(classes, np.arange(256)):
+        return 0
+    first = int(np.searchsorted(classes, 1))
+    assert np.array_equal(classes, np.arange(256) >= first), "classes are differences, or even and edge"
+    return first
 
 
 @njit(cache=True)
@@ -222,7 +232,7 @@ def _sweep(strip, images, jumps, ways, state):
     """
     cost, total, first = strip
     left, right = images
-    flat_jumps, vectors, values, left_class, right_class, reads_right = jumps
+    flat_jumps, vectors, values, (left_edge, right_edge), reads_right = jumps
     steps, slots = ways
     height, width, candidates = cost.shape
     flat_cost, flat_total, flat_paths, minima = (
@@ -236,17 +246,17 @@ def _sweep(strip, images, jumps, ways, state):
     direction_stride = class_stride * vectors.shape[1] if vectors.shape[0] > 1 else 0
     forward = steps[0, 0] == 1
     directions = steps.shape[0]
-    edges = np.empty((directions, width), np.uint8)
+    edges, right_edges = np.zeros((directions, width), np.uint8), np.ones((directions, vectors.shape[3]), np.uint8)
     before, now = np.empty((directions, width), np.int64), np.empty((directions, width), np.int64)
     for row in range(height):
         i = row if forward else height - 1 - row
         y = first + i
         if reads_right:
-            _follow_right_image(right, y, steps, values, right_class, vectors)
+            _follow_right_image(right, y, steps, right_edge, right_edges)
+            _choose_penalties(right_edges, values, vectors)
         slot = 1
         for r in range(directions):
-            yb = min(max(y - steps[r, 1], 0), left.shape[0] - 1)
-            _edges_of_row(left[y], left[yb], steps[r, 0], left_class, edges[r])
+            _edges_of_row(left, y, steps[r], left_edge, edges[r])
             _slots_of_row(y, left.shape[0], steps[r], (slot, slots[r]), before[r], now[r])
             slot += slots[r]
         for column in range(width):
@@ -269,22 +279,39 @@ def _slots_of_row(y, height, step, slots, before, now):
     slots = (first, number). Pixels p and p - step have the same number x |dy| - y dx sign(dy), modulo the number of slots.
     """
     (dx, dy), (first, number), width = step, slots, now.shape[0]
-    phase = (-y * (dx if dy > 0 else -dx)) % number
+    phase, across = (-y * (dx if dy > 0 else -dx)) % number, abs(dy)
     for x in range(width):
-        slot = x * abs(dy) + phase
-        now[x] = first + (slot - number if slot >= number else slot)
-        begins = not (0 <= x - dx < width and 0 <= y - dy < height)
-        before[x] = 0 if begins else now[x]
+        slot = x * across + phase
+        now[x] = first + slot - (number if slot >= number else 0)
+    before[:] = now
+    if not 0 <= y - dy < height:
+        before[:] = 0
+    before[: max(dx, 0)] = 0
+    before[width + min(dx, 0) :] = 0
 
 
 @njit(cache=True)
 @no_type_check
-def _edges_of_row(row, row_before, dx, left_class, edges):
-    """edges (width,) uint8: classes of the differences between row (width,) and the pixel dx before it in row_before, uint8."""
-    width = row.shape[0]
-    for x in range(width):
-        neighbour = row_before[min(max(x - dx, 0), width - 1)]
-        edges[x] = left_class[abs(np.int64(row[x]) - np.int64(neighbour))]
+def _edges_of_row(image, y, step, first_edge, edges):
+    """edges (width,) uint8: classes of the differences between pixels of row y of image (height, width) and those before them.
+
+    Where there is none before, edges stay: there paths begin, and penalties do not matter.
+    """
+    (dx, dy), width = step, image.shape[1]
+    if 0 <= y - dy < image.shape[0]:
+        begin, end = max(dx, 0), width + min(dx, 0)
+        _classes(image[y, begin:end], image[y - dy, begin - dx : end - dx], first_edge, edges[begin:end])
+
+
+@njit(cache=True)
+@no_type_check
+def _classes(row, row_before, first_edge, classes):
+    """classes (n,) uint8 of the differences of row and row_before (n,) uint8; see _Jumps."""
+    edge = np.uint8(first_edge)
+    for x in range(classes.shape[0]):
+        here, there = row[x], row_before[x]
+        difference = np.uint8(max(here, there) - min(here, there))
+        classes[x] = difference if edge == 0 else np.uint8(difference >= edge)
 
 
 @njit(cache=True)
@@ -298,19 +325,23 @@ def _begin_sums(pixel):
 
 @njit(cache=True)
 @no_type_check
-def _follow_right_image(right, y, steps, values, right_class, vectors):
-    """Fills vectors (directions, left classes, 3, width + candidates) for row y from the edges of right (height, width) uint8."""
-    height, width = right.shape
-    edges = np.ones((steps.shape[0], vectors.shape[3]), np.uint8)  # backwards; 1 outside the image
+def _follow_right_image(right, y, steps, first_edge, edges):
+    """edges (directions, width + candidates) uint8: of row y of right (height, width), backwards; 1 outside the image."""
+    width = right.shape[1]
+    forwards = np.empty(width, np.uint8)
     for r in range(steps.shape[0]):
-        dx, yb = steps[r, 0], y - steps[r, 1]
-        if 0 <= yb < height:
-            inside = edges[r, max(-dx, 0) : width - max(dx, 0)]
-            first = width - 1 - max(-dx, 0)
-            for i in range(inside.shape[0]):
-                x = first - i
-                inside[i] = right_class[abs(np.int64(right[y, x]) - np.int64(right[yb, x - dx]))]
-        for left in range(values.shape[1]):
+        forwards[:] = 1
+        _edges_of_row(right, y, steps[r], first_edge, forwards)
+        for x in range(width):
+            edges[r, x] = forwards[width - 1 - x]
+
+
+@njit(cache=True)
+@no_type_check
+def _choose_penalties(edges, values, vectors):
+    """Fills vectors (directions, left classes, 3, n) from values (directions, left classes, 2, 3) by edges (directions, n)."""
+    for r in range(vectors.shape[0]):
+        for left in range(vectors.shape[1]):
             for kind in range(3):
                 _choose(edges[r], values[r, left, :, kind], vectors[r, left, kind])
 
