@@ -31,18 +31,21 @@ def perceive(
     sensors: Sensors = None,
     frames: Frames = None,
     fov_deg: FovDeg = None,
+    use: Annotated[tuple[str, ...], arg(metavar="METHOD ...")] = (),
     overwrite: bool = False,
 ) -> None:
     """Depth, motion, trajectory, moving objects and a map of a recording, with a report.
 
     Args:
         out: The run folder; by default runs/NAME. A killed run continues where it stopped.
+        use: Methods that take the place of a stage's own, by what they estimate, such as lucas-kanade for flow.
         overwrite: Replace the run that the folder holds.
     """
     from firstsight.perceive.run import Settings
     from firstsight.perceive.run import perceive as run_perceive
 
-    run = run_perceive(source, out, Settings(sensors=sensors, frames=frames, fov_deg=fov_deg), overwrite=overwrite)
+    settings = Settings(sensors=sensors, frames=frames, fov_deg=fov_deg, use=use)
+    run = run_perceive(source, out, settings, overwrite=overwrite)
     from firstsight.perceive.summary import print_summary
 
     print_summary(run)

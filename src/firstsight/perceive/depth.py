@@ -5,18 +5,16 @@ from abc import abstractmethod
 import numpy as np
 import torch
 
-from firstsight.depth.plane_sweep import PlaneSweep
-from firstsight.depth.semi_global_matching import SemiGlobalMatching
 from firstsight.errors import InputError
-from firstsight.fusion.depth_completion import DepthCompletion
 from firstsight.geometry import se3
 from firstsight.geometry.images import to_tensor
 from firstsight.geometry.warp import disparity_to_depth
+from firstsight.perceive.choice import chosen
 from firstsight.perceive.stage import Stage
 from firstsight.perceive.workspace import Workspace, depth_image, depth_tensors
 from firstsight.recordings.opening import scan_depth
 from firstsight.recordings.recording import Rig
-from firstsight.roles import Depth, Disparity
+from firstsight.roles import Depth, DepthCompleter, Disparity, MultiViewDepthEstimator, StereoEstimator
 
 MAX_DEPTH_M = 255.0  # what the 16-bit PNG of KITTI holds
 NEIGHBOUR_MOTION_PX = 10.0  # parallax enough for depth, overlap enough for matching
@@ -43,7 +41,7 @@ class StereoDepth(DepthStage):
 
     def __init__(self, work: Workspace):
         super().__init__(work)
-        self.estimator = SemiGlobalMatching()
+        self.method, self.estimator = chosen(work.use, StereoEstimator, self.method)
 
     def estimate(self, frame: int) -> Depth:
         rig = self.work.recording.rig
@@ -74,7 +72,7 @@ class LidarDepth(DepthStage):
 
     def __init__(self, work: Workspace):
         super().__init__(work)
-        self.completer = DepthCompletion()
+        self.method, self.completer = chosen(work.use, DepthCompleter, self.method)
 
     def estimate(self, frame: int) -> Depth:
         scan, lidar = self.work.recording[frame].scan(), self.work.recording.rig.lidar
@@ -91,7 +89,7 @@ class MultiViewDepth(DepthStage):
 
     def __init__(self, work: Workspace):
         super().__init__(work)
-        self.estimator = PlaneSweep()
+        self.method, self.estimator = chosen(work.use, MultiViewDepthEstimator, self.method)
 
     def estimate(self, frame: int) -> Depth:
         neighbours = self.neighbours(frame)

@@ -2,10 +2,11 @@
 
 import numpy as np
 
-from firstsight.flow.dense_inverse_search import DenseInverseSearch
 from firstsight.formats import png
+from firstsight.perceive.choice import chosen
 from firstsight.perceive.stage import Stage
 from firstsight.perceive.workspace import Workspace
+from firstsight.roles import FlowEstimator
 
 
 class FlowStage(Stage):
@@ -14,7 +15,7 @@ class FlowStage(Stage):
 
     def __init__(self, work: Workspace):
         super().__init__(work)
-        self.estimator = DenseInverseSearch()
+        self.method, self.estimator = chosen(work.use, FlowEstimator, self.method)
 
     def process(self, frame: int) -> None:
         path = self.work.run.flow_path(frame)

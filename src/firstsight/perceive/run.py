@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from firstsight import __version__
 from firstsight.doctor import examine
 from firstsight.errors import InputError
+from firstsight.perceive.choice import check_use
 from firstsight.perceive.measure import measure
 from firstsight.perceive.plan import Skip, make_plan, scale_of
 from firstsight.perceive.stage import Stage, run_stage
@@ -32,6 +33,7 @@ class Settings:
     sensors: tuple[str, ...] | None = None
     frames: str | None = None
     fov_deg: float | None = None
+    use: tuple[str, ...] = ()
 
 
 def perceive(
@@ -49,6 +51,7 @@ def perceive(
     """
     settings = settings or Settings()
     console = console or Console(stderr=True)
+    check_use(settings.use)
     recording = open_recording(
         source,
         sensors=None if settings.sensors is None else frozenset(settings.sensors),
@@ -61,7 +64,7 @@ def perceive(
     if overwrite and run.record_path.exists():
         shutil.rmtree(run.path)
     record = begin(run, recording, settings)
-    work = Workspace(recording, run)
+    work = Workspace(recording, run, settings.use)
     if run.report_path.exists():  # written last
         console.print(f"already complete: {run.path} (--overwrite makes it anew)")
         return run
@@ -86,7 +89,8 @@ def begin(run: RunFolder, recording: Recording, settings: Settings) -> RunRecord
         frames=len(recording),
         scale=scale_of(recording),
         sensors=describe_sensors(recording),
-        settings=asdict(settings) | {"sensors": list(settings.sensors) if settings.sensors else None},
+        settings=asdict(settings)
+        | {"sensors": list(settings.sensors) if settings.sensors else None, "use": list(settings.use)},
         remarks=list(recording.remarks),
     )
     if not run.record_path.exists():
@@ -144,8 +148,9 @@ def run_stages(work: Workspace, record: RunRecord, console: Console) -> None:
 def run_planned(planned: type[Stage] | Skip, work: Workspace, bars: Progress) -> StageRecord:
     if isinstance(planned, Skip):
         return StageRecord(name=planned.name, method="", status="skipped", reason=planned.reason)
-    task = bars.add_task(f"{planned.name} ({planned.method})", total=len(work.recording))
-    return run_stage(planned(work), lambda frames: bars.update(task, completed=frames))
+    stage = planned(work)
+    task = bars.add_task(f"{stage.name} ({stage.method})", total=len(work.recording))
+    return run_stage(stage, lambda frames: bars.update(task, completed=frames))
 
 
 @contextmanager

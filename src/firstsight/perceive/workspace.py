@@ -17,10 +17,10 @@ from firstsight.run_folder import RunFolder
 
 
 class Workspace:
-    """One recording and its run folder. Reading a frame that cannot be decoded raises InputError."""
+    """One recording, its run folder and the methods to `use` instead of the stages' own. Reading a frame that cannot be decoded raises InputError."""
 
-    def __init__(self, recording: Recording, run: RunFolder):
-        self.recording, self.run = recording, run
+    def __init__(self, recording: Recording, run: RunFolder, use: tuple[str, ...] = ()):
+        self.recording, self.run, self.use = recording, run, use
         self.flagged: dict[int, str] = {}
 
     @property
