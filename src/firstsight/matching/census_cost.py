@@ -141,8 +141,9 @@ def _block_sum(flat, shape, halvings):
     columns = np.empty(row + 2 * candidates, np.uint16)  # sums of three rows, with a pixel more on either side
     for y in range(height):
         _column_sums(above, here, flat[min(y + 1, height - 1) * row :], columns[candidates:])
-        columns[:candidates] = columns[candidates : 2 * candidates]
-        columns[row + candidates :] = columns[row : row + candidates]
+        for d in range(candidates):  # as slices they take seconds to compile
+            columns[d] = columns[candidates + d]
+            columns[row + candidates + d] = columns[row + d]
         _row_sums(columns, candidates, halvings, flat[y * row : y * row + row])
 
 

@@ -280,14 +280,13 @@ def _slots_of_row(y, height, step, slots, before, now):
     """
     (dx, dy), (first, number), width = step, slots, now.shape[0]
     phase, across = (-y * (dx if dy > 0 else -dx)) % number, abs(dy)
+    first_inside, last_inside = max(dx, 0), width - 1 + min(dx, 0)
+    if not 0 <= y - dy < height:
+        first_inside = width
     for x in range(width):
         slot = x * across + phase
         now[x] = first + slot - (number if slot >= number else 0)
-    before[:] = now
-    if not 0 <= y - dy < height:
-        before[:] = 0
-    before[: max(dx, 0)] = 0
-    before[width + min(dx, 0) :] = 0
+        before[x] = now[x] if first_inside <= x <= last_inside else 0
 
 
 @njit(cache=True)
