@@ -14,12 +14,12 @@ LAYERS = [
     {"formats"},
     {"recordings", "matching"},
     {"run_folder"},
-    {"depth", "flow", "motion", "fusion", "mapping"},
+    {"depth", "flow", "motion", "fusion", "mapping", "slam"},
     {"evaluation", "show", "catalogue", "installation", "doctor", "gallery"},
     {"perceive"},
     {"cli", "__main__"},
 ]
-FAMILIES = {"depth", "flow", "motion", "fusion", "mapping"}
+FAMILIES = {"depth", "flow", "motion", "fusion", "mapping", "slam"}
 """Families never import each other: what one needs of another is passed in as a role."""
 
 

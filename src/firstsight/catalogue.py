@@ -18,6 +18,7 @@ METHODS = {
     "visual-odometry": "firstsight.motion.visual_odometry:VisualOdometry",
     "monocular-odometry": "firstsight.motion.monocular_odometry:MonocularOdometry",
     "lidar-odometry": "firstsight.motion.lidar_odometry:LidarOdometry",
+    "ekf-slam": "firstsight.slam.ekf:EkfSlam",
     "moving-object-segmentation": "firstsight.motion.moving_objects:MovingObjectSegmentation",
     "point-cloud-map": "firstsight.mapping.point_cloud:PointCloudMap",
     "occupancy-grid": "firstsight.mapping.occupancy:OccupancyGrid",

@@ -12,6 +12,7 @@ FIGURES = {
     "cost-slice": "firstsight.gallery.cost_slice:cost_slice",
     "path-directions": "firstsight.gallery.path_directions:path_directions",
     "aperture-problem": "firstsight.gallery.aperture_problem:aperture_problem",
+    "ekf-slam": "firstsight.gallery.ekf_slam:ekf_slam",
 }
 
 

@@ -29,8 +29,8 @@ class JumpTable(NamedTuple):
     """Penalties by direction and by classes of brightness difference.
 
     `values` (directions, left classes, right classes, 3): P1 of a path that comes from the candidate below, P1 from above, P2.
-    The classes of the differences 0..255 in the left and the right image. There are one or two right classes; the second, an edge,
-    also holds outside the image.
+    The classes of the differences 0..255 in the left and the right image: either each difference is a class of its own (left only),
+    or those from some value on are an edge, class 1. Outside the right image the last class holds.
     """
 
     values: Float64[np.ndarray, "directions left right 3"]

@@ -1,0 +1,1 @@
+"""Simultaneous localisation and mapping: the back end that makes all measurements agree."""
