@@ -1,0 +1,329 @@
+"""Pose graphs, as a value and as text: g2o (`VERTEX_SE2`, `EDGE_SE3:QUAT`, ...) and TORO (`VERTEX2`, `EDGE3`, ...).
+
+Conventions there -> ours:
+    SE(2) information in the order x y theta                             -> the same
+    SE(3) information in the order x y z, rotation                       -> (translation, rotation), the same
+    g2o rotation errors: vector part of the quaternion, half an angle    -> read as radians, as gtsam does
+    quaternions x y z w                                                  -> matrices
+    TORO SE(2) information I11 I12 I22 I33 I13 I23                        -> matrix; g2o's order where only that is positive
+    TORO SE(3) rotation roll pitch yaw                                   -> R_z(yaw) R_y(pitch) R_x(roll)
+    ids of any kind                                                      -> 0, 1, ... in their order; `ids` keeps them
+    a pose the file does not give                                        -> NaN; `slam.initialisation` fills it in
+    FIX id                                                               -> a prior of FIXED_INFORMATION
+    sensor offset of a point (PARAMS_SE3OFFSET)                          -> the point as seen from the node
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float64, Int64
+from scipy.spatial.transform import Rotation
+
+from firstsight.errors import InputError
+from firstsight.formats.atomic import write_text
+from firstsight.geometry.se3 import matrix_to_quaternion_wxyz
+
+FIXED_INFORMATION = 1e6
+NO_OFFSET = np.eye(4)
+UPPER = {size: np.triu_indices(size) for size in (2, 3, 6)}
+
+
+class Between(NamedTuple):
+    """Measured motions between nodes: `a_from_b[i]` is node `b[i]` as seen from node `a[i]`.
+
+    `information` is the inverse covariance of the right tangent (translation, rotation), size 3 in SE(2), 6 in SE(3).
+    """
+
+    a: Int64[np.ndarray, " between"]
+    b: Int64[np.ndarray, " between"]
+    a_from_b: Float64[np.ndarray, "between d1 d1"]
+    information: Float64[np.ndarray, "between size size"]
+
+
+class Priors(NamedTuple):
+    """Measured poses of single nodes."""
+
+    node: Int64[np.ndarray, " priors"]
+    world_from_node: Float64[np.ndarray, "priors d1 d1"]
+    information: Float64[np.ndarray, "priors size size"]
+
+
+class Sightings(NamedTuple):
+    """Landmarks as points in the frame of the node that saw them."""
+
+    node: Int64[np.ndarray, " sightings"]
+    landmark: Int64[np.ndarray, " sightings"]
+    point_node: Float64[np.ndarray, "sightings d"]
+    information: Float64[np.ndarray, "sightings d d"]
+
+
+class PoseGraph(NamedTuple):
+    """Poses and what was measured of them; d = 2 for SE(2) and 3 for SE(3), d1 = d + 1."""
+
+    world_from_node: Float64[np.ndarray, "nodes d1 d1"]
+    between: Between
+    priors: Priors
+    landmarks: Float64[np.ndarray, "landmarks d"]
+    sightings: Sightings
+
+    @property
+    def dimension(self) -> int:
+        return self.world_from_node.shape[-1] - 1
+
+    @property
+    def tangent(self) -> int:
+        """Unknowns of a pose."""
+        return 3 if self.dimension == 2 else 6
+
+
+class GraphFile(NamedTuple):
+    """A graph with the ids of its nodes and landmarks in the file."""
+
+    graph: PoseGraph
+    node_ids: Int64[np.ndarray, " nodes"]
+    landmark_ids: Int64[np.ndarray, " landmarks"]
+
+
+def no_priors(dimension: int) -> Priors:
+    size = 3 * (dimension - 1)
+    return Priors(np.zeros(0, np.int64), np.zeros((0, dimension + 1, dimension + 1)), np.zeros((0, size, size)))
+
+
+def no_sightings(dimension: int) -> Sightings:
+    nobody = np.zeros(0, np.int64)
+    return Sightings(nobody, nobody, np.zeros((0, dimension)), np.zeros((0, dimension, dimension)))
+
+
+def pose_graph(world_from_node: Float64[np.ndarray, "nodes d1 d1"], between: Between) -> PoseGraph:
+    """A graph of poses alone."""
+    d = world_from_node.shape[-1] - 1
+    return PoseGraph(world_from_node, between, no_priors(d), np.zeros((0, d)), no_sightings(d))
+
+
+def planar(x: float, y: float, theta: float) -> Float64[np.ndarray, "3 3"]:
+    """a_from_b in SE(2), theta in radians."""
+    c, s = np.cos(theta), np.sin(theta)
+    return np.array([[c, -s, x], [s, c, y], [0, 0, 1]])
+
+
+def _spatial(values: list[float]) -> np.ndarray:
+    """(4, 4) of x y z qx qy qz qw."""
+    pose = np.eye(4)
+    pose[:3, :3] = Rotation.from_quat(values[3:]).as_matrix()  # raises ValueError for a quaternion of zeros
+    pose[:3, 3] = values[:3]
+    return pose
+
+
+def _by_angles(values: list[float]) -> np.ndarray:
+    """(4, 4) of x y z roll pitch yaw."""
+    (cr, cp, cy), (sr, sp, sy) = np.cos(values[3:]), np.sin(values[3:])
+    pose = np.eye(4)
+    pose[:3, :3] = [
+        [cy * cp, cy * sp * sr - sy * cr, cy * sp * cr + sy * sr],
+        [sy * cp, sy * sp * sr + cy * cr, sy * sp * cr - cy * sr],
+        [-sp, cp * sr, cp * cr],
+    ]
+    pose[:3, 3] = values[:3]
+    return pose
+
+
+def _symmetric(upper: list[float], size: int) -> np.ndarray:
+    """(size, size) of its upper triangle, row by row."""
+    if len(upper) != size * (size + 1) // 2:
+        raise ValueError("an information matrix of another size")
+    matrix = np.zeros((size, size))
+    matrix[UPPER[size]] = upper
+    return matrix + np.triu(matrix, 1).T
+
+
+def _toro_information(v: list[float]) -> np.ndarray:
+    if len(v) != 6:
+        raise ValueError("an information matrix of another size")
+    toro = _symmetric([v[0], v[1], v[4], v[2], v[5], v[3]], 3)
+    return toro if (np.linalg.eigvalsh(toro) > 0).all() else _symmetric(v, 3)
+
+
+class _Lines:
+    """What was read so far, by kind; ids as in the file."""
+
+    def __init__(self) -> None:
+        self.poses: dict[int, np.ndarray] = {}
+        self.points: dict[int, np.ndarray] = {}
+        self.between: list[tuple[int, int, np.ndarray, np.ndarray]] = []
+        self.priors: list[tuple[int, np.ndarray, np.ndarray]] = []
+        self.fixed: list[int] = []
+        self.sightings: list[tuple[int, int, np.ndarray, np.ndarray]] = []
+        self.offsets: dict[int, np.ndarray] = {}
+
+    def take(self, tag: str, words: list[str]) -> None:
+        """Raises ValueError, IndexError or KeyError where a line is not what its tag says. Unknown tags are left out."""
+        if tag in ("VERTEX_SE2", "VERTEX2"):
+            self.poses[int(words[0])] = planar(*_numbers(words[1:], 3))
+        elif tag == "VERTEX_SE3:QUAT":
+            self.poses[int(words[0])] = _spatial(_numbers(words[1:], 7))
+        elif tag == "VERTEX3":
+            self.poses[int(words[0])] = _by_angles(_numbers(words[1:], 6))
+        elif tag in ("VERTEX_XY", "VERTEX_TRACKXYZ"):
+            self.points[int(words[0])] = np.array(_numbers(words[1:], 2 if tag == "VERTEX_XY" else 3))
+        elif tag == "PARAMS_SE3OFFSET":
+            self.offsets[int(words[0])] = _spatial(_numbers(words[1:], 7))
+        elif tag == "FIX":
+            self.fixed += [int(word) for word in words]
+        else:
+            self._take_edge(tag, words)
+
+    def _take_edge(self, tag: str, words: list[str]) -> None:
+        if tag in ("EDGE_SE2", "EDGE2", "EDGE_SE3:QUAT", "EDGE3"):
+            a, b, values = int(words[0]), int(words[1]), _numbers(words[2:])
+            if tag in ("EDGE_SE2", "EDGE2"):
+                information = _symmetric(values[3:], 3) if tag == "EDGE_SE2" else _toro_information(values[3:])
+                self.between.append((a, b, planar(*values[:3]), information))
+            else:
+                length, pose = (7, _spatial) if tag == "EDGE_SE3:QUAT" else (6, _by_angles)
+                self.between.append((a, b, pose(values[:length]), _symmetric(values[length:], 6)))
+        elif tag == "EDGE_PRIOR_SE2":
+            values = _numbers(words[1:])
+            self.priors.append((int(words[0]), planar(*values[:3]), _symmetric(values[3:], 3)))
+        elif tag == "EDGE_SE2_XY":
+            values = _numbers(words[2:])
+            self.sightings.append((int(words[0]), int(words[1]), np.array(values[:2]), _symmetric(values[2:], 2)))
+        elif tag == "EDGE_SE3_TRACKXYZ":
+            self.sightings.append((int(words[0]), int(words[1]), *self._from_sensor(words)))
+
+    def _from_sensor(self, words: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        """(point, information) in the node's frame."""
+        values, offset = _numbers(words[3:]), self.offsets.get(int(words[2]), NO_OFFSET)
+        rotation = offset[:3, :3]
+        point = rotation @ values[:3] + offset[:3, 3]
+        return point, rotation @ _symmetric(values[3:], 3) @ rotation.T
+
+
+def _numbers(words: list[str], count: int | None = None) -> list[float]:
+    values = [float(word) for word in words]
+    if not np.isfinite(values).all() or (count is not None and len(values) != count):
+        raise ValueError("too few numbers, or one that is not finite")
+    return values
+
+
+def read_g2o(path: Path) -> GraphFile:
+    """Reads g2o or TORO. Raises InputError naming the file and, where one line is at fault, the line."""
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError):
+        raise InputError(f"{path}: cannot be read as text; give a g2o or TORO file") from None
+    lines = _Lines()
+    rows = [(number, line.split()) for number, line in enumerate(text.splitlines(), 1)]
+    rows.sort(key=lambda row: not (row[1] and row[1][0].startswith("PARAMS")))  # offsets may follow their use
+    for number, words in rows:
+        if not words or words[0].startswith("#"):
+            continue
+        try:
+            lines.take(words[0], words[1:])
+        except (ValueError, TypeError, IndexError):
+            raise InputError(f"{path}, line {number}: not a valid {words[0]}; mend or remove the line") from None
+    return _as_graph(path, lines)
+
+
+def _as_graph(path: Path, lines: _Lines) -> GraphFile:
+    if not lines.between and not lines.sightings:
+        raise InputError(f"{path}: no edges (EDGE_SE2, EDGE_SE3:QUAT, EDGE2, EDGE3, ...); give a g2o or TORO file")
+    used = [node for edge in lines.between for node in edge[:2]] + [edge[0] for edge in lines.sightings]
+    node_ids = sorted({*lines.poses, *used, *lines.fixed, *(prior[0] for prior in lines.priors)} - {*lines.points})
+    landmark_ids = sorted({*lines.points, *(edge[1] for edge in lines.sightings)})
+    if set(landmark_ids) & set(node_ids):
+        raise InputError(f"{path}: id {min(set(landmark_ids) & set(node_ids))} is a pose and a point; renumber one")
+    if any(node in lines.points for node in used):
+        raise InputError(f"{path}: an edge of poses names a point; renumber it")
+    d = len((lines.between or lines.sightings)[0][2]) - bool(lines.between)
+    shapes = {len(pose) for pose in lines.poses.values()} | {len(edge[2]) for edge in lines.between}
+    if shapes - {d + 1}:
+        raise InputError(f"{path}: poses of SE(2) and of SE(3); keep one kind")
+    place = {name: i for i, name in enumerate(node_ids)}
+    point_place = {name: i for i, name in enumerate(landmark_ids)}
+    lost, unseen = np.full((d + 1, d + 1), np.nan), np.full(d, np.nan)
+    poses = np.array([lines.poses.get(name, lost) for name in node_ids]).reshape(-1, d + 1, d + 1)
+    points = np.array([lines.points.get(name, unseen) for name in landmark_ids]).reshape(-1, d)
+    size = 3 * (d - 1)
+    priors = lines.priors + [(name, poses[place[name]], FIXED_INFORMATION * np.eye(size)) for name in lines.fixed]
+    graph = PoseGraph(
+        poses,
+        Between(
+            np.array([place[edge[0]] for edge in lines.between], np.int64),
+            np.array([place[edge[1]] for edge in lines.between], np.int64),
+            np.array([edge[2] for edge in lines.between], float).reshape(-1, d + 1, d + 1),
+            np.array([edge[3] for edge in lines.between], float).reshape(-1, size, size),
+        ),
+        Priors(
+            np.array([place[prior[0]] for prior in priors], np.int64),
+            np.array([prior[1] for prior in priors], float).reshape(-1, d + 1, d + 1),
+            np.array([prior[2] for prior in priors], float).reshape(-1, size, size),
+        ),
+        points,
+        Sightings(
+            np.array([place[edge[0]] for edge in lines.sightings], np.int64),
+            np.array([point_place[edge[1]] for edge in lines.sightings], np.int64),
+            np.array([edge[2] for edge in lines.sightings], float).reshape(-1, d),
+            np.array([edge[3] for edge in lines.sightings], float).reshape(-1, d, d),
+        ),
+    )
+    return GraphFile(graph, np.array(node_ids, np.int64), np.array(landmark_ids, np.int64))
+
+
+def write_g2o(path: Path, graph: PoseGraph) -> None:
+    """Nodes are numbered from 0, landmarks after them. Priors are written for SE(2) only: g2o has no plain one of SE(3)."""
+    names = ("VERTEX_SE2", "VERTEX_XY", "EDGE_SE2", "EDGE_SE2_XY", "")
+    if graph.dimension == 3:
+        names = ("VERTEX_SE3:QUAT", "VERTEX_TRACKXYZ", "EDGE_SE3:QUAT", "EDGE_SE3_TRACKXYZ", "0 ")
+    pose, point, motion, sighting, sensor = names
+    first, lines = len(graph.world_from_node), []
+    lines += [f"{pose} {i} {_words(_pose_values(value))}" for i, value in enumerate(graph.world_from_node)]
+    lines += [f"{point} {first + i} {_words(value)}" for i, value in enumerate(graph.landmarks)]
+    for a, b, value, information in zip(*graph.between, strict=True):
+        lines.append(f"{motion} {a} {b} {_words(_pose_values(value))} {_words(_upper(information))}")
+    if sensor and len(graph.sightings.node):
+        lines.append("PARAMS_SE3OFFSET 0 0 0 0 0 0 0 1")
+    for node, landmark, value, information in zip(*graph.sightings, strict=True):
+        lines.append(f"{sighting} {node} {first + landmark} {sensor}{_words(value)} {_words(_upper(information))}")
+    if graph.dimension == 2:
+        for node, value, information in zip(*graph.priors, strict=True):
+            lines.append(f"EDGE_PRIOR_SE2 {node} {_words(_pose_values(value))} {_words(_upper(information))}")
+    write_text(path, "\n".join(lines) + "\n")
+
+
+def write_toro(path: Path, graph: PoseGraph) -> None:
+    """Poses and motions as VERTEX2, EDGE2 or VERTEX3, EDGE3; TORO has no landmarks and no priors."""
+    kind, lines = graph.dimension, []
+    for i, value in enumerate(graph.world_from_node):
+        lines.append(f"VERTEX{kind} {i} {_words(_toro_values(value))}")
+    for a, b, value, information in zip(*graph.between, strict=True):
+        upper = _upper(information)
+        if kind == 2:
+            upper = upper[[0, 1, 3, 5, 2, 4]]
+        lines.append(f"EDGE{kind} {a} {b} {_words(_toro_values(value))} {_words(upper)}")
+    write_text(path, "\n".join(lines) + "\n")
+
+
+def _words(values: np.ndarray) -> str:
+    return " ".join(f"{value:.17g}" for value in values)
+
+
+def _upper(matrix: np.ndarray) -> np.ndarray:
+    return matrix[np.triu_indices(len(matrix))]
+
+
+def _pose_values(pose: np.ndarray) -> np.ndarray:
+    """x y theta, or x y z qx qy qz qw."""
+    if len(pose) == 3:
+        return np.array([pose[0, 2], pose[1, 2], np.arctan2(pose[1, 0], pose[0, 0])])
+    w, *xyz = matrix_to_quaternion_wxyz(torch.from_numpy(pose[:3, :3].copy())).tolist()
+    return np.array([*pose[:3, 3], *xyz, w])
+
+
+def _toro_values(pose: np.ndarray) -> np.ndarray:
+    """x y theta, or x y z roll pitch yaw."""
+    if len(pose) == 3:
+        return _pose_values(pose)
+    roll, yaw = np.arctan2(pose[2, 1], pose[2, 2]), np.arctan2(pose[1, 0], pose[0, 0])
+    return np.array([*pose[:3, 3], roll, np.arctan2(-pose[2, 0], np.hypot(pose[0, 0], pose[1, 0])), yaw])

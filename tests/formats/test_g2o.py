@@ -1,0 +1,134 @@
+"""One known value per convention, round trips, and messages that name the line."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from firstsight.errors import InputError
+from firstsight.formats.g2o import (
+    FIXED_INFORMATION,
+    Between,
+    PoseGraph,
+    Priors,
+    Sightings,
+    planar,
+    read_g2o,
+    write_g2o,
+    write_toro,
+)
+
+HALF = np.sqrt(0.5)
+
+
+def read(folder: Path, text: str):
+    path = folder / "graph.g2o"
+    path.write_text(text)
+    return read_g2o(path)
+
+
+def test_planar(tmp_path):
+    text = "# a comment\nVERTEX_SE2 7 1 2 0.5\nVERTEX_SE2 3 0 0 0\nEDGE_SE2 3 7 1 2 0.5 1 2 3 4 5 6\n"
+    graph, ids, _ = read(tmp_path, text)
+    assert ids.tolist() == [3, 7]
+    np.testing.assert_allclose(graph.world_from_node[1], planar(1.0, 2.0, 0.5))
+    assert (graph.between.a.tolist(), graph.between.b.tolist()) == ([0], [1])
+    np.testing.assert_array_equal(graph.between.information[0], [[1, 2, 3], [2, 4, 5], [3, 5, 6]])
+
+
+def test_spatial_quaternions_are_xyzw(tmp_path):
+    information = " ".join(str(v) for v in range(1, 22))
+    text = f"VERTEX_SE3:QUAT 0 1 2 3 0 0 {HALF} {HALF}\nEDGE_SE3:QUAT 0 1 0 0 1 0 0 0 1 {information}\n"
+    graph = read(tmp_path, text).graph
+    np.testing.assert_allclose(graph.world_from_node[0] @ [1, 0, 0, 1], [1, 3, 3, 1], atol=1e-15)
+    assert np.isnan(graph.world_from_node[1]).all()  # named by an edge only
+    assert graph.between.information[0, 0, 5] == graph.between.information[0, 5, 0] == 6
+    assert graph.between.information[0, 3, 3] == 16
+
+
+def test_toro(tmp_path):
+    graph = read(tmp_path, "VERTEX2 0 0 0 0\nVERTEX2 1 1 0 0\nEDGE2 0 1 1 0 0 1 0.2 3 4 0.5 0.6\n").graph
+    np.testing.assert_array_equal(graph.between.information[0], [[1, 0.2, 0.5], [0.2, 3, 0.6], [0.5, 0.6, 4]])
+    g2o_order = read(tmp_path, "EDGE2 0 1 1 0 0 3 0 0 3 0 5\n").graph
+    np.testing.assert_array_equal(g2o_order.between.information[0], np.diag([3, 3, 5]))
+    quarter = np.pi / 2
+    spatial = read(tmp_path, f"VERTEX3 0 0 0 0 0 0 {quarter}\nEDGE3 0 1 1 0 0 {quarter} 0 0 {'1 ' * 21}\n").graph
+    np.testing.assert_allclose(spatial.world_from_node[0][:3, :3] @ [1, 0, 0], [0, 1, 0], atol=1e-15)
+    np.testing.assert_allclose(spatial.between.a_from_b[0][:3, :3] @ [0, 1, 0], [0, 0, 1], atol=1e-15)
+
+
+def test_landmarks_priors_and_fixed_nodes(tmp_path):
+    text = "VERTEX_SE2 0 0 0 0\nVERTEX_XY 1 3 4\nEDGE_SE2_XY 0 1 3 4 1 0 2\nFIX 0\nEDGE_PRIOR_SE2 0 1 0 0 1 0 0 1 0 1\n"
+    graph, _, landmark_ids = read(tmp_path, text)
+    assert landmark_ids.tolist() == [1]
+    np.testing.assert_array_equal(graph.landmarks, [[3, 4]])
+    np.testing.assert_array_equal(graph.sightings.information[0], np.diag([1, 2]))
+    np.testing.assert_array_equal(graph.priors.world_from_node[0], planar(1.0, 0.0, 0.0))
+    np.testing.assert_array_equal(graph.priors.information[1], FIXED_INFORMATION * np.eye(3))
+
+
+def test_points_come_from_the_sensor_s_frame(tmp_path):
+    text = (
+        "VERTEX_SE3:QUAT 0 0 0 0 0 0 0 1\nVERTEX_TRACKXYZ 1 0 0 0\n"
+        f"EDGE_SE3_TRACKXYZ 0 1 5 1 0 0 4 0 0 9 0 16\nPARAMS_SE3OFFSET 5 0 0 2 0 0 {HALF} {HALF}\n"
+    )
+    sightings = read(tmp_path, text).graph.sightings
+    np.testing.assert_allclose(sightings.point_node[0], [0, 1, 2], atol=1e-15)
+    np.testing.assert_allclose(sightings.information[0], np.diag([9, 4, 16]), atol=1e-14)
+
+
+def example(dimension: int) -> PoseGraph:
+    rng, size = np.random.default_rng(dimension), 3 * (dimension - 1)
+    flat = np.array([planar(*rng.normal(size=3)) for _ in range(6)])
+    poses = flat
+    if dimension == 3:
+        poses = np.tile(np.eye(4), (6, 1, 1))
+        poses[:, :2, :2], poses[:, :2, 3] = flat[:, :2, :2], flat[:, :2, 2]
+        poses = poses @ poses[::-1, [2, 0, 1, 3]][:, :, [2, 0, 1, 3]]
+    roots = rng.normal(size=(4, size, size))
+    information = roots @ roots.transpose(0, 2, 1)
+    point_information = np.tile(np.diag(np.arange(1.0, dimension + 1)), (2, 1, 1))
+    seen = Sightings(np.array([0, 2]), np.array([0, 0]), rng.normal(size=(2, dimension)), point_information)
+    between = Between(np.array([0, 1, 2]), np.array([1, 2, 0]), poses[3:], information[:3])
+    return PoseGraph(
+        poses[:3], between, Priors(np.array([1]), poses[1:2], information[3:]), rng.normal(size=(1, dimension)), seen
+    )
+
+
+@pytest.mark.parametrize("write", [write_g2o, write_toro])
+@pytest.mark.parametrize("dimension", [2, 3])
+def test_round_trip(tmp_path, dimension, write):
+    graph = example(dimension)
+    write(tmp_path / "graph.txt", graph)
+    found = read_g2o(tmp_path / "graph.txt").graph
+    np.testing.assert_allclose(found.world_from_node, graph.world_from_node, atol=1e-14)
+    for ours, theirs in zip(found.between, graph.between, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-13)
+    if write is write_g2o:
+        np.testing.assert_allclose(found.landmarks, graph.landmarks)
+        np.testing.assert_allclose(found.sightings.point_node, graph.sightings.point_node)
+        assert len(found.priors.node) == (1 if dimension == 2 else 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("VERTEX_SE2 0 0 0 0\nEDGE_SE2 0 1 1 0\n", "line 2: not a valid EDGE_SE2; mend or remove"),
+        ("EDGE_SE2 0 1 1 0 nan 1 0 0 1 0 1\n", "line 1: not a valid EDGE_SE2"),
+        ("EDGE_SE2 0 x 1 0 0 1 0 0 1 0 1\n", "line 1: not a valid EDGE_SE2"),
+        ("VERTEX_SE3:QUAT 0 0 0 0 0 0 0 0\n", "line 1: not a valid VERTEX_SE3:QUAT"),
+        ("VERTEX_SE2 0 inf 0 0\n", "line 1: not a valid VERTEX_SE2"),
+        ("VERTEX_SE2 0 0 0 0\n", "no edges"),
+        ("VERTEX_SE3:QUAT 0 0 0 0 0 0 0 1\nEDGE_SE2 0 1 1 0 0 1 0 0 1 0 1\n", "keep one kind"),
+        ("VERTEX_XY 0 0 0\nEDGE_SE2 0 1 1 0 0 1 0 0 1 0 1\n", "names a point"),
+    ],
+)
+def test_messages_name_file_line_and_mend(tmp_path, text, message):
+    with pytest.raises(InputError, match=message) as failure:
+        read(tmp_path, text)
+    assert "graph.g2o" in str(failure.value)
+
+
+def test_a_missing_file_is_said(tmp_path):
+    with pytest.raises(InputError, match=r"none\.g2o: cannot be read"):
+        read_g2o(tmp_path / "none.g2o")
