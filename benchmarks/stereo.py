@@ -9,6 +9,7 @@ import multiprocessing
 import re
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,11 +56,11 @@ CHOICES = {
 Answer = tuple[np.ndarray, np.ndarray]
 
 
-class Method:
+class Method(ABC):
     """prepare() turns a pair into what a method takes, outside of any timing, and returns the call that answers."""
 
-    def prepare(self, pair: Pair) -> Callable[[], Answer]:
-        raise NotImplementedError
+    @abstractmethod
+    def prepare(self, pair: Pair) -> Callable[[], Answer]: ...
 
     def __call__(self, pair: Pair) -> Answer:
         return self.prepare(pair)()
