@@ -139,11 +139,11 @@ def test_the_sweep_is_cheapest_at_the_true_plane_and_takes_the_better_views():
     motions = np.stack([*SIDEWAYS, SIDEWAYS[0]])
     image, *seen = (to_grey(render(wall, camera)[0]) for camera in (np.eye(4), *motions))
     seen[2] = to_grey(render(SLANTED, motions[2])[0])
-    planes = np.array([0, 1 / 18, 1 / 9, 1 / 5])
+    planes = np.concatenate([[0, 1 / 18, 1 / 9, 1 / 5], np.linspace(1, 2, 28)])
     homographies = np.array([[homography(motion, INTRINSICS, w) for w in planes] for motion in motions])
     volume = sweep(Census(), image, seen, homographies)
     inner = volume[20:-20, 60:-60]
-    assert volume.shape == (HEIGHT, WIDTH, 4)
+    assert volume.shape == (HEIGHT, WIDTH, 32)
     assert (inner.argmin(2) == 2).mean() > 0.95
     assert inner[..., 2].mean() < 5 * 9 / 4  # 5 bits of 34, over nine pixels, halved twice
 

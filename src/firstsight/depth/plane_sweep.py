@@ -107,13 +107,14 @@ def sweep(
     """C(p, k): mean cost of the better half of the neighbours; one that does not show the point counts as a random match."""
     views = np.empty((len(neighbours), *image.shape), cost.dtype)
     slices = np.empty((homographies.shape[1], *image.shape), cost.dtype)
-    described, random_match = cost.describe(image), cost.dtype.type(cost.largest / 2)
+    single = cost.single
+    described, random_match = single.describe(image), cost.dtype.type(single.largest / 2)
     for k, plane in enumerate(slices):
         for view, neighbour, neighbour_from_pixel in zip(views, neighbours, homographies[:, k], strict=True):
-            view[:] = cost.between(described, cost.describe(warp(neighbour, neighbour_from_pixel)))
+            view[:] = single.between(described, single.describe(warp(neighbour, neighbour_from_pixel)))
             _mark_unseen(neighbour_from_pixel, random_match, view)
         _mean_of_better_half(views.reshape(len(views), -1), plane.reshape(-1))
-    return np.ascontiguousarray(slices.transpose(1, 2, 0))
+    return cost.smoothed(np.ascontiguousarray(slices.transpose(1, 2, 0)))
 
 
 def warp(neighbour: Grey, neighbour_from_pixel: Float64[np.ndarray, "3 3"]) -> Grey:

@@ -5,7 +5,7 @@ Source: Zabih and Woodfill 1994 (Hamming distance of census codes); Hirschmuelle
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, no_type_check
 
 import cv2
@@ -52,10 +52,14 @@ class Census(MatchingCost):
 
     def fill(self, left: Codes, right: Codes, volume: Volume) -> Volume:
         """The number of candidates must be a multiple of LANES for sums over blocks."""
-        hamming_volume(left, right, volume)
-        if self.block:
-            block_cost(volume, self.halvings)
-        return volume
+        return self.smoothed(hamming_volume(left, right, volume))
+
+    @property
+    def single(self) -> "Census":
+        return replace(self, block=False)
+
+    def smoothed(self, volume: Volume) -> Volume:
+        return block_cost(volume, self.halvings) if self.block else volume
 
     def between(self, a: Codes, b: Codes) -> UInt8[np.ndarray, "height width"]:
         distances = np.empty(a.shape, np.uint8)

@@ -60,6 +60,15 @@ class MatchingCost(ABC):
     def fill(self, left: np.ndarray, right: np.ndarray, volume: Volume) -> Volume:
         """Fills `volume` with C(y, x, d) between left (x, y) and right (max(x - d, 0), y): the border is repeated. Returns it."""
 
+    @property
+    def single(self) -> "MatchingCost":
+        """The cost of single pixels; `smoothed` of a volume of it is a volume of this cost."""
+        return self
+
+    def smoothed(self, volume: Volume) -> Volume:
+        """In place: what this cost does with a volume of single pixels' costs. Cheaper once than for every slice."""
+        return volume
+
     @abstractmethod
     def between(self, a: np.ndarray, b: np.ndarray) -> CostMap:
         """C(y, x) between images on the same grid, such as a neighbour warped by the homography of a plane."""
