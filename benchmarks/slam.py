@@ -2,9 +2,10 @@
 
     OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 python benchmarks/slam.py DATA
 
-DATA holds pose_graphs/*.g2o (manhattanOlson3500, intel, sphere2500, ring). Peer: gtsam 4.3.0 (pip install --no-deps gtsam), whose
-wheel holds w10000.graph. One thread; CPU time of the process; rounds alternate and the best of each counts. Both solve the same
-graph from the same start with a prior on node 0, and stop at the same tolerances (1e-5 relative and absolute, gtsam's own).
+Not part of `make bench`, since it needs the graphs and gtsam. DATA holds pose_graphs/*.g2o (manhattanOlson3500, intel, sphere2500,
+ring). Peer: gtsam 4.3.0 (pip install --no-deps gtsam), whose wheel holds w10000.graph. One thread; CPU time of the process; rounds
+alternate and the best of each counts. Both solve the same graph from the same start with a prior on node 0, and stop at the same
+tolerances (1e-5 relative and absolute, gtsam's own).
 """
 
 import argparse

@@ -103,11 +103,8 @@ class Ours(Method):
         return answer
 
 
-class OursChecked(Method):
+class OursChecked(Ours):
     """Cost to checked disparity: grey images in, left-right check and small patches dropped, as StereoSGBM does."""
-
-    def __init__(self, **settings):
-        self.settings = settings
 
     def prepare(self, pair: Pair) -> Callable[[], Answer]:
         match = SemiGlobalMatching(Config(max_disparity_px=pair.candidates, **self.settings))

@@ -158,8 +158,7 @@ def test_winners_are_equal(dtype, sub_pixel):
 def test_the_estimator_finds_the_same_winners(settings):
     left, right = random_images(4, 9, seed=11)
     match = SemiGlobalMatching(Config(max_disparity_px=32, paths=4, **settings))
-    described = (match.config.cost.describe(left), match.config.cost.describe(right))
-    here, there = (Work(left, right, described, 32, torch.device(device)) for device in ("cpu", DEVICE))
+    here, there = (Work(left, right, match.config.cost, 32, torch.device(device)) for device in ("cpu", DEVICE))
     (expected,), found = match.winners_on_cpu(here), match.winners_on_gpu(there)
     for ours, theirs in zip(found, expected, strict=True):
         np.testing.assert_array_equal(ours, theirs)

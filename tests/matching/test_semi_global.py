@@ -223,7 +223,7 @@ def test_it_repairs_corrupted_costs():
 
 def test_integers_too_large_for_16_bits_are_refused():
     with pytest.raises(InputError, match="65534"):
-        path_types(np.dtype(np.uint16), 70_000, 8)
+        path_types(np.dtype(np.uint16), 70_000, Penalties(), 8)
     cost, images = random_problem((4, 5, 32), np.uint16, 12)
     with pytest.raises(InputError, match="65534"):
         aggregate(cost, settings(images, Penalties(p1=100, p2=65_500), 8))

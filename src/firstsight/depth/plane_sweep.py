@@ -177,8 +177,8 @@ class PlaneSweep(MultiViewDepthEstimator):
 
     def __init__(self, config: Config | None = None):
         self.config = config or Config()
-        cost, penalties = self.config.cost, self.config.penalties
-        path_types(cost.dtype, cost.largest + penalties.p1 + penalties.p2, self.config.paths)
+        cost = self.config.cost
+        path_types(cost.dtype, cost.largest, self.config.penalties, self.config.paths)
 
     def __call__(
         self,

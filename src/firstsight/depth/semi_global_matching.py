@@ -20,8 +20,9 @@ Role:   StereoEstimator. Disparity in px; where it is not `valid` it is a guess,
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise
-from typing import Literal, NamedTuple, final
+from typing import Literal, final
 
 import cv2
 import numpy as np
@@ -73,14 +74,20 @@ class Config:
     volume_bytes: int = 2**30  # of both cost volumes; larger ones are swept in strips, half as fast
 
 
-class Work(NamedTuple):
-    """A pair in work: both images, and their descriptions for the matching cost."""
+@dataclass(frozen=True)
+class Work:
+    """A pair in work."""
 
     left: Grey
     right: Grey
-    described: tuple[np.ndarray, np.ndarray]
+    cost: MatchingCost
     candidates: int
     device: torch.device
+
+    @cached_property
+    def described(self) -> tuple[np.ndarray, np.ndarray]:
+        """Both images as the cost compares them; not needed where a GPU does that."""
+        return self.cost.describe(self.left), self.cost.describe(self.right)
 
 
 def candidates(config: Config, width: int) -> int:
@@ -100,7 +107,7 @@ class SemiGlobalMatching(StereoEstimator):
         self.config = config or Config()
         if self.config.max_disparity_px is not None and self.config.max_disparity_px < 1:
             raise InputError(f"max_disparity_px={self.config.max_disparity_px}: choose at least 1")
-        path_types(self.config.cost.dtype, self._largest_path, self.config.paths)
+        self._total_type()  # raises where penalties are too large
         self._volumes: tuple[np.ndarray, np.ndarray] | None = None
 
     def __call__(self, left: Images, right: Images) -> Disparity:
@@ -123,8 +130,7 @@ class SemiGlobalMatching(StereoEstimator):
 
     def classified(self, left: Grey, right: Grey, device: torch.device = CPU) -> tuple[Map, Classes]:
         """The winners, and which of them the right image confirms."""
-        described = (self.config.cost.describe(left), self.config.cost.describe(right))
-        work = Work(left, right, described, candidates(self.config, left.shape[1]), device)
+        work = Work(left, right, self.config.cost, candidates(self.config, left.shape[1]), device)
         winners = self.winners_on_cpu(work) if device.type == "cpu" else [self.winners_on_gpu(work)]
         position, of_right, found = (np.concatenate(parts[::-1]) for parts in zip(*winners, strict=True))
         classes = classify(position, of_right, self.config.consistency_px, work.candidates)
@@ -141,10 +147,6 @@ class SemiGlobalMatching(StereoEstimator):
         return smooth if self.config.bilateral_px is None else bilateral(smooth, left, self.config.bilateral_px)
 
     @property
-    def _largest_path(self) -> float:
-        return float(self.config.cost.largest + self.config.penalties.p1 + self.config.penalties.p2)
-
-    @property
     def _context(self) -> int:
         """Rows above and below that the cost of a row depends on."""
         cross = self.config.cross_based
@@ -155,7 +157,8 @@ class SemiGlobalMatching(StereoEstimator):
         config = self.config
         settings = SemiGlobal(work.left, config.penalties, config.paths, work.right, config.cost.largest)
         strips = self._strips(work)
-        for _, total in aggregate_strips(lambda rows: self._costs(work, rows), strips, settings, self._room(work)[1]):
+        room, sums = self._room(work, strips)
+        for _, total in aggregate_strips(lambda rows: self._costs(work, rows, room), strips, settings, sums):
             yield take_winners(total, config.sub_pixel)
 
     def winners_on_gpu(self, work: Work) -> Winners:
@@ -167,7 +170,8 @@ class SemiGlobalMatching(StereoEstimator):
             if config.outside == "none":
                 gpu.leave_out_left_border(cost)
         else:
-            cost = torch.from_numpy(self._costs(work, slice(0, len(work.left)))).to(work.device)
+            room = np.empty((*work.left.shape, work.candidates), config.cost.dtype)
+            cost = torch.from_numpy(self._costs(work, slice(0, len(work.left)), room)).to(work.device)
         settings = gpu.SemiGlobal(left, config.penalties, config.paths, right, config.cost.largest)
         winners = gpu.take_winners(gpu.aggregate(cost, settings), config.sub_pixel)
         return Winners(*(part.cpu().numpy() for part in winners))
@@ -175,19 +179,17 @@ class SemiGlobalMatching(StereoEstimator):
     def _strips(self, work: Work) -> list[slice]:
         """The rows in as few pieces as the memory allows."""
         height, width = work.left.shape
-        if work.device.type != "cpu":
-            return [slice(0, height)]
-        row_bytes = width * work.candidates * sum(dtype.itemsize for dtype in self._dtypes)
+        row_bytes = width * work.candidates * (self.config.cost.dtype.itemsize + self._total_type().itemsize)
         most = max(self.config.volume_bytes // row_bytes - 2 * self._context, 2 * self._context, 1)
         count = -(-height // most)
         edges = [height * i // count for i in range(count + 1)]
         return [slice(a, b) for a, b in pairwise(edges)]
 
-    def _costs(self, work: Work, rows: slice) -> Volume:
-        """The cost volume of these rows."""
+    def _costs(self, work: Work, rows: slice, room: np.ndarray) -> Volume:
+        """The cost volume of these rows; `room` is memory for them and their context."""
         context = slice(max(rows.start - self._context, 0), rows.stop + self._context)
         left, right = (description[context] for description in work.described)
-        volume = self.config.cost.fill(left, right, self._room(work)[0][: len(left)])
+        volume = self.config.cost.fill(left, right, room[: len(left)])
         if self.config.outside == "none":
             leave_out_left_border(volume)
         if cross := self.config.cross_based:
@@ -196,18 +198,16 @@ class SemiGlobalMatching(StereoEstimator):
         first = rows.start - context.start
         return volume[first : first + rows.stop - rows.start]
 
-    @property
-    def _dtypes(self) -> tuple[np.dtype, np.dtype]:
-        """Of the costs and of their sums."""
+    def _total_type(self) -> np.dtype:
+        """Of the sums of path costs."""
         config = self.config
-        return config.cost.dtype, np.dtype(path_types(config.cost.dtype, self._largest_path, config.paths)[1])
+        return np.dtype(path_types(config.cost.dtype, config.cost.largest, config.penalties, config.paths)[1])
 
-    def _room(self, work: Work) -> tuple[np.ndarray, np.ndarray]:
+    def _room(self, work: Work, strips: list[slice]) -> tuple[np.ndarray, np.ndarray]:
         """Memory for the costs and sums of a strip."""
         height, width = work.left.shape
-        rows = max(strip.stop - strip.start for strip in self._strips(work))
+        rows = max(strip.stop - strip.start for strip in strips)
         shapes = [(min(rows + 2 * self._context, height), width, work.candidates), (rows, width, work.candidates)]
         if self._volumes is None or [volume.shape for volume in self._volumes] != shapes:
-            costs, sums = (np.empty(shape, dtype) for shape, dtype in zip(shapes, self._dtypes, strict=True))
-            self._volumes = (costs, sums)
+            self._volumes = (np.empty(shapes[0], work.cost.dtype), np.empty(shapes[1], self._total_type()))
         return self._volumes

@@ -7,10 +7,8 @@ from firstsight.matching.semi_global import SemiGlobal, aggregate
 
 PIXEL, SURFACE, PATH = "pixel cost", "cross-based", "semi-global"
 CROSS_PASSES = 4  # the 4 of the course's C^4_CBCA
-ARM_PX, ARM_LEVELS = (
-    14,
-    8.0,
-)  # length as MC-CNN on Middlebury; its threshold, a level or two, is below this street's noise
+ARM_PX = 14  # as MC-CNN on Middlebury
+ARM_LEVELS = 8.0  # MC-CNN's threshold, a level or two, is below this street's noise
 PENALTIES = Penalties(p1=0.8, p2=6.4, adapt="constant")  # bits; constant, as in the slide's E(D)
 PATHS = 8
 

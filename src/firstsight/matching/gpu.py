@@ -103,7 +103,7 @@ def aggregate(cost: Volume, settings: SemiGlobal) -> Total:
     """S, the sum of the path costs; no cost where C has none. Types and errors are those of semi_global.aggregate."""
     cost_type = _numpy_type(cost.dtype)
     largest = largest_cost(cost) if settings.largest is None else settings.largest
-    _, total_type = path_types(cost_type, largest + settings.rule.p1 + settings.rule.p2, settings.directions)
+    _, total_type = path_types(cost_type, largest, settings.rule, settings.directions)
     total = torch.empty(cost.shape, dtype=TORCH_TYPES[total_type], device=cost.device)
     down = np.array(STEPS[: settings.directions // 2])
     steps = np.concatenate([down, -down])

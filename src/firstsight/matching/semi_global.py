@@ -142,10 +142,11 @@ def begin_paths(steps: Steps, width: int, candidates: int, dtype: Any) -> PathSt
     return PathState(costs, np.zeros(slots, dtype))
 
 
-def path_types(cost_type: np.dtype, largest: int | float, directions: int) -> tuple[Any, Any]:
-    """The smallest types for path costs up to `largest` and for sums of so many. Raises InputError beyond 16 bits."""
+def path_types(cost_type: np.dtype, largest_cost: int | float, rule: JumpRule, directions: int) -> tuple[Any, Any]:
+    """The smallest types for path costs and for sums of so many. Raises InputError where path costs need more than 16 bits."""
     if cost_type.kind == "f":
         return np.float32, np.float32
+    largest = largest_cost + rule.p1 + rule.p2
     if largest >= np.iinfo(np.uint16).max:
         raise InputError(f"costs and penalties add up to {largest:.0f}: integers hold 65534; scale them or use float32")
     small = cost_type == np.uint8 and largest < np.iinfo(np.uint8).max
@@ -171,7 +172,7 @@ class _Sweeps:
     @classmethod
     def of(cls, cost: Volume, settings: SemiGlobal) -> "_Sweeps":
         highest = largest_cost(cost) if settings.largest is None else settings.largest
-        types = path_types(cost.dtype, highest + settings.rule.p1 + settings.rule.p2, settings.directions)
+        types = path_types(cost.dtype, highest, settings.rule, settings.directions)
         return cls(settings, *cost.shape[1:], types)
 
     def room(self, cost: Volume, total: np.ndarray | None) -> Total:
