@@ -10,8 +10,9 @@ SOURCE = Path(__file__).parents[1] / "src" / "firstsight"
 # Each layer may import from the layers above it in this list, and from itself.
 LAYERS = [
     {"errors", "compiling", "__init__"},
-    {"geometry", "roles"},
+    {"geometry"},
     {"formats"},
+    {"roles"},
     {"recordings", "matching"},
     {"run_folder"},
     {"depth", "flow", "motion", "fusion", "mapping", "slam"},

@@ -5,10 +5,16 @@ given grid, every value with a bool `valid`. Poses are `a_from_b`. See docs/conv
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple
 
+import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
 from torch import Tensor
+
+from firstsight.formats.g2o import PoseGraph
+from firstsight.formats.reconstruction import Reconstruction
 
 Images = Float32[Tensor, "batch 3 height width"]
 
@@ -136,6 +142,33 @@ class Mapper(ABC):
     def integrate(self, observation: Observation, world_from_camera: Float64[Tensor, "4 4"]) -> None: ...
 
 
+class LandmarkSlam(ABC):
+    """Where a robot in the plane is and where the landmarks are, from odometry and scans. Can be pickled at any step."""
+
+    @abstractmethod
+    def step(
+        self,
+        motion: Float64[np.ndarray, "3"],
+        observations: Float64[np.ndarray, "seen 2"],
+        ids: Int64[np.ndarray, " ids"] | None = None,
+    ) -> Int64[np.ndarray, " seen"]:
+        """Take a motion (forward m, left m, turn rad) and (range m, bearing rad) seen after it; returns each one's landmark."""
+
+
+class PoseGraphOptimiser(ABC):
+    """A pose graph in, the graph with the poses and landmarks that agree best with its measurements out."""
+
+    @abstractmethod
+    def __call__(self, graph: PoseGraph) -> PoseGraph: ...
+
+
+class Reconstructor(ABC):
+    """Unordered photos of one scene in, their cameras and the scene's points out, up to scale."""
+
+    @abstractmethod
+    def __call__(self, photos: Sequence[Path]) -> Reconstruction: ...
+
+
 __all__ = [
     "Depth",
     "DepthCompleter",
@@ -144,12 +177,15 @@ __all__ = [
     "Flow",
     "FlowEstimator",
     "Images",
+    "LandmarkSlam",
     "Mapper",
     "MotionSegmenter",
     "MovingObjects",
     "MultiViewDepthEstimator",
     "Observation",
     "Odometry",
+    "PoseGraphOptimiser",
+    "Reconstructor",
     "StereoEstimator",
     "Trajectory",
 ]

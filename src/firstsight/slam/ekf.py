@@ -16,7 +16,7 @@ Differs: a scan is corrected by as one, linearised where odometry puts the robot
         leaves the map alone. What lies neither in a gate nor far from all of them is left out, and so is what has two
         readings; a landmark seen once stays. Known: where the heading is unsure by more than some degrees, the
         linearisation claims too much (Julier, Uhlmann 2001; Huang, Mourikis, Roumeliotis 2010).
-Role:   none of roles.py: landmarks are points in the plane. Frames are those of bodies: x forward, y left, bearings to
+Role:   LandmarkSlam: landmarks are points in the plane. Frames are those of bodies: x forward, y left, bearings to
         the left; the world is the first of them.
 Units:  metres and radians, angles from -pi to pi, float64. Odometry noise is a random walk: its variance grows with the
         distance and the angle, however they are cut into steps.
@@ -31,6 +31,7 @@ from scipy.linalg import solve_triangular
 from scipy.stats import chi2
 
 from firstsight.errors import InputError
+from firstsight.roles import LandmarkSlam
 
 NEW, LEFT_OUT = -1, -2  # in place of a landmark's index
 LEAST_RANGE_M = 1e-3  # nearer than this a bearing says nothing; its derivatives are held finite
@@ -349,7 +350,7 @@ def check(motion: Pose, observations: Observations, ids: Ids | None) -> None:
 
 
 @final
-class EkfSlam:
+class EkfSlam(LandmarkSlam):
     """Takes odometry and scans as they come; `state` is the estimate so far. It can be pickled at any step.
 
     `step` takes ids of the landmarks on every scan, or on none: then they are associated by distance.
