@@ -14,13 +14,14 @@ LAYERS = [
     {"formats"},
     {"roles"},
     {"recordings", "matching"},
-    {"run_folder"},
-    {"depth", "flow", "motion", "fusion", "mapping", "slam"},
+    {"run_folder", "losses", "nets", "training"},
+    {"depth", "flow", "motion", "fusion", "mapping", "slam", "representation", "discovery"},
     {"evaluation", "show", "catalogue", "installation", "doctor", "gallery"},
     {"perceive"},
+    {"commands", "optimise", "reconstruct"},
     {"cli", "__main__"},
 ]
-FAMILIES = {"depth", "flow", "motion", "fusion", "mapping", "slam"}
+FAMILIES = {"depth", "flow", "motion", "fusion", "mapping", "slam", "representation", "discovery"}
 """Families never import each other: what one needs of another is passed in as a role."""
 
 

@@ -22,6 +22,11 @@ def decode(path: Path, flags: int) -> np.ndarray:
         content = path.read_bytes()
     except OSError:
         raise InputError(f"{path}: missing image; restore it or leave its frame out") from None
+    return decode_bytes(content, path, flags)
+
+
+def decode_bytes(content: bytes, path: Path, flags: int) -> np.ndarray:
+    """The pixels of an image file's content; `path` says what it is and names it where it is damaged."""
     damaged = InputError(f"{path}: damaged or truncated image; copy it again or leave its frame out")
     if not content or is_truncated(path.suffix.lower(), content):
         raise damaged

@@ -1,0 +1,62 @@
+"""What a training tells: a line per logged step in metrics.jsonl, and TensorBoard where it is asked for and installed."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from firstsight.errors import InputError
+from firstsight.formats.atomic import write_text
+
+
+class Watch:
+    """Who is told while `fit` runs: a progress bar, a picture, a test. This one does nothing."""
+
+    def began(self, step: int, steps: int) -> None: ...
+
+    def stepped(self, step: int, numbers: Mapping[str, float] | None) -> None:
+        """`numbers` where the step was logged."""
+
+    def saved(self, step: int, sheet: Mapping[str, Tensor]) -> None:
+        """A checkpoint was written; `sheet` is what the method shows of its last samples."""
+
+
+class Diary:
+    """Appends to metrics.jsonl; lines after the step that a run continues from are dropped, since they will come again."""
+
+    def __init__(self, folder: Path | None, step: int, tensorboard: bool = False):
+        self.path = folder and folder / "metrics.jsonl"
+        self._writer = summary_writer(folder) if folder and tensorboard else None
+        if self.path and self.path.exists():
+            lines = self.path.read_text().splitlines(keepends=True)
+            write_text(
+                self.path, "".join(line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step)
+            )
+
+    def note(self, step: int, numbers: Mapping[str, float]) -> None:
+        if self.path:
+            with self.path.open("a") as file:
+                file.write(json.dumps({"step": step, **numbers}) + "\n")
+        if self._writer:
+            for name, value in numbers.items():
+                self._writer.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        if self._writer:
+            self._writer.close()
+
+
+def summary_writer(folder: Path) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise InputError("TensorBoard is not installed: pip install 'firstsight[tensorboard]'") from None
+    return SummaryWriter(folder / "tensorboard")
+
+
+def read_metrics(folder: Path) -> list[dict[str, int | float]]:
+    """What was noted, in the order of the steps."""
+    path = folder / "metrics.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
