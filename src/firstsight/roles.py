@@ -142,6 +142,20 @@ class Mapper(ABC):
     def integrate(self, observation: Observation, world_from_camera: Float64[Tensor, "4 4"]) -> None: ...
 
 
+class Encoder(ABC):
+    """Images in, one feature vector for each out."""
+
+    @abstractmethod
+    def __call__(self, image: Images) -> Float32[Tensor, "batch features"]: ...
+
+
+class Discoverer(ABC):
+    """Images in, what belongs together in each out: weights in [0, 1] that each pixel has in each object."""
+
+    @abstractmethod
+    def __call__(self, image: Images) -> Float32[Tensor, "batch objects height width"]: ...
+
+
 class LandmarkSlam(ABC):
     """Where a robot in the plane is and where the landmarks are, from odometry and scans. Can be pickled at any step."""
 
@@ -173,7 +187,9 @@ __all__ = [
     "Depth",
     "DepthCompleter",
     "DepthEstimator",
+    "Discoverer",
     "Disparity",
+    "Encoder",
     "Flow",
     "FlowEstimator",
     "Images",
