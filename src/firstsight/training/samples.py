@@ -194,7 +194,7 @@ def is_picture(name: str) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
 
 
-def scaled(image: Image, size: tuple[int, int]) -> UInt8[np.ndarray, "3 height width"]:
+def scaled(image: Image, size: tuple[int, int]) -> UInt8[np.ndarray, "3 rows columns"]:
     """The whole picture at another size (height, width)."""
     if image.shape[:2] != size:
         shrinks = size[0] <= image.shape[0] and size[1] <= image.shape[1]
@@ -202,7 +202,7 @@ def scaled(image: Image, size: tuple[int, int]) -> UInt8[np.ndarray, "3 height w
     return np.ascontiguousarray(image.transpose(2, 0, 1))
 
 
-def covering(image: Image, size: tuple[int, int]) -> UInt8[np.ndarray, "3 height width"]:
+def covering(image: Image, size: tuple[int, int]) -> UInt8[np.ndarray, "3 rows columns"]:
     """The largest middle part of the picture that has the proportions of `size`, at that size."""
     height, width = image.shape[:2]
     share = min(height / size[0], width / size[1])
