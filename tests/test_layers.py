@@ -16,7 +16,7 @@ LAYERS = [
     {"recordings", "matching"},
     {"run_folder", "losses", "nets", "training"},
     {"depth", "flow", "motion", "fusion", "mapping", "slam", "representation", "discovery"},
-    {"evaluation", "show", "catalogue", "installation", "doctor", "gallery"},
+    {"evaluation", "show", "catalogue", "pretrained", "installation", "doctor", "gallery"},
     {"perceive"},
     {"commands", "optimise", "reconstruct"},
     {"cli", "__main__"},

@@ -90,7 +90,7 @@ def test_schur_step_is_the_dense_step(depth_precision):
     linearised = linearise(window.world_from_camera, window.points_world, window.measurements, INTRINSICS)
     reduced = reduce_to_cameras(linearised, window.measurements, column, len(window.points_world), 1e-3)
     step = np.linalg.solve(reduced.information, -reduced.gradient)
-    shift = back_substitute(reduced, window.measurements, column, step)
+    shift = back_substitute(reduced, step)
     dense_cameras, dense_points = dense_step(window, 1e-3)
     assert np.allclose(step, dense_cameras, rtol=0, atol=1e-9)
     assert np.allclose(shift, dense_points, rtol=0, atol=1e-8)

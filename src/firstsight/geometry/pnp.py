@@ -6,7 +6,7 @@ structured light: so a far point hardly constrains the translation, yet the rota
 
     p = camera_from_world X,   pi(p) = (fx p_x / p_z + cx, fy p_y / p_z + cy, 1 / p_z)
     r = precision * (pi(p) - measured)                                              -> linearise()
-    cost = sum of rho(|r_xy|) + rho(|r_q|), rho = Huber or Cauchy                    -> _robust()
+    cost = sum of rho(|r_xy|) + rho(|r_q|), rho = Huber or Cauchy                    -> robust()
     world_from_camera <- world_from_camera exp(xi):  dp / dxi = [-I, hat(p)]         -> refine_pose()
 
 The minimal solver inside RANSAC is OpenCV's; the refinement is Levenberg-Marquardt on the cost above.
@@ -74,7 +74,7 @@ def linearise(
 
 @njit(cache=True)
 @no_type_check
-def _robust(squared, kernel, threshold):
+def robust(squared, kernel, threshold):
     """(rho, weight) of a squared residual."""
     if kernel == 1 and squared > threshold * threshold:
         size = np.sqrt(squared)
@@ -103,7 +103,7 @@ def _linearise(world_from_camera, points, camera, point, measured, precision, in
             for k in range(3):
                 p[row] += pose[k, row] * (points[point[i], k] - pose[k, 3])
         if p[2] < NEAREST_Z:
-            cost += _robust(UNSEEN * UNSEEN, kernel, threshold)[0]
+            cost += robust(UNSEEN * UNSEEN, kernel, threshold)[0]
             continue
         q = 1 / p[2]
         for row in range(2):
@@ -113,8 +113,8 @@ def _linearise(world_from_camera, points, camera, point, measured, precision, in
             residual[i, row] = precision[i, row] * (scale * p[row] + intrinsics[row, 2] - measured[i, row])
         by_p[2, 2] = -precision[i, 2] * q * q
         residual[i, 2] = precision[i, 2] * (q - measured[i, 2])
-        rho_xy, weight_xy = _robust(residual[i, 0] ** 2 + residual[i, 1] ** 2, kernel, threshold)
-        rho_q, weight_q = _robust(residual[i, 2] ** 2, kernel, threshold)
+        rho_xy, weight_xy = robust(residual[i, 0] ** 2 + residual[i, 1] ** 2, kernel, threshold)
+        rho_q, weight_q = robust(residual[i, 2] ** 2, kernel, threshold)
         cost += rho_xy + rho_q
         for row in range(3):
             root = np.sqrt(weight_xy if row < 2 else weight_q)

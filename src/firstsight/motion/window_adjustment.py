@@ -4,7 +4,7 @@ Paper:  Triggs, McLauchlan, Hartley, Fitzgibbon. Bundle Adjustment - A Modern Sy
 Idea:   every measurement joins one camera and one point, so the points can be solved for within the cameras' equations.
         with r, J_c, J_p weighted by the robust kernel                                    -> geometry.pnp.linearise()
         B = sum J_c' J_c   E = sum J_c' J_p   C = sum J_p' J_p   g_c = sum J_c' r   g_p = sum J_p' r
-        S = B - E C^-1 E',   s = g_c - E C^-1 g_p,   S xi = -s                            -> reduce_to_cameras()
+        S = B - E C^-1 E',   s = g_c - E C^-1 g_p,   S xi = -s        geometry/schur.py    -> reduce_to_cameras()
         dX = -C^-1 (g_p + E' xi)                                                          -> back_substitute()
         damping lambda: B and C with their diagonals times 1 + lambda (Levenberg-Marquardt) -> adjust()
 Differs: the window slides without a marginal prior. Instead its oldest cameras are held fixed where they were last
@@ -21,9 +21,10 @@ from jaxtyping import Bool, Float64, Int64
 from numba import njit
 
 from firstsight.geometry.pnp import Kernel, Linearised, Measurements, linearise
+from firstsight.geometry.schur import HELD, Entries, eliminate_points, entries_of, full_layout, substitute_back
 from firstsight.geometry.se3 import se3_exp, se3_log
 
-FIXED = -1  # the column of a camera that is not solved for
+FIXED = HELD  # the column of a camera that is not solved for
 
 
 class Ties(NamedTuple):
@@ -56,14 +57,12 @@ class Adjusted(NamedTuple):
 
 
 class Reduced(NamedTuple):
-    """The cameras' equations with the points eliminated, and what is needed to get the points back.
-
-    `by_both[i]` is measurement i's block of E; `point_inverse` and `point_gradient` are C^-1 and g_p.
-    """
+    """The cameras' equations with the points eliminated, and what is needed to get the points back, as in `schur`."""
 
     information: Float64[np.ndarray, "parameters parameters"]
     gradient: Float64[np.ndarray, " parameters"]
-    by_both: Float64[np.ndarray, "m 6 3"]
+    entries: Entries
+    by_both: Float64[np.ndarray, "entries 3 6"]
     point_inverse: Float64[np.ndarray, "points 3 3"]
     point_gradient: Float64[np.ndarray, "points 3"]
 
@@ -92,7 +91,7 @@ def adjust(
         add_ties(reduced, cameras, ties, column)
         step = np.linalg.solve(reduced.information, -reduced.gradient)
         moved = move_cameras(cameras, step, column)
-        shifted = points + back_substitute(reduced, window.measurements, column, step)
+        shifted = points + back_substitute(reduced, step)
         trial, trial_cost = linearised(moved, shifted)
         if trial_cost > cost:
             damping *= 100
@@ -167,106 +166,57 @@ def reduce_to_cameras(
 ) -> Reduced:
     """The Schur complement of the damped normal equations on the points; `column` is each camera's place in it."""
     residual, by_camera, by_point, _ = linearised
-    size = 6 * (int(column.max()) + 1)
-    return Reduced(
-        *_reduce(residual, by_camera, by_point, column[measurements.camera], measurements.point, points, size, damping)
-    )
-
-
-def back_substitute(
-    reduced: Reduced,
-    measurements: Measurements,
-    column: Int64[np.ndarray, " cameras"],
-    step: Float64[np.ndarray, " parameters"],
-) -> Float64[np.ndarray, "points 3"]:
-    """The step of each point that goes with the cameras' step."""
+    cameras = int(column.max(initial=FIXED)) + 1
     columns = column[measurements.camera]
-    seen = columns != FIXED
-    through_cameras = np.einsum("mij,mi->mj", reduced.by_both[seen], step.reshape(-1, 6)[columns[seen]])
-    gradient = reduced.point_gradient.copy()
-    np.add.at(gradient, measurements.point[seen], through_cameras)
-    return -np.einsum("nij,nj->ni", reduced.point_inverse, gradient)
+    layout = full_layout(np.full(cameras, 6))
+    entries, entry = entries_of(measurements.point, columns, cameras, points)
+    information, gradient = np.zeros((6 * cameras, 6 * cameras)), np.zeros(6 * cameras)
+    of_points = np.zeros((len(entries.block), 3, 6)), np.zeros((points, 3, 3)), np.zeros((points, 3))
+    _accumulate(residual, by_camera, by_point, columns, measurements.point, entry, information, gradient, *of_points)
+    information[np.diag_indices_from(information)] *= 1 + damping
+    information[np.diag_indices_from(information)] += 1e-12
+    inverse, reduced = eliminate_points(information.reshape(-1), gradient, layout, entries, *of_points, damping)
+    upper = np.triu(information, 1)
+    information = upper + upper.T + np.diag(information.diagonal())
+    return Reduced(information, reduced, entries, of_points[0], inverse, of_points[2])
+
+
+def back_substitute(reduced: Reduced, step: Float64[np.ndarray, " parameters"]) -> Float64[np.ndarray, "points 3"]:
+    """The step of each point that goes with the cameras' step."""
+    return substitute_back(step, full_layout(np.full(len(step) // 6, 6)), *reduced[2:])
 
 
 @njit(cache=True)
 @no_type_check
-def _add_transposed_product(out, a, b):
-    """out += a' b. Written out: for blocks this small a call to BLAS costs more than the product."""
-    for i in range(out.shape[0]):
-        for j in range(out.shape[1]):
-            for k in range(a.shape[0]):
-                out[i, j] += a[k, i] * b[k, j]
-
-
-@njit(cache=True)
-@no_type_check
-def _inverse(a):
-    """The inverse of a symmetric positive 3x3 matrix, by cofactors."""
-    c00, c01, c02 = (
-        a[1, 1] * a[2, 2] - a[1, 2] ** 2,
-        a[0, 2] * a[1, 2] - a[0, 1] * a[2, 2],
-        a[0, 1] * a[1, 2] - a[0, 2] * a[1, 1],
-    )
-    c11, c12, c22 = (
-        a[0, 0] * a[2, 2] - a[0, 2] ** 2,
-        a[0, 1] * a[0, 2] - a[0, 0] * a[1, 2],
-        a[0, 0] * a[1, 1] - a[0, 1] ** 2,
-    )
-    determinant = a[0, 0] * c00 + a[0, 1] * c01 + a[0, 2] * c02
-    return np.array([[c00, c01, c02], [c01, c11, c12], [c02, c12, c22]]) / determinant
-
-
-@njit(cache=True)
-@no_type_check
-def _reduce(residual, by_camera, by_point, column, point, points, size, damping):
-    """(m, 3), (m, 3, 6), (m, 3, 3), (m,), (m,) sorted by point -> the fields of Reduced."""
-    information, gradient = np.zeros((size, size)), np.zeros((size, 1))
-    by_both = np.zeros((len(point), 6, 3))
-    point_inverse, point_gradient = np.zeros((points, 3, 3)), np.zeros((points, 3, 1))
+def _accumulate(
+    residual,
+    by_camera,
+    by_point,
+    column,
+    point,
+    entry,
+    information,
+    gradient,
+    by_both,
+    point_information,
+    point_gradient,
+):
+    """Adds B, g_c, E, C and g_p of measurements (m, 3), (m, 3, 6), (m, 3, 3), (m,), (m,), (m,)."""
     for i in range(len(point)):
-        r = residual[i].reshape(3, 1)
-        _add_transposed_product(point_inverse[point[i]], by_point[i], by_point[i])
-        _add_transposed_product(point_gradient[point[i]], by_point[i], r)
-        if column[i] >= 0:
-            c = slice(6 * column[i], 6 * column[i] + 6)
-            _add_transposed_product(by_both[i], by_camera[i], by_point[i])
-            _add_transposed_product(information[c, c], by_camera[i], by_camera[i])
-            _add_transposed_product(gradient[c], by_camera[i], r)
-    for k in range(size):
-        information[k, k] += damping * information[k, k] + 1e-12
-    for p in range(points):
+        p, e, at = point[i], entry[i], 6 * column[i]
         for k in range(3):
-            point_inverse[p, k, k] += damping * point_inverse[p, k, k] + 1e-12
-        point_inverse[p] = _inverse(point_inverse[p])
-    _eliminate_points(information, gradient, by_both, point_inverse, point_gradient, column, point)
-    return information, gradient[:, 0], by_both, point_inverse, point_gradient[:, :, 0]
-
-
-@njit(cache=True)
-@no_type_check
-def _eliminate_points(information, gradient, by_both, point_inverse, point_gradient, column, point):
-    """information -= E C^-1 E' and gradient -= E C^-1 g_p, point by point over the cameras that saw it."""
-    eliminated = np.zeros((3, 6))  # (E_i C^-1)'
-    start = 0
-    while start < len(point):
-        end = start
-        while end < len(point) and point[end] == point[start]:
-            end += 1
-        for i in range(start, end):
-            if column[i] < 0:
+            r = residual[i, k]
+            for a in range(3):
+                u = by_point[i, k, a]
+                point_gradient[p, a] += u * r
+                for b in range(3):
+                    point_information[p, a, b] += u * by_point[i, k, b]
+            if at < 0:
                 continue
-            a = slice(6 * column[i], 6 * column[i] + 6)
-            eliminated[:] = 0
-            for row in range(3):
-                for k in range(3):
-                    for col in range(6):
-                        eliminated[row, col] -= point_inverse[point[i], row, k] * by_both[i, col, k]
-            _add_transposed_product(gradient[a], eliminated, point_gradient[point[i]])
-            for j in range(start, end):
-                if column[j] >= column[i]:  # the upper triangle: information is symmetric
-                    b = slice(6 * column[j], 6 * column[j] + 6)
-                    _add_transposed_product(information[a, b], eliminated, by_both[j].T)
-        start = end
-    for i in range(len(gradient)):
-        for j in range(i):
-            information[i, j] = information[j, i]
+            for b in range(6):
+                v = by_camera[i, k, b]
+                gradient[at + b] += v * r
+                for a in range(3):
+                    by_both[e, a, b] += by_point[i, k, a] * v
+                for c in range(6):
+                    information[at + b, at + c] += v * by_camera[i, k, c]
