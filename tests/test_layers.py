@@ -9,7 +9,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "firstsight"
 
 # Each layer may import from the layers above it in this list, and from itself.
 LAYERS = [
-    {"errors", "compiling", "__init__"},
+    {"errors", "compiling", "progress", "__init__"},
     {"geometry"},
     {"formats"},
     {"roles"},
@@ -18,7 +18,7 @@ LAYERS = [
     {"depth", "flow", "motion", "fusion", "mapping", "slam", "representation", "discovery"},
     {"evaluation", "show", "catalogue", "pretrained", "installation", "doctor", "gallery"},
     {"perceive"},
-    {"commands", "optimise", "reconstruct"},
+    {"commands"},
     {"cli", "__main__"},
 ]
 FAMILIES = {"depth", "flow", "motion", "fusion", "mapping", "slam", "representation", "discovery"}

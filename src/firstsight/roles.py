@@ -156,6 +156,26 @@ class Discoverer(ABC):
     def __call__(self, image: Images) -> Float32[Tensor, "batch objects height width"]: ...
 
 
+class ClosedLoops(NamedTuple):
+    """Poses of the frames taken so far, after their loops; `loops` are pairs of frames found to show one place, of `tried` pairs."""
+
+    world_from_camera: Float64[np.ndarray, "frames 4 4"]
+    loops: Int64[np.ndarray, "loops 2"]
+    tried: int
+
+
+class LoopCloser(ABC):
+    """Mends a trajectory by the places it came back to. Instances can be pickled at any step."""
+
+    @abstractmethod
+    def integrate(self, observation: Observation, world_from_camera: Float64[np.ndarray, "4 4"]) -> None:
+        """Take the next frame, at the pose that odometry gives it."""
+
+    @abstractmethod
+    def close(self) -> ClosedLoops:
+        """All poses so far, mended. Without a loop they are those that were given."""
+
+
 class LandmarkSlam(ABC):
     """Where a robot in the plane is and where the landmarks are, from odometry and scans. Can be pickled at any step."""
 
@@ -184,6 +204,7 @@ class Reconstructor(ABC):
 
 
 __all__ = [
+    "ClosedLoops",
     "Depth",
     "DepthCompleter",
     "DepthEstimator",
@@ -194,6 +215,7 @@ __all__ = [
     "FlowEstimator",
     "Images",
     "LandmarkSlam",
+    "LoopCloser",
     "Mapper",
     "MotionSegmenter",
     "MovingObjects",

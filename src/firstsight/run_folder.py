@@ -79,8 +79,21 @@ class RunFolder:
         return self.path / "trajectory.txt"
 
     @property
+    def odometry_path(self) -> Path:
+        """The trajectory before its loops were closed."""
+        return self.path / "odometry.txt"
+
+    @property
+    def loops_path(self) -> Path:
+        return self.path / "loops.json"
+
+    @property
     def cloud_path(self) -> Path:
         return self.path / "map.ply"
+
+    @property
+    def mesh_path(self) -> Path:
+        return self.path / "mesh.ply"
 
     @property
     def occupancy_path(self) -> Path:
@@ -152,3 +165,13 @@ class RunFolder:
 
     def read_trajectory(self) -> tuple[Int64[np.ndarray, " rows"], Float64[np.ndarray, "rows 4 4"]] | None:
         return trajectory.read_tum(self.trajectory_path) if self.trajectory_path.exists() else None
+
+    def read_odometry(self) -> tuple[Int64[np.ndarray, " rows"], Float64[np.ndarray, "rows 4 4"]] | None:
+        """The trajectory before its loops were closed; None where no loops were looked for."""
+        return trajectory.read_tum(self.odometry_path) if self.odometry_path.exists() else None
+
+    def read_loops(self) -> list[tuple[int, int]]:
+        """Pairs of frames found to show one place."""
+        if not self.loops_path.exists():
+            return []
+        return [(a, b) for a, b in json.loads(self.loops_path.read_text())["loops"]]

@@ -38,7 +38,18 @@ def value(run: RunFolder, name: str) -> float:
 
 
 def test_the_run_folder_is_complete(street: RunFolder):
-    expected = {"run.json", "trajectory.txt", "map.ply", "map.pgm", "map.yaml", "places.json", "objects.json"}
+    expected = {
+        "run.json",
+        "trajectory.txt",
+        "odometry.txt",
+        "loops.json",
+        "map.ply",
+        "mesh.ply",
+        "map.pgm",
+        "map.yaml",
+        "places.json",
+        "objects.json",
+    }
     expected |= {"report.html", "recording.rrd", "depth", "flow", "moving"}
     assert {path.name for path in street.path.iterdir()} == expected
     assert len(list((street.path / "depth").iterdir())) == 8

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from firstsight.errors import InputError
+from firstsight.formats.mesh import Mesh, write_mesh
 from firstsight.formats.occupancy import write_map
 from firstsight.recordings.recording import Recording, Rig, Truth
 from firstsight.run_folder import RunFolder
@@ -86,3 +87,13 @@ def test_missing_rerun_is_named_with_its_installation(
     with pytest.raises(InputError, match=r"pip install 'firstsight\[view\]'"):
         write_rerun(run, recording)
     assert not run.rerun_path.exists()
+
+
+def test_the_mesh_is_drawn_where_the_run_has_one(run: RunFolder, recording: Recording) -> None:
+    pytest.importorskip("rerun", reason="rerun-sdk is not installed (pip install 'firstsight[view]')")
+    write_rerun(run, recording)
+    assert rows_by_entity(run)["/world/map/mesh"] == 0
+    corners = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0]], np.float32)
+    write_mesh(run.mesh_path, Mesh(corners, np.zeros((3, 3), np.uint8), np.array([[0, 1, 2]], np.int32)), "made up")
+    write_rerun(run, recording)
+    assert rows_by_entity(run)["/world/map/mesh"] == 1

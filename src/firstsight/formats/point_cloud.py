@@ -26,17 +26,30 @@ end_header
 def write_ply(
     path: Path, points: Float32[np.ndarray, "points 3"], colours: UInt8[np.ndarray, "points 3"], comment: str
 ) -> None:
-    xyz = np.ascontiguousarray(points, "<f4").view(np.uint8).reshape(-1, XYZ_BYTES)
-    vertices = np.hstack([xyz, colours])
-    write_bytes(path, HEADER.format(count=len(points), comment=comment).encode() + vertices.tobytes())
+    header = HEADER.format(count=len(points), comment=comment)
+    write_bytes(path, header.encode() + pack_vertices(points, colours))
 
 
 def read_ply(path: Path) -> tuple[Float32[np.ndarray, "points 3"], UInt8[np.ndarray, "points 3"]]:
     """Reads what write_ply writes. Raises InputError for any other PLY."""
-    head, found, body = path.read_bytes().partition(b"end_header\n")
-    lines = head.decode(errors="replace").splitlines()
-    count = next((int(line.split()[2]) for line in lines if line.startswith("element vertex")), None)
-    if not found or count is None or len(body) != count * VERTEX_BYTES:
+    counts, body = split_ply(path.read_bytes())
+    if counts.keys() != {"vertex"} or len(body) != counts["vertex"] * VERTEX_BYTES:
         raise InputError(f"{path}: not a point cloud that firstsight wrote (binary PLY with x y z red green blue)")
+    return unpack_vertices(body)
+
+
+def pack_vertices(points: Float32[np.ndarray, "points 3"], colours: UInt8[np.ndarray, "points 3"]) -> bytes:
+    xyz = np.ascontiguousarray(points, "<f4").view(np.uint8).reshape(-1, XYZ_BYTES)
+    return np.hstack([xyz, colours]).tobytes()
+
+
+def unpack_vertices(body: bytes) -> tuple[Float32[np.ndarray, "points 3"], UInt8[np.ndarray, "points 3"]]:
     vertices = np.frombuffer(body, np.uint8).reshape(-1, VERTEX_BYTES)
     return vertices[:, :XYZ_BYTES].copy().view("<f4"), vertices[:, XYZ_BYTES:].copy()
+
+
+def split_ply(content: bytes) -> tuple[dict[str, int], bytes]:
+    """How many of each element a PLY announces, and what follows its header; nothing of what is no PLY."""
+    head, _, body = content.partition(b"end_header\n")
+    elements = [line.split() for line in head.decode(errors="replace").splitlines() if line.startswith("element ")]
+    return {words[1]: int(words[2]) for words in elements if len(words) == 3 and words[2].isdecimal()}, body

@@ -31,10 +31,10 @@ class Walk(NamedTuple):
     sightings: tuple[Sighting, ...]
 
 
-def true_motions(laps: float) -> Float64[np.ndarray, "steps 3"]:
-    """Around a rectangle with round corners, anticlockwise from the beginning of a long side."""
+def true_motions(laps: float, stretch: int = 1) -> Float64[np.ndarray, "steps 3"]:
+    """Around a rectangle with round corners, anticlockwise from the beginning of a long side; `stretch` makes it longer."""
     corner = [(STEP_M, 0.0, np.pi / 2 / CORNER_STEPS)] * CORNER_STEPS
-    straight = [[(STEP_M, 0.0, 0.0)] * round(side_m / STEP_M) for side_m in (LENGTH_M, WIDTH_M)]
+    straight = [[(STEP_M, 0.0, 0.0)] * round(stretch * side_m / STEP_M) for side_m in (LENGTH_M, WIDTH_M)]
     lap = 2 * (straight[0] + corner + straight[1] + corner)
     steps = round(laps * len(lap))
     return np.resize(np.array(lap), (steps, 3))
@@ -48,10 +48,10 @@ def travelled(motions: Float64[np.ndarray, "steps 3"]) -> Float64[np.ndarray, "s
     return np.array(robots)
 
 
-def placed_landmarks() -> Float64[np.ndarray, "landmarks 2"]:
+def placed_landmarks(stretch: int = 1) -> Float64[np.ndarray, "landmarks 2"]:
     """Beside the way, at least 2 m from each other."""
     every = round(LANDMARK_EVERY_M / STEP_M)
-    beside = travelled(true_motions(1.0))[:-1:every]
+    beside = travelled(true_motions(1.0, stretch))[:-1:every]
     offsets = np.resize(OFFSETS_M, len(beside))
     return beside[:, :2] + offsets[:, None] * np.stack([-np.sin(beside[:, 2]), np.cos(beside[:, 2])], 1)
 
@@ -66,10 +66,10 @@ def sight(
     return Sighting(ids, exact[ids] + noise)
 
 
-def walk(config: Config, seed: int = 0, laps: float = 1.25) -> Walk:
+def walk(config: Config, seed: int = 0, laps: float = 1.25, stretch: int = 1) -> Walk:
     """The same way and landmarks for all seeds; the noise is that of the filter's models."""
     rng = np.random.default_rng(seed)
-    exact, landmarks = true_motions(laps), placed_landmarks()
+    exact, landmarks = true_motions(laps, stretch), placed_landmarks(stretch)
     sigmas = np.sqrt([np.diag(motion_covariance(motion, config)) for motion in exact])
     robots = travelled(exact)
     sightings = tuple(sight(robot, landmarks, config, rng) for robot in robots[1:])

@@ -5,8 +5,7 @@ Paper:  Niessner, Zollhoefer, Izadi, Stamminger. Real-time 3D Reconstruction at 
 Idea:   the world is cut into voxels, of which a hash table keeps only those that hold points; each keeps the running mean
         of the positions and colours that fell into it:
         mean <- mean + (sample - mean) / count                                                    -> accumulate()
-        A pixel at a depth edge lies on neither surface. On a plane inverse depth rho is linear in the image, so it is an
-        edge where |rho(-1) - 2 rho(0) + rho(+1)| > edge rho(0), along the row or the column      -> sample_pixels()
+        pixels that lie on a surface, not at a depth edge                                      depth_edges.py
 Differs: points instead of a signed distance, so no surface. When the table is full, voxels that only one frame saw, and not
         lately, are dropped; if that does not help, voxels double in size (the whole map stays, coarser).
 Role:   Mapper.  Points in the world frame, in the unit of the depth.
@@ -22,6 +21,7 @@ from numba import njit
 from torch import Tensor
 
 from firstsight.geometry.se3 import transform
+from firstsight.mapping.depth_edges import usable_inverse_depth
 from firstsight.mapping.visible import median_distance_m
 from firstsight.roles import Mapper, Observation
 
@@ -69,18 +69,14 @@ def sample_pixels(depth, valid, image, intrinsics, stride, max_range, edge):
     depth, valid (h, w); image (3, h, w) float32; intrinsics (3, 3).
     """
     height, width = depth.shape
+    usable = usable_inverse_depth(depth, valid, max_range, edge)
     samples = np.empty((((height - 1) // stride + 1) * ((width - 1) // stride + 1), 6), np.float32)
     count = 0
     for y in range(1, height - 1, stride):
         for x in range(1, width - 1, stride):
+            if not usable[y, x] > 0:
+                continue
             z = depth[y, x]
-            around = valid[y, x - 1] and valid[y, x + 1] and valid[y - 1, x] and valid[y + 1, x]
-            if not (valid[y, x] and around and z < max_range):
-                continue
-            along_row = abs(1 / depth[y, x - 1] + 1 / depth[y, x + 1] - 2 / z)
-            along_column = abs(1 / depth[y - 1, x] + 1 / depth[y + 1, x] - 2 / z)
-            if max(along_row, along_column) > edge / z:
-                continue
             ray_y = (y - intrinsics[1, 2]) / intrinsics[1, 1]
             ray_x = (x - intrinsics[0, 2] - intrinsics[0, 1] * ray_y) / intrinsics[0, 0]
             samples[count, 0], samples[count, 1], samples[count, 2] = ray_x * z, ray_y * z, z

@@ -14,7 +14,7 @@ from firstsight.perceive.stage import Stage
 from firstsight.perceive.workspace import Workspace, depth_image, depth_tensors
 from firstsight.recordings.opening import scan_depth
 from firstsight.recordings.recording import Rig
-from firstsight.roles import Depth, DepthCompleter, Disparity, MultiViewDepthEstimator, StereoEstimator
+from firstsight.roles import Depth, DepthCompleter, DepthEstimator, Disparity, MultiViewDepthEstimator, StereoEstimator
 
 MAX_DEPTH_M = 255.0  # what the 16-bit PNG of KITTI holds
 NEIGHBOUR_MOTION_PX = 10.0  # parallax enough for depth, overlap enough for matching
@@ -56,6 +56,21 @@ def stereo_depth(rig: Rig, matched: Disparity) -> Depth:
     assert rig.baseline_m is not None
     depth = disparity_to_depth(matched.disparity, float(left.intrinsics[0, 0]), rig.baseline_m, offset)
     return Depth(depth, matched.valid & (depth < MAX_DEPTH_M))
+
+
+class LearnedDepth(DepthStage):
+    """Each picture by itself, by the method that was named."""
+
+    method = "named with --use"
+
+    def __init__(self, work: Workspace):
+        super().__init__(work)
+        self.method, self.estimator = chosen(work.use, DepthEstimator, self.method)
+
+    def estimate(self, frame: int) -> Depth:
+        with torch.no_grad():
+            depth, valid = self.estimator(self.work.image(frame))
+        return Depth(depth, valid & (depth < MAX_DEPTH_M))
 
 
 class SensorDepth(DepthStage):

@@ -1,4 +1,4 @@
-"""Maps in the world frame: a coloured cloud, an occupancy grid and a graph of places, moving objects left out."""
+"""Maps in the world frame: a coloured cloud, a mesh, an occupancy grid and a graph of places, moving objects left out."""
 
 from pathlib import Path
 
@@ -6,11 +6,12 @@ import torch
 from jaxtyping import Bool, Float64
 from torch import Tensor
 
-from firstsight.formats import occupancy, point_cloud
+from firstsight.formats import mesh, occupancy, point_cloud
 from firstsight.formats.atomic import write_json
 from firstsight.mapping.keyframes import KeyframeGraph
 from firstsight.mapping.occupancy import OccupancyGrid
 from firstsight.mapping.point_cloud import PointCloudMap
+from firstsight.mapping.tsdf import Tsdf
 from firstsight.perceive.stage import Stage
 from firstsight.perceive.workspace import Workspace
 from firstsight.roles import Depth, Observation
@@ -76,6 +77,25 @@ class CloudStage(MappingStage):
         points, colours = self.state.points()
         point_cloud.write_ply(self.work.run.cloud_path, points, colours, "firstsight map, world frame")
         return f"{len(points)} points"
+
+
+class MeshStage(MappingStage):
+    name = "mesh"
+    method = "tsdf"
+
+    def __init__(self, work: Workspace):
+        super().__init__(work)
+        self.state = Tsdf()
+
+    def process(self, frame: int) -> None:
+        observation = self.observe(frame)
+        if observation is not None:
+            self.state.integrate(observation, self.pose(frame))
+
+    def finish(self) -> str:
+        surface = self.state.mesh()
+        mesh.write_mesh(self.work.run.mesh_path, surface, "firstsight map, world frame")
+        return f"{len(surface.faces)} triangles"
 
 
 class OccupancyStage(MappingStage):

@@ -11,7 +11,7 @@ from firstsight.evaluation.depth import DepthErrors, DepthProtocol, DisparityErr
 from firstsight.evaluation.flow import FlowErrors
 from firstsight.evaluation.occupancy import Grid, occupancy_metrics
 from firstsight.evaluation.segmentation import MaskErrors
-from firstsight.evaluation.trajectory import align_trajectories, has_pose, trajectory_metrics
+from firstsight.evaluation.trajectory import align_trajectories, has_pose, on_frames, trajectory_metrics
 from firstsight.formats.occupancy import read_map
 from firstsight.perceive.mapping import with_moving_path
 from firstsight.perceive.workspace import Workspace
@@ -83,6 +83,11 @@ def measure_trajectory(work: Workspace, scale: str) -> Metrics:
         return ()
     alignment = "se3" if scale == "metric" else "sim3"
     metrics = trajectory_metrics(work.world_from_camera, true, alignment, truth.trajectory_reference)
+    open_trajectory = work.run.read_odometry()
+    if open_trajectory is not None:
+        before = on_frames(*open_trajectory, recording.stamps_ns)
+        error = trajectory_metrics(before, true, alignment, truth.trajectory_reference)[0]
+        metrics = (metrics[0], replace(error, name=f"{error.name}, without loops"), *metrics[1:])
     if recording.odometry is None:
         return metrics
     raw = trajectory_metrics(recording.odometry @ work.body_from_camera, true, "se3", truth.trajectory_reference)

@@ -2,14 +2,12 @@
 
 import re
 import shutil
-from collections.abc import Generator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress
 
 from firstsight import __version__
 from firstsight.doctor import examine
@@ -19,6 +17,7 @@ from firstsight.perceive.measure import measure
 from firstsight.perceive.plan import Skip, make_plan, scale_of
 from firstsight.perceive.stage import Stage, run_stage
 from firstsight.perceive.workspace import Workspace
+from firstsight.progress import progress_bars
 from firstsight.recordings.opening import open_recording
 from firstsight.recordings.recording import Recording
 from firstsight.run_folder import RunFolder, RunRecord, StageRecord
@@ -87,7 +86,7 @@ def begin(run: RunFolder, recording: Recording, settings: Settings) -> RunRecord
         source=recording.source,
         format=recording.format,
         frames=len(recording),
-        scale=scale_of(recording),
+        scale=scale_of(recording, settings.use),
         sensors=describe_sensors(recording),
         settings=asdict(settings)
         | {"sensors": list(settings.sensors) if settings.sensors else None, "use": list(settings.use)},
@@ -134,7 +133,7 @@ def run_stages(work: Workspace, record: RunRecord, console: Console) -> None:
     finished = {stage.name for stage in record.stages}
     work.flagged = {entry["frame"]: entry["reason"] for entry in record.flagged_frames}
     with progress_bars(console) as bars:
-        for planned in make_plan(work.recording):
+        for planned in make_plan(work.recording, work.use):
             if planned.name in finished:
                 continue
             record.stages.append(run_planned(planned, work, bars))
@@ -151,13 +150,6 @@ def run_planned(planned: type[Stage] | Skip, work: Workspace, bars: Progress) ->
     stage = planned(work)
     task = bars.add_task(f"{stage.name} ({stage.method})", total=len(work.recording))
     return run_stage(stage, lambda frames: bars.update(task, completed=frames))
-
-
-@contextmanager
-def progress_bars(console: Console) -> Generator[Progress]:
-    columns = (TextColumn("{task.description:<40}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as bars:
-        yield bars
 
 
 def conclude(work: Workspace, record: RunRecord) -> None:

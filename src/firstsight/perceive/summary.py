@@ -1,5 +1,7 @@
 """What `firstsight perceive` prints when it is done."""
 
+from collections.abc import Sequence
+
 from rich.console import Console
 from rich.table import Table
 
@@ -38,7 +40,14 @@ def stage_table(record: RunRecord) -> Table:
     return table
 
 
-def metric_table(metrics: list[Metric], width: int) -> Table:
+def print_metrics(metrics: Sequence[Metric]) -> None:
+    console = Console()
+    console.print(metric_table(metrics, console.width))
+    if console.width < WIDE:
+        console.print(f"protocol: {'; '.join(dict.fromkeys(metric.protocol for metric in metrics))}", markup=False)
+
+
+def metric_table(metrics: Sequence[Metric], width: int) -> Table:
     """Values, and how each was measured where the terminal is wide enough; run.json and the report always say it."""
     with_protocol = width >= WIDE
     table = Table("metric", "value", *["protocol"] * with_protocol, box=None, header_style="bold", pad_edge=False)

@@ -16,6 +16,7 @@ from firstsight.show.colour import DepthScale, depth_table
 
 INK, MUTED, RULE = "var(--ink, #1a1d21)", "var(--muted, #6a7078)", "var(--rule, #d9dce0)"
 ACCENT, ACCENT_SOFT, WARM = "var(--accent, #1f6feb)", "var(--accent-soft, #a9c7f5)", "var(--warm, #d9822b)"
+LOOP = "var(--loop, #1a9850)"
 PLAN_WIDTH = 960.0
 PLAN_HEIGHTS = (280.0, 540.0)  # a straight drive still gets a strip, a tower no skyscraper
 NEAREST_REACH_M = 3.0  # so much of the map around the lines is always worth seeing

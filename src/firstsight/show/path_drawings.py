@@ -13,7 +13,7 @@ from firstsight.formats.point_cloud import read_ply
 from firstsight.recordings.recording import Recording, Transforms
 from firstsight.run_folder import RunFolder
 from firstsight.show.cloud_picture import picture_cloud
-from firstsight.show.figures import ACCENT, INK, WARM, Backdrop, Line, chart, plan
+from firstsight.show.figures import ACCENT, INK, LOOP, MUTED, WARM, Backdrop, Line, chart, plan
 from firstsight.show.page import data_address, figure, image, legend
 
 CHART_SAMPLES = 100  # frames read for the values along the way
@@ -29,6 +29,8 @@ class Paths:
     true: Transforms | None
     odometry: Transforms | None
     unit: str
+    without_loops: Transforms | None = None
+    loops: tuple[tuple[int, int], ...] = ()
 
 
 def read_paths(run: RunFolder, recording: Recording, unit: str) -> Paths | None:
@@ -41,7 +43,10 @@ def read_paths(run: RunFolder, recording: Recording, unit: str) -> Paths | None:
     camera, odometry = recording.rig.reference, recording.odometry
     if camera is not None and odometry is not None:
         odometry = odometry @ camera.body_from_camera
+    loops, before = tuple(run.read_loops()), run.read_odometry()
     return Paths(
+        without_loops=on_frames(*before, recording.stamps_ns) if before is not None and loops else None,
+        loops=loops,
         estimated=estimated,
         true=true,
         odometry=_laid_over(odometry, estimated if true is None else true, "first"),
@@ -63,6 +68,10 @@ def plan_figure(run: RunFolder, paths: Paths) -> str:
     """The plan: trajectory, truth and raw odometry over the occupancy map, with its legend."""
     backdrop = occupancy_backdrop(run) if run.occupancy_path.exists() else None
     lines, keys = [Line("estimated trajectory", paths.estimated[:, :2, 3], ACCENT, width=2.6)], [("", "estimated")]
+    if paths.without_loops is not None:
+        lines.append(Line("before its loops were closed", paths.without_loops[:, :2, 3], MUTED, "2 4", 1.8))
+        lines.append(Line("loops", loop_edges(paths), LOOP, width=1.4))
+        keys += [("open", "before its loops were closed"), ("loop", "loops: one place, seen twice")]
     if paths.true is not None:
         lines.append(Line("true trajectory", paths.true[:, :2, 3], INK, "5 5", 1.6))
         keys.append(("truth", "true, laid over by least squares"))
@@ -73,6 +82,13 @@ def plan_figure(run: RunFolder, paths: Paths) -> str:
         keys += [("occupied", "occupied"), ("free", "free")]
     drawing = plan(lines, backdrop, paths.unit, "The way of the camera from above, over the map")
     return figure(drawing, legend(keys), "plan")
+
+
+def loop_edges(paths: Paths) -> np.ndarray:
+    """(3 per loop, 2): from where the camera seemed to be at each of two visits to the other, before; then an interruption."""
+    assert paths.without_loops is not None
+    ends = paths.without_loops[np.array(paths.loops)][:, :, :2, 3]
+    return np.concatenate([ends, np.full((len(ends), 1, 2), np.nan)], 1).reshape(-1, 2)
 
 
 def occupancy_backdrop(run: RunFolder) -> Backdrop | None:

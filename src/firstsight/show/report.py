@@ -222,7 +222,9 @@ def details_body(run: RunFolder, record: RunRecord) -> str:
 
 def product_files(run: RunFolder) -> list[Path]:
     """Single files of the run that a reader may want to open."""
-    paths = (run.trajectory_path, run.cloud_path, run.occupancy_path, run.places_path, run.objects_path, run.rerun_path)
+    trajectories = (run.trajectory_path, run.odometry_path, run.loops_path)
+    maps = (run.cloud_path, run.mesh_path, run.occupancy_path, run.places_path, run.objects_path)
+    paths = (*trajectories, *maps, run.rerun_path)
     return [path for path in paths if path.exists()]
 
 

@@ -1,7 +1,7 @@
 """recording.rrd: a run as one file for the Rerun viewer, streamed frame by frame so that memory stays bounded.
 
-Entities: world (z up) holds map/cloud, map/occupancy, true_trajectory, trajectory (so far), lidar, and camera with its image,
-depth and moving objects; flow stands apart, as a picture. Timelines: frame, and time since the first stamp. Pictures are
+Entities: world (z up) holds map/cloud, map/mesh, map/occupancy, true_trajectory, trajectory (so far), lidar, and camera with
+its image, depth and moving objects; flow stands apart, as a picture. Timelines: frame, and time since the first stamp. Pictures are
 stored compressed and no wider than 640 px: uncompressed ones make the file some twenty times as large.
 """
 
@@ -16,6 +16,7 @@ from jaxtyping import UInt8, UInt16
 from firstsight.errors import InputError
 from firstsight.formats import png
 from firstsight.formats.atomic import replacing
+from firstsight.formats.mesh import read_mesh, vertex_normals
 from firstsight.formats.occupancy import FREE, OCCUPIED, UNKNOWN, read_map
 from firstsight.formats.point_cloud import read_ply
 from firstsight.recordings.recording import Camera, Recording, Transforms
@@ -97,6 +98,16 @@ class Writer:
             stride = max(1, -(-len(points) // MAX_CLOUD_POINTS))
             cloud = rr.Points3D(points[::stride], colors=colours[::stride], radii=rr.Radius.ui_points(1.5))
             self.stream.log("world/map/cloud", cloud, static=True)
+        if self.run.mesh_path.exists():
+            mesh = read_mesh(self.run.mesh_path)
+            vertices, colours, faces = mesh
+            surface = rr.Mesh3D(
+                vertex_positions=vertices,
+                vertex_colors=colours,
+                vertex_normals=vertex_normals(mesh),
+                triangle_indices=faces,
+            )
+            self.stream.log("world/map/mesh", surface, static=True)
         if self.run.occupancy_path.exists():
             self._write_occupancy()
 

@@ -61,11 +61,11 @@ class State(NamedTuple):
 
 
 class Factors(NamedTuple):
-    """All measurements, and the robust kernel of the motions between nodes and of the sightings."""
+    """All measurements, and the robust kernel (its number) of the motions between nodes and of the sightings."""
 
     relative: Relative
     points: Points
-    kernel: int
+    kernel: int  # of Kernel
     threshold: float  # in sigmas
 
 

@@ -3,7 +3,8 @@
 Paper:  Thrun, Montemerlo. The GraphSLAM Algorithm with Applications to Large-Scale Mapping. IJRR 25(5-6), 2006;
         Grisetti, Kuemmerle, Stachniss, Burgard. A Tutorial on Graph-Based SLAM. IEEE ITS Magazine 2(4), 2010;
         Levenberg 1944, Marquardt 1963; Powell 1970 (dogleg);
-        Yang, Antonante, Tzoumas, Carlone. Graduated Non-Convexity. IEEE RA-L 5(2), 2020 (false loops).
+        Yang, Antonante, Tzoumas, Carlone. Graduated Non-Convexity. IEEE RA-L 5(2), 2020 (false loops);
+        Suenderhauf, Protzel. Switchable Constraints for Robust Pose Graph SLAM. IROS 2012 (false loops).
 Idea:   minimise F(x) = sum rho(e' Omega e) / 2 over poses and landmarks, e as in                      factors.py
         H = sum w J' Omega J,  g = sum w J' Omega e                                            -> linearise()
         Gauss-Newton         H xi = -g,  x = x exp(xi)                                         -> gauss_newton()
@@ -12,25 +13,30 @@ Idea:   minimise F(x) = sum rho(e' Omega e) / 2 over poses and landmarks, e as i
         dogleg               from the steepest descent to the Gauss-Newton step, within a radius -> dogleg()
         The sparse Cholesky factor's structure depends on the graph alone: found once       sparse_cholesky.py
         false loops: weights of loops by graduated non-convexity around all this               -> graduated()
-        covariance of a node: its block of H^-1 at the solution                              -> covariances()
+                     a switch for each loop, solved for with the poses                        -> switchable()
+                     loops kept that fit what odometry and the others say        loop_consistency.py, consistent()
+        covariance of a node: its block of H^-1 at the solution         selected_inverse.py -> covariances()
 Differs: landmarks are not eliminated first as in GraphSLAM; the order of elimination sees to it. Without any prior the
         first node is held where it is by a prior without error, which changes no optimum. Graduated weights begin with
-        the errors at the given start, not at the least-squares solution, which false loops can carry far off.
+        the errors at the given start, not at the least-squares solution, which false loops can carry far off. Switches
+        are not unknowns of the same step: for given poses the best ones are known in closed form.
+Role:   PoseGraphOptimiser.
 Units:  metres and radians. The error is gtsam's: half the sum of squared sigmas.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, final
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Bool, Float64, Int64
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.stats import chi2
 
 from firstsight.errors import InputError
-from firstsight.formats.g2o import PoseGraph
+from firstsight.formats.g2o import Between, PoseGraph
+from firstsight.roles import PoseGraphOptimiser
 from firstsight.slam.factors import (
     WORLD,
     Factors,
@@ -38,16 +44,30 @@ from firstsight.slam.factors import (
     chain_pairs,
     cost,
     factors_of,
+    inverse,
     linearise,
     moved,
     squared_errors,
 )
-from firstsight.slam.robust_kernels import Kernel, confidences, first_mu
+from firstsight.slam.loop_consistency import (
+    adjoints,
+    confirmed,
+    covariance_of,
+    held_against_rest,
+    log_space,
+    logs,
+    loops_of,
+    odometry_of,
+    right_inverses,
+)
+from firstsight.slam.robust_kernels import Kernel, confidences, first_mu, switches
+from firstsight.slam.selected_inverse import SelectedInverse
 from firstsight.slam.sparse_cholesky import Factor, Matrix, NotPositiveError, Structure, analyse
 
 GRADUATION = 1.4  # growth of mu
 GRADUATED_STEPS = 100
-GRADUATED_ITERATIONS = 3  # for each mu; with many, early weights carry the poses off
+GRADUATED_ITERATIONS = 3  # for the same weights; with many, early weights carry the poses off
+CONSISTENT_ROUNDS = 30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,17 +75,23 @@ class Config:
     method: Literal["gauss_newton", "levenberg_marquardt", "dogleg"] = "levenberg_marquardt"
     kernel: Kernel = Kernel.NONE
     threshold: float = 1.345  # of the kernel, in sigmas
-    false_loops: Literal["keep", "graduated"] = "keep"
-    inlier_probability: float = 0.99  # share of true loops whose error lies within the limit, for "graduated"
+    false_loops: Literal["keep", "graduated", "switchable", "consistent"] = "keep"
+    inlier_probability: float = 0.99  # share of true loops whose error lies within the limit
+    least_odds: float = 1000.0  # of a loop to be true, for "consistent"
+    switch_prior: float = 1.0  # Xi, what a loop costs that is switched off, for "switchable"
     max_iterations: int = 100
     relative_tolerance: float = 1e-5  # stops when an iteration changes the error by less than this share of it
     absolute_tolerance: float = 1e-5  # or by less than this
     first_damping: float = 1e-8  # lambda; with more, the slow bending of a long loop ends too early
-    first_radius: float = 100.0  # of the dogleg's region, in metres and radians
+    first_radius: float = np.inf  # of the dogleg's region, in metres and radians; at most the first Gauss-Newton step
 
 
 class Solution(NamedTuple):
-    """`confidence` is 0 for motions found to be false, 1 for others; `iterations` counts factorisations."""
+    """`confidence` is 0 for motions found to be false, 1 for others, for "switchable" the switch, in between.
+
+    `error` leaves out false motions; with switches it is that of poses and switches together. `iterations` counts
+    factorisations.
+    """
 
     world_from_node: Float64[np.ndarray, "nodes d1 d1"]
     landmarks: Float64[np.ndarray, "landmarks d"]
@@ -124,6 +150,10 @@ def optimise(graph: PoseGraph, config: Config | None = None, structure: Structur
     try:
         if config.false_loops == "graduated":
             problem, found = graduated(problem, state, config)
+        elif config.false_loops == "switchable":
+            problem, found = switchable(problem, state, config)
+        elif config.false_loops == "consistent":
+            problem, found = consistent(graph, problem, state, config)
         else:
             found = METHODS[config.method](problem, state, config)
     except NotPositiveError as failure:
@@ -136,6 +166,19 @@ def optimise(graph: PoseGraph, config: Config | None = None, structure: Structur
 def _name(graph: PoseGraph, vertex: int) -> str:
     nodes = len(graph.world_from_node)
     return f"pose graph: node {vertex}" if vertex < nodes else f"pose graph: landmark {vertex - nodes}"
+
+
+@final
+class PoseGraphOptimisation(PoseGraphOptimiser):
+    """The nearest optimum of a pose graph; `solution` of the last one says how it was reached."""
+
+    def __init__(self, config: Config | None = None):
+        self.config = config or Config()
+        self.solution: Solution | None = None
+
+    def __call__(self, graph: PoseGraph) -> PoseGraph:
+        self.solution = optimise(graph, self.config)
+        return graph._replace(world_from_node=self.solution.world_from_node, landmarks=self.solution.landmarks)
 
 
 def gauss_newton(problem: Problem, state: State, config: Config) -> Descent:
@@ -181,7 +224,8 @@ def levenberg_marquardt(problem: Problem, state: State, config: Config) -> Desce
 def dogleg(problem: Problem, state: State, config: Config) -> Descent:
     """Steps within a radius that grows where the quadratic model predicts the gain well.
 
-    It keeps near the start: of several optima it may end in a nearer and worse one than full steps find.
+    The first step tried is Gauss-Newton's. With a small first radius it keeps near the start, and of several optima may
+    end in a nearer and worse one than full steps find.
     """
     radius, still, iteration = config.first_radius, False, 0
     matrix, gradient, error = problem.linearise(state)
@@ -190,6 +234,8 @@ def dogleg(problem: Problem, state: State, config: Config) -> Descent:
         curvature = matrix.quadratic_form(gradient)
         steepest = -gradient * (gradient @ gradient / curvature) if curvature > 0 else -gradient
         newton = problem.damped(matrix, np.zeros_like(gradient)).solve(-gradient)
+        if iteration == 1:
+            radius = min(radius, float(np.linalg.norm(newton)))
         while not still and radius > 1e-10:
             step = dogleg_step(steepest, newton, radius)
             predicted = -(gradient @ step) - matrix.quadratic_form(step) / 2
@@ -234,7 +280,7 @@ METHODS: dict[str, Callable[[Problem, State, Config], Descent]] = {
 def graduated(problem: Problem, start: State, config: Config) -> tuple[Problem, Descent]:
     """Truncated least squares of the loops. Motions to the next node, priors and sightings are trusted."""
     relative, solve = problem.factors.relative, METHODS[config.method]
-    loops = (relative.a != WORLD) & (np.abs(relative.b - relative.a) != 1)
+    loops = loops_of(relative.a, relative.b) & (relative.a != WORLD)
     limit = float(chi2.ppf(config.inlier_probability, relative.information.shape[-1]))
     few = replace(config, max_iterations=GRADUATED_ITERATIONS)
     state, iterations = start, 0
@@ -252,6 +298,89 @@ def graduated(problem: Problem, start: State, config: Config) -> tuple[Problem, 
     return problem, final._replace(iterations=iterations + final.iterations)
 
 
+def switchable(problem: Problem, start: State, config: Config) -> tuple[Problem, Descent]:
+    """Poses and switches in turn, from all loops switched on and from the start's best switches; the better end of both."""
+    relative = problem.factors.relative
+    loops = loops_of(relative.a, relative.b) & (relative.a != WORLD)
+    squared = squared_errors(problem.factors, start)[0]
+    ends = [
+        switched(problem, start, np.where(loops, first, 1.0), loops, config)
+        for first in (1.0, switches(squared, config.switch_prior))
+    ]
+    problem, found = min(ends, key=lambda end: end[1].error)
+    return problem, found._replace(iterations=sum(end[1].iterations for end in ends))
+
+
+def switched(
+    problem: Problem,
+    state: State,
+    switch: Float64[np.ndarray, " motions"],
+    loops: Bool[np.ndarray, " motions"],
+    config: Config,
+) -> tuple[Problem, Descent]:
+    """`error` is the joint one of poses and switches, `confidence` are the switches."""
+    solve, few = METHODS[config.method], replace(config, max_iterations=GRADUATED_ITERATIONS)
+    error, iterations, still = np.inf, 0, False
+    while iterations < config.max_iterations and not still:
+        found = solve(problem._replace(confidence=switch**2), state, few)
+        state, iterations = found.state, iterations + found.iterations
+        squared = squared_errors(problem.factors, state)[0]
+        switch = np.where(loops, switches(squared, config.switch_prior), 1.0)
+        off = config.switch_prior * ((1 - switch) ** 2).sum() / 2
+        now = problem._replace(confidence=switch**2).cost(state) + float(off)
+        error, still = now, _still(error, now, config)
+    return problem._replace(confidence=switch), Descent(state, error, iterations, still)
+
+
+def consistent(graph: PoseGraph, problem: Problem, start: State, config: Config) -> tuple[Problem, Descent]:
+    """Loops that odometry or others confirm, then, solution after solution, those that fit what all others say.
+
+    Solutions are of the graph without the loops that are out: false ones join what lies far apart, which is costly.
+    """
+    between, solve = graph.between, METHODS[config.method]
+    loops, odometry = loops_of(between.a, between.b), odometry_of(between, len(start.world_from_node))
+    numbers, chosen = np.flatnonzero(loops), Between(*(part[loops] for part in between))
+    covariance, space = covariance_of(chosen.information), log_space(odometry.poses)
+    gate = float(chi2.ppf(config.inlier_probability, graph.tangent))
+    least = float(np.log(config.least_odds))
+    inside, starts, iterations = confirmed(chosen, odometry, gate, least, space), [start], 0
+    if not inside.any():
+        problem, found = graduated(problem, start, config)
+        inside, starts, iterations = problem.confidence[numbers] > 0, [found.state], found.iterations
+    for _ in range(CONSISTENT_ROUNDS):
+        confidence = np.ones(len(problem.confidence))
+        confidence[numbers] = inside
+        problem = problem._replace(confidence=confidence)
+        kept = Between(*(part[confidence[: len(between.a)] > 0] for part in between))
+        small = problem if inside.all() else problem_of(graph._replace(between=kept), config, None)
+        tried = [solve(small, state, config) for state in starts]
+        found = min(tried, key=lambda descent: descent.error)
+        iterations += sum(descent.iterations for descent in tried)
+        held = held_against_rest(*loop_errors(problem, found.state, chosen, numbers), covariance, inside, space)
+        before, inside = inside, (held.squared <= gate) & (held.odds >= least)
+        if (before == inside).all():
+            break
+        starts = [found.state, start] if (before & ~inside).any() else [found.state]
+    return problem, found._replace(iterations=iterations)
+
+
+def loop_errors(
+    problem: Problem, state: State, loops: Between, numbers: Int64[np.ndarray, " loops"]
+) -> tuple[Float64[np.ndarray, "loops size"], Float64[np.ndarray, "loops size size"]]:
+    """Errors of loops, the motions of these `numbers`, and the covariance that the solution leaves in them."""
+    size = loops.information.shape[-1]
+    inverted = SelectedInverse(Factor(problem.linearise(state)[0], problem.stacks), problem.stacks)
+    of_a, of_b = (inverted.of_vertices(end, size) for end in (loops.a, loops.b))
+    across = inverted.of_pairs(numbers, size)
+    poses = state.world_from_node
+    b_from_a = inverse(poses[loops.b]) @ poses[loops.a]
+    motions = np.ascontiguousarray(inverse(loops.a_from_b) @ inverse(b_from_a))
+    errors, adjoint = logs(motions), adjoints(b_from_a)
+    by_b, mixed = right_inverses(motions, errors), adjoint @ across
+    inner = of_b + adjoint @ of_a @ adjoint.transpose(0, 2, 1) - mixed - mixed.transpose(0, 2, 1)
+    return errors, by_b @ inner @ by_b.transpose(0, 2, 1)
+
+
 def covariances(
     graph: PoseGraph, nodes: Int64[np.ndarray, " chosen"], config: Config | None = None
 ) -> Float64[np.ndarray, "chosen size size"]:
@@ -259,16 +388,8 @@ def covariances(
     config = config or Config()
     check(graph)
     problem = problem_of(graph, config, None)
-    matrix, gradient, _ = problem.linearise(State(graph.world_from_node, graph.landmarks))
-    factor, size = Factor(matrix), graph.tangent
-    out = np.empty((len(nodes), size, size))
-    for place, node in enumerate(nodes):
-        start = problem.structure.offset[node]
-        for k in range(size):
-            unit = np.zeros_like(gradient)
-            unit[start + k] = 1.0
-            out[place, :, k] = factor.solve(unit)[start : start + size]
-    return out
+    matrix, _, _ = problem.linearise(State(graph.world_from_node, graph.landmarks))
+    return SelectedInverse(Factor(matrix)).of_vertices(nodes, graph.tangent)
 
 
 def check(graph: PoseGraph) -> None:

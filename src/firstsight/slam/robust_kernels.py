@@ -1,14 +1,19 @@
 """How much an error counts: kernels that bound what one wrong measurement can do, and graduated non-convexity.
 
 Paper:  Zhang. Parameter Estimation Techniques. Image and Vision Computing 15, 1997 (kernels, as weights);
-        Yang, Antonante, Tzoumas, Carlone. Graduated Non-Convexity for Robust Spatial Perception. IEEE RA-L 5(2), 2020.
+        Yang, Antonante, Tzoumas, Carlone. Graduated Non-Convexity for Robust Spatial Perception. IEEE RA-L 5(2), 2020;
+        Suenderhauf, Protzel. Switchable Constraints for Robust Pose Graph SLAM. IROS 2012;
+        Agarwal, Tipaldi, Spinello, Stachniss, Burgard. Robust Map Optimization using Dynamic Covariance Scaling. ICRA 2013.
 Idea:   the cost of a measurement is rho(s) / 2, s = e' Omega e, and its weight in least squares w = drho / ds -> loss()
             Huber           s,  2 t sqrt(s) - t^2 beyond t            Cauchy      t^2 log(1 + s / t^2)
             Geman-McClure   t^2 s / (t^2 + s)
+            dynamic covariance scaling   s,  t^2 (3 s - t^2) / (t^2 + s) beyond t^2: w = (2 t^2 / (t^2 + s))^2
         truncated least squares min(s, c^2) has many minima. It is approached from a convex surrogate, mu -> infinity:
             w = 0 for s >= (mu + 1) / mu c^2,  1 for s <= mu / (mu + 1) c^2,  else c sqrt(mu (mu + 1) / s) - mu
                                                                                                -> confidences()
             mu starts at c^2 / (2 max s - c^2) and grows by 1.4 after each solution           -> first_mu()
+        a switch u in [0, 1] of a measurement makes it u^2 s + (1 - u)^2 t^2; the best u is t^2 / (t^2 + s)   -> switches()
+            (with it the cost is Geman-McClure's; but switches start at 1, whatever the first errors are)
 Units:  s without unit (squared sigmas), t and c in sigmas.
 """
 
@@ -25,6 +30,7 @@ class Kernel(IntEnum):
     HUBER = 1
     CAUCHY = 2
     GEMAN_MCCLURE = 3
+    DYNAMIC_COVARIANCE = 4
 
 
 @njit(cache=True)
@@ -40,7 +46,15 @@ def loss(squared, kernel, threshold):
     if kernel == 3:
         share = limit / (limit + squared)
         return share * squared, share * share
+    if kernel == 4 and squared > limit:
+        share = 2 * limit / (limit + squared)
+        return (3 * squared - limit) * share / 2, share * share
     return squared, 1.0
+
+
+def switches(squared: Float64[np.ndarray, " n"], prior: float) -> Float64[np.ndarray, " n"]:
+    """u in [0, 1] that makes u^2 s + (1 - u)^2 prior least."""
+    return prior / (prior + squared)
 
 
 def first_mu(squared: Float64[np.ndarray, " n"], limit: float) -> float:

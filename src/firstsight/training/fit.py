@@ -8,11 +8,11 @@ A run goes on from its last checkpoint as if nothing had happened: order and ran
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -57,20 +57,24 @@ def fit(
     recipe: Recipe,
     folder: Path | None = None,
     *,
+    about: Mapping[str, Any] | None = None,
     surroundings: Surroundings | None = None,
     watch: Watch | None = None,
 ) -> Fitted:
     """Trains the method in place; with a `folder`, continues the training there if it was begun.
 
+    `about` is kept in the folder's config.json; a training goes on only with the same.
+
     Raises InputError for a loss that is not finite (the last checkpoint stays), a batch that does not fit into memory,
     samples that cannot be read, and a folder that holds another training.
     """
-    around, watch = surroundings or Surroundings(), watch or Watch()
+    around = surroundings or Surroundings()
     with world(around.device) as here, torch.random.fork_rng():
         check(recipe, here, len(samples))
         if folder is not None:
-            begin(folder, method, recipe, here)
-        return _fit(method.to(here.device).train(), samples, recipe, folder, around, watch, here)
+            begin(folder, {**checkpoint.identity(method), "recipe": to_json(recipe), **(about or {})}, here)
+        told = watch if watch and here.leads else Watch()
+        return _fit(method.to(here.device).train(), samples, recipe, folder, around, told, here)
 
 
 def check(recipe: Recipe, here: World, count: int) -> None:
@@ -81,9 +85,9 @@ def check(recipe: Recipe, here: World, count: int) -> None:
         raise InputError(f"precision {recipe.precision} is for GPUs; on a CPU it is many times slower, use float32")
 
 
-def begin(folder: Path, method: Trainable, recipe: Recipe, here: World) -> None:
+def begin(folder: Path, mine: dict[str, Any], here: World) -> None:
     """Writes config.json, or makes sure that the folder's is the same."""
-    path, mine = folder / "config.json", {**checkpoint.identity(method), "recipe": to_json(recipe)}
+    path = folder / "config.json"
     if path.exists():
         checkpoint.require_same(checkpoint.read_json(path), mine, path)
     here.barrier()

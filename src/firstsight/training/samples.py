@@ -108,7 +108,7 @@ class Joined(Dataset):
         return self.parts[part][index - (int(self._ends[part - 1]) if part else 0)]
 
 
-def open_samples(sources: Sequence[str], wanted: Wanted, scratch: Path) -> Dataset:
+def open_samples(sources: Sequence[str], wanted: Wanted, scratch: Path) -> Joined:
     """All that the sources hold: recordings, folders of pictures, tar and zip archives. `scratch` is for unpacking."""
     return Joined([open_source(source, wanted, scratch) for source in sources])
 

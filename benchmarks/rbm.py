@@ -1,0 +1,216 @@
+"""Restricted Boltzmann machines against what can be enumerated, and beside scikit-learn. Prints benchmarks/rbm.md.
+
+    OMP_NUM_THREADS=1 python benchmarks/rbm.py
+
+One thread; CPU time of the process. The peer, sklearn.neural_network.BernoulliRBM (persistent chains, plain descent), needs
+scikit-learn, which is no dependency: without it its rows are left out.
+"""
+
+import math
+import time
+from importlib.util import find_spec
+
+import numpy as np
+import torch
+
+from firstsight.gallery.binary_pictures import BinaryPictures, bars, bars_and_stripes
+from firstsight.representation.rbm import (
+    TINY,
+    TINY_CONFIG,
+    Config,
+    Machine,
+    Rbm,
+    bias_of,
+    binary_states,
+    estimated_log_partition,
+    free_energy,
+    gibbs,
+    hidden_probability,
+    log_partition,
+    visible_probability,
+)
+from firstsight.training.fit import Surroundings, fit
+from firstsight.training.recipe import Recipe
+
+CPU = Surroundings(device="cpu")
+BARS_STEPS = 3000
+LOSSES = """## What falls short
+
+"""
+
+
+def rows(pictures: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(pictures).float().flatten(1)
+
+
+def uniform_of(count: int, seed: int = 0):
+    generator = torch.Generator().manual_seed(seed)
+    return lambda columns: torch.rand((count, columns), generator=generator)
+
+
+def random_machine(visible: int, hidden: int, scale: float) -> Machine:
+    generator = torch.Generator().manual_seed(0)
+    return Machine(*(scale * torch.randn(s, generator=generator) for s in ((visible, hidden), (visible,), (hidden,))))
+
+
+@torch.no_grad()
+def log_likelihood(machine: Machine, visible: torch.Tensor, log_z: float | None = None) -> float:
+    return -float(free_energy(machine, visible).mean()) - (log_partition(machine) if log_z is None else log_z)
+
+
+def print_gradients() -> None:
+    """The expected gradient of CD-k by powers of the chain's transition matrix."""
+    print(
+        "## CD-k and the exact gradient\n\nRandom machines of 4 x 3 units, weights and biases of the given sigma; the expectation of CD-k's gradient of W,"
+    )
+    print("from four pictures, as far from the likelihood's as a share of its norm.\n")
+    steps = (1, 2, 3, 5, 10, 20, 50)
+    print("| sigma | " + " | ".join(f"k = {k}" for k in steps) + " |\n|---|" + "--:|" * len(steps))
+    states, causes = binary_states(0, 16, 4), binary_states(0, 8, 3)
+    empirical = torch.bincount(torch.tensor([1, 7, 7, 12]), minlength=16).double() / 4
+    for scale in (1.0, 2.0, 4.0):
+        machine = Machine(*(part.double() for part in random_machine(4, 3, scale)))
+        states, causes = states.double(), causes.double()
+        on, back = hidden_probability(machine, states), visible_probability(machine, causes)
+        to_hidden = torch.stack([torch.where(h > 0, on, 1 - on).prod(1) for h in causes], 1)
+        chain = to_hidden @ torch.stack([torch.where(v > 0, back, 1 - back).prod(1) for v in states], 1)
+        law = (-free_energy(machine, states)).softmax(0)
+
+        def gradient(weights: torch.Tensor, states=states, on=on) -> torch.Tensor:
+            return torch.einsum("s,si,sj->ij", weights, states, on)
+
+        exact = gradient(empirical - law)
+        off = [gradient(empirical @ torch.linalg.matrix_power(chain, k) - law).norm() / exact.norm() for k in steps]
+        print(f"| {scale:g} | " + " | ".join(f"{float(value):.1e}" for value in off) + " |")
+    print()
+
+
+def print_bars() -> None:
+    print(
+        f"## Bars and stripes, 3 x 3\n\n14 of 512 pictures; the best possible is -log 14 = {-math.log(14):.3f} nats. 24 hidden units,"
+    )
+    print(
+        f"{BARS_STEPS} steps of all 14; total variation between 40,000 dreams (50 steps from the chains, or from the data) and the data.\n"
+    )
+    print("| method | log-likelihood, seeds 0 1 2 | total variation of dreams | CPU s |\n|---|--:|--:|--:|")
+    pictures = bars_and_stripes(3)
+    data = rows(pictures)
+    recipe = Recipe(
+        steps=BARS_STEPS, batch=14, optimiser="sgd", learning_rate=0.1, momentum=0.5, schedule="cosine", log_every=1000
+    )
+    for name, settings in {
+        "CD-1": {},
+        "CD-5": {"k": 5},
+        "persistent, k = 1": {"persistent": True},
+        "persistent, k = 5": {"persistent": True, "k": 5},
+    }.items():
+        reached, variations, seconds = [], [], []
+        for seed in range(3):
+            torch.manual_seed(seed)
+            model, start = Rbm(Config(side=3, hidden=24, **settings)), time.process_time()
+            fit(model, BinaryPictures(pictures), recipe, surroundings=CPU)
+            seconds.append(time.process_time() - start)
+            reached.append(log_likelihood(model.machine, data))
+            begin = data.repeat(40_000 // 14 + 1, 1)[:40_000]
+            variations.append(variation(gibbs(model.machine, begin, 50, uniform_of(40_000)), data))
+        print(f"| {name} | {numbers(reached)} | {numbers(variations)} | {min(seconds):.0f} |", flush=True)
+    if find_spec("sklearn"):
+        from sklearn.neural_network import BernoulliRBM
+
+        reached, seconds = [], []
+        for seed in range(3):
+            peer, start = (
+                BernoulliRBM(24, learning_rate=0.1, batch_size=14, n_iter=BARS_STEPS, random_state=seed),
+                time.process_time(),
+            )
+            peer.fit(data.numpy())
+            seconds.append(time.process_time() - start)
+            reached.append(log_likelihood(of_peer(peer), data))
+        print(f"| scikit-learn's BernoulliRBM | {numbers(reached)} | | {min(seconds):.0f} |")
+    print()
+
+
+def of_peer(peer) -> Machine:
+    parts = (peer.components_.T, peer.intercept_visible_, peer.intercept_hidden_)
+    return Machine(*(torch.from_numpy(np.ascontiguousarray(part)).float() for part in parts))
+
+
+def numbers(values: list[float]) -> str:
+    return " ".join(f"{value:.3f}" for value in values)
+
+
+def variation(found: torch.Tensor, data: torch.Tensor) -> float:
+    """Total variation between the found states and the uniform law on the data."""
+    bits = 2.0 ** torch.arange(data.shape[1])
+    counts = torch.bincount((found @ bits).long(), minlength=2 ** data.shape[1]) / len(found)
+    law = torch.bincount((data @ bits).long(), minlength=2 ** data.shape[1]) / len(data)
+    return float((counts - law).abs().sum() / 2)
+
+
+def print_annealing() -> None:
+    print(
+        "## Annealed importance sampling\n\nRandom machines of 20 x 16 units; 200 runs; exact log Z by enumeration; bounds at three standard errors.\n"
+    )
+    print("| sigma | levels | exact | estimate | bounds | CPU s |\n|---|--:|--:|--:|--:|--:|")
+    for scale in (0.3, 1.0, 2.0):
+        machine = random_machine(20, 16, scale)
+        exact = log_partition(machine)
+        for levels in (100, 1000):
+            start = time.process_time()
+            found = estimated_log_partition(machine, torch.zeros(20), levels, uniform_of(200))
+            seconds = time.process_time() - start
+            print(
+                f"| {scale:g} | {levels} | {exact:.3f} | {found.log_z:.3f} | {found.low:.3f} to {found.high:.3f} | {seconds:.1f} |"
+            )
+    print()
+
+
+def print_crossing() -> None:
+    print(
+        f"## Bars that cross, 12 x 12\n\n`TINY`: {TINY.steps} steps of {TINY.batch}, {TINY_CONFIG.hidden} hidden units, persistent chains. log-likelihood of 300 new"
+    )
+    print("pictures with log Z by annealing (100 runs, 1,000 levels).\n")
+    print("| method | log-likelihood, nats | bounds | CPU s |\n|---|--:|--:|--:|")
+    shown, new = bars(1000, 12), rows(bars(300, 12, seed=1))
+    base = bias_of(rows(shown))
+    alone = Machine(torch.zeros(144, 1), base, torch.zeros(1))
+    print(f"| independent pixels | {log_likelihood(alone, new):.2f} | | |")
+    torch.manual_seed(0)
+    model, start = Rbm(TINY_CONFIG), time.process_time()
+    fit(model, BinaryPictures(shown), TINY, surroundings=CPU)
+    machines = {"persistent, ours": (model.machine, time.process_time() - start)}
+    if find_spec("sklearn"):
+        from sklearn.neural_network import BernoulliRBM
+
+        epochs = TINY.steps * TINY.batch // len(shown)
+        peer, start = (
+            BernoulliRBM(
+                TINY_CONFIG.hidden,
+                learning_rate=TINY.learning_rate,
+                batch_size=TINY.batch,
+                n_iter=epochs,
+                random_state=0,
+            ),
+            time.process_time(),
+        )
+        peer.fit(rows(shown).numpy())
+        machines["scikit-learn's BernoulliRBM, as many steps"] = (of_peer(peer), time.process_time() - start)
+    for name, (machine, seconds) in machines.items():
+        log_z = estimated_log_partition(machine, base, 1000, uniform_of(100))
+        value, low, high = (log_likelihood(machine, new, z) for z in (log_z.log_z, log_z.high, log_z.low))
+        print(f"| {name} | {value:.2f} | {low:.2f} to {high:.2f} | {seconds:.0f} |")
+    print()
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    print("# Restricted Boltzmann machines\n\n`OMP_NUM_THREADS=1 python benchmarks/rbm.py`, one thread.\n")
+    print_gradients()
+    print_bars()
+    print_annealing()
+    print_crossing()
+    print(LOSSES, end="")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""`perceive` for many recordings: one after the other, or side by side on all machines of a Ray cluster.
+
+A recording that cannot be used does not stop the others. With Ray a worker that dies is replaced, and its run goes on from
+its last checkpoint, as any killed run does. On several machines `out` must be a folder that all of them see.
+"""
+
+import io
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal, NamedTuple
+
+import torch
+from rich.console import Console
+
+from firstsight.errors import InputError
+from firstsight.perceive.run import Settings, default_folder, perceive
+from firstsight.progress import progress_bars
+
+Engine = Literal["serial", "ray"]
+RETRIES = 3  # of a worker that died; an InputError is not tried again
+
+
+class Outcome(NamedTuple):
+    """What became of one recording: `reason` is "" where its run folder is complete."""
+
+    source: str
+    folder: Path
+    reason: str
+
+
+def perceive_all(
+    sources: Sequence[str],
+    out: Path,
+    settings: Settings | None = None,
+    *,
+    engine: Engine = "serial",
+    overwrite: bool = False,
+    console: Console | None = None,
+) -> list[Outcome]:
+    """A run folder for each source in `out`, named after it. Raises InputError where two sources would share a folder."""
+    console, settings = console or Console(stderr=True), settings or Settings()
+    folders = folders_of(sources, out)
+    tasks = [(source, folder, settings, overwrite) for source, folder in zip(sources, folders, strict=True)]
+    outcomes = side_by_side(tasks) if engine == "ray" else (one(*task) for task in tasks)
+    done: dict[Path, Outcome] = {}
+    with progress_bars(console) as bars:
+        task = bars.add_task("recordings", total=len(sources))
+        for outcome in outcomes:
+            done[outcome.folder] = outcome
+            bars.advance(task)
+            bars.print(f"{outcome.source}: {outcome.reason or outcome.folder}", markup=False)
+    return [done[folder] for folder in folders]
+
+
+def folders_of(sources: Sequence[str], out: Path) -> list[Path]:
+    folders = [out / default_folder(source).name for source in sources]
+    shared = [folder for folder, count in Counter(folders).items() if count > 1]
+    if shared:
+        raise InputError(f"{shared[0]}: several sources would write to it; run those one by one with --out")
+    return folders
+
+
+def one(source: str, folder: Path, settings: Settings, overwrite: bool) -> Outcome:
+    """Runs in this process; an InputError becomes the outcome's reason."""
+    try:
+        perceive(source, folder, settings, overwrite=overwrite, console=Console(file=io.StringIO()))
+    except InputError as error:
+        return Outcome(source, folder, str(error))
+    return Outcome(source, folder, "")
+
+
+def side_by_side(tasks: Sequence[tuple[str, Path, Settings, bool]]) -> Iterator[Outcome]:
+    """Outcomes in the order in which they come. Joins the cluster of RAY_ADDRESS, or starts one on this machine."""
+    ray = import_ray()
+    threads = {name: str(torch.get_num_threads()) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+    started = not ray.is_initialized()
+    if started:
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR", runtime_env={"env_vars": threads})
+    try:
+        remote: Any = ray.remote(num_cpus=1, max_retries=RETRIES)(one)
+        waiting = {remote.remote(*absolute(task)): task for task in tasks}
+        while waiting:
+            (ready,), _ = ray.wait(list(waiting), num_returns=1)
+            task = waiting.pop(ready)
+            yield result(ray, ready, task)
+    finally:
+        if started:
+            ray.shutdown()
+
+
+def absolute(task: tuple[str, Path, Settings, bool]) -> tuple[str, Path, Settings, bool]:
+    """Workers have another current folder."""
+    source, folder, settings, overwrite = task
+    if not source.startswith("sim:"):
+        source = os.path.abspath(source)
+    use = tuple(os.path.abspath(name) if os.path.isdir(name) else name for name in settings.use)
+    return source, folder.absolute(), replace(settings, use=use), overwrite
+
+
+def result(ray: ModuleType, ready: Any, task: tuple[str, Path, Settings, bool]) -> Outcome:
+    source, folder, _, _ = task
+    try:
+        return Outcome(source, folder, ray.get(ready).reason)
+    except ray.exceptions.RayError as error:
+        return Outcome(source, folder, f"its worker failed {RETRIES + 1} times ({type(error).__name__}); try it alone")
+
+
+def import_ray() -> ModuleType:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+    except ImportError:
+        raise InputError("Ray is not installed: pip install 'firstsight[fleet]'") from None
+    return ray

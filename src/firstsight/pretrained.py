@@ -1,0 +1,91 @@
+"""Trained methods as folders: `config.json` and `model.safetensors`, in the layout that model hubs use.
+
+load("runs/monodepth")          a folder, of a training or saved
+load("somebody/a-method")       from the Hugging Face hub (extra `hub`), where there is no such folder
+save(method, "folder")
+"""
+
+from pathlib import Path
+from typing import Any
+
+from firstsight import catalogue
+from firstsight.errors import InputError
+from firstsight.formats.atomic import write_json
+from firstsight.training import Trainable
+from firstsight.training.checkpoint import FORMAT, identity, load_into, load_weights, read_json, save_weights
+from firstsight.training.configuration import from_json
+
+HUB_TIMEOUT_S = 10
+
+
+def save(method: Trainable, folder: Path | str) -> None:
+    """Writes the method's settings and weights."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "config.json", identity(method))
+    save_weights(folder / "model.safetensors", method.state_dict(), identity(method))
+
+
+def load(name: Path | str) -> Trainable:
+    """The method with its weights, ready to use. Raises InputError where the folder holds none, or one of another version."""
+    folder = find(name)
+    about = read_json(folder / "config.json")
+    if about.get("format") != FORMAT:
+        raise InputError(f"{folder}/config.json: format {about.get('format')}, this version reads {FORMAT}")
+    entry = entry_of(about, folder)
+    method = entry.load()(from_json(entry.module.Config, about["config"], f"{folder}/config.json"))
+    load_into(method, load_weights(folder / "model.safetensors"), folder / "model.safetensors")
+    return method.eval()
+
+
+def kind(folder: Path | str) -> type:
+    """The class of a folder's method."""
+    return described(folder).load()
+
+
+def name(folder: Path | str) -> str:
+    """The catalogue's name of a folder's method."""
+    return described(folder).name
+
+
+def described(folder: Path | str) -> catalogue.Entry:
+    return entry_of(read_json(Path(folder) / "config.json"), Path(folder))
+
+
+def is_folder(name: str) -> bool:
+    """Whether the name is a folder of a trained method."""
+    return (Path(name) / "config.json").exists()
+
+
+def find(name: Path | str) -> Path:
+    """The folder of that name, fetched from the hub where there is none."""
+    folder = Path(name).expanduser()
+    if (folder / "config.json").exists():
+        if not (folder / "model.safetensors").exists():
+            raise InputError(f"{folder}: its training has not ended; `firstsight train` with the same --out goes on")
+        return folder
+    if folder.exists() or str(name).count("/") != 1 or str(name).startswith((".", "/")):
+        raise InputError(f"{name}: no trained method there (config.json, model.safetensors); give --out of a training")
+    return fetched(str(name))
+
+
+def fetched(name: str) -> Path:
+    """A hub's model, kept in the hub's cache."""
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError:
+        raise InputError(f"{name}: no such folder; to fetch it from the hub: pip install 'firstsight[hub]'") from None
+    wanted = ["config.json", "model.safetensors"]
+    try:
+        return Path(snapshot_download(name, allow_patterns=wanted, etag_timeout=HUB_TIMEOUT_S))
+    except Exception as error:  # the hub raises its own errors, the network's and the disk's
+        raise InputError(f"{name}: no such folder, and the hub did not give it ({type(error).__name__})") from None
+
+
+def entry_of(about: dict[str, Any], folder: Path) -> catalogue.Entry:
+    """The catalogue's line; only its methods are imported, whatever a file says."""
+    target = about.get("method")
+    named = [entry for entry in catalogue.entries() if entry.target == target]
+    if not named:
+        raise InputError(f"{folder}/config.json: {target} is no method of this version")
+    return named[0]

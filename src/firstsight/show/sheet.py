@@ -1,0 +1,61 @@
+"""A sheet of small pictures: a row for each thing that a method shows of its samples."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image as PillowImage
+from PIL import ImageDraw
+from torch import Tensor
+
+from firstsight.formats.png import write_image
+from firstsight.recordings.recording import DepthImage, Image
+from firstsight.show.colour import colour_depth, colour_ids, depth_scale
+
+TILE_PX, GAP_PX, TITLE_PX = 160, 4, 16
+
+
+def write_sheet(path: Path, sheet: Mapping[str, Tensor]) -> None:
+    """Draws what `Trainable.sheet` returned: pictures, maps (red is small, blue is large) and labels."""
+    bands = [band(title, row) for title, row in sheet.items()]
+    width = max(one.shape[1] for one in bands)
+    write_image(path, np.concatenate([padded(one, width) for one in bands]))
+
+
+def band(title: str, row: Tensor) -> Image:
+    """The pictures side by side under their title."""
+    tiles = np.concatenate([tile(picture) for picture in pictures_of(row)], 1)
+    words = heading(title)
+    width = max(words.shape[1], tiles.shape[1])
+    return np.concatenate([padded(words, width), padded(tiles, width)])
+
+
+def padded(picture: Image, width: int) -> Image:
+    """White on the right."""
+    return np.pad(picture, ((0, 0), (0, width - picture.shape[1]), (0, 0)), constant_values=255)
+
+
+def pictures_of(row: Tensor) -> list[Image]:
+    """(n, 3, h, w) in [0, 1], (n, 1, h, w) maps or (n, h, w) labels as pictures."""
+    if row.ndim == 3:
+        return [colour_ids(labels.long().numpy()) for labels in row]
+    if row.shape[1] == 3:
+        return [(one.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy() for one in row]
+    maps = [DepthImage(one[0].float().numpy(), torch.isfinite(one[0]).numpy()) for one in row]
+    scale = depth_scale(maps)
+    return [colour_depth(one, scale) for one in maps]
+
+
+def tile(picture: Image) -> Image:
+    """The picture TILE_PX high, with a gap to the right and below."""
+    height, width = picture.shape[:2]
+    shown = cv2.resize(picture, (max(round(width * TILE_PX / height), 1), TILE_PX), interpolation=cv2.INTER_NEAREST)
+    return np.pad(shown, ((0, GAP_PX), (0, GAP_PX), (0, 0)), constant_values=255)
+
+
+def heading(title: str) -> Image:
+    canvas = PillowImage.new("RGB", (8 * len(title) + 4, TITLE_PX), "white")
+    ImageDraw.Draw(canvas).text((2, 2), title, fill="black")
+    return np.asarray(canvas)

@@ -1,0 +1,101 @@
+"""The command: what it prints, what it writes, and one line for what cannot be used."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from firstsight.commands.optimise import Settings, optimise_file, optimised, started
+from firstsight.errors import InputError
+from firstsight.formats.g2o import Between, pose_graph, read_g2o, write_g2o
+from firstsight.gallery.street_walk import odometry_start, street_walk
+from firstsight.slam.factors import inverse
+
+
+def spoiled(nodes: int = 80):
+    """A walk from odometry, with four false loops at its end."""
+    graph = odometry_start(street_walk(nodes, seed=1))
+    a, b = np.array([3, 9, 20, 31]), np.array([60, 44, 72, 55])
+    false = Between(a, b, graph.world_from_node[[7, 30, 50, 70]], np.tile(np.diag([2500.0, 2500, 40000]), (4, 1, 1)))
+    return graph._replace(between=Between(*(np.concatenate(p) for p in zip(graph.between, false, strict=True))))
+
+
+def test_it_prints_and_writes_the_solution_and_its_picture(tmp_path: Path, capsys):
+    write_g2o(tmp_path / "walk.g2o", spoiled())
+    optimise_file(tmp_path / "walk.g2o", None, Settings(false_loops="consistent"))
+    shown = capsys.readouterr().out.splitlines()
+    result = optimised(spoiled(), Settings(false_loops="consistent"))
+    loops = int(result.loops.sum())
+    assert shown[0] == f"graph       SE(2), 80 nodes, {79 + loops} edges, {loops} of them loops"
+    assert shown[1].startswith("error  ")
+    assert shown[2].startswith("iterations  ")
+    assert shown[3] == f"rejected    4 of {loops} loops"
+    assert shown[4] == f"written     {tmp_path / 'walk_optimised.g2o'}"
+    assert result.rejected[-4:].all()
+    written = read_g2o(tmp_path / "walk_optimised.g2o").graph
+    np.testing.assert_allclose(written.world_from_node, result.after.world_from_node, atol=1e-12)
+    with Image.open(tmp_path / "walk_optimised.png") as picture:
+        assert picture.width > 1000
+        assert all(low < high for low, high in picture.convert("RGB").getextrema())
+
+
+def test_where_the_error_stays_high_it_hints(tmp_path: Path, capsys):
+    write_g2o(tmp_path / "walk.g2o", spoiled())
+    optimise_file(tmp_path / "walk.g2o", tmp_path / "kept.g2o", Settings())
+    assert "try --false-loops consistent" in capsys.readouterr().out
+    write_g2o(tmp_path / "true.g2o", odometry_start(street_walk(80, seed=1)))
+    optimise_file(tmp_path / "true.g2o", tmp_path / "kept.g2o", Settings())
+    assert "hint" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("start", ["file", "spanning-tree", "chordal"])
+def test_starts_without_poses(start):
+    graph = street_walk(60)
+    lost = graph._replace(world_from_node=np.full_like(graph.world_from_node, np.nan))
+    assert np.isfinite(started(lost, start).world_from_node).all()
+    first = inverse(graph.world_from_node[:1])
+    solution = optimised(lost, Settings(start=start)).solution
+    np.testing.assert_allclose(solution.world_from_node, first @ graph.world_from_node, atol=0.5)
+
+
+def test_without_matplotlib_there_is_no_picture_and_a_line_says_so(tmp_path: Path, monkeypatch, capsys):
+    write_g2o(tmp_path / "walk.g2o", street_walk(30))
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    optimise_file(tmp_path / "walk.g2o", None, Settings())
+    assert "pip install 'firstsight[view]'" in capsys.readouterr().out
+    assert not list(tmp_path.glob("*.png"))
+
+
+def test_what_cannot_be_used_is_one_line_and_exit_status_2(tmp_path: Path):
+    (tmp_path / "empty.g2o").write_text("VERTEX_SE2 0 0 0 0\n")
+    ended = subprocess.run(
+        [sys.executable, "-m", "firstsight", "optimise", str(tmp_path / "empty.g2o")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert ended.stderr.count("\n") == 1
+    assert ended.stderr.startswith(f"firstsight: {tmp_path / 'empty.g2o'}: no edges")
+
+
+def test_messages(tmp_path: Path):
+    path = tmp_path / "walk.g2o"
+    write_g2o(path, street_walk(30))
+    with pytest.raises(InputError, match=r"absent\.g2o: cannot be read"):
+        optimise_file(tmp_path / "absent.g2o", None, Settings())
+    with pytest.raises(InputError, match=r"name that ends in \.g2o"):
+        optimise_file(path, tmp_path / "out.txt", Settings())
+    with pytest.raises(InputError, match="would replace the graph"):
+        optimise_file(path, path, Settings())
+    (tmp_path / "taken").touch()
+    with pytest.raises(InputError, match="taken: a file is in the way"):
+        optimise_file(path, tmp_path / "taken" / "out.g2o", Settings())
+    whole = street_walk(30)
+    cut = pose_graph(whole.world_from_node, Between(*(part[:3] for part in whole.between)))
+    write_g2o(path, cut)
+    with pytest.raises(InputError, match=r"walk\.g2o: pose graph: node 0 is not connected"):
+        optimise_file(path, None, Settings())

@@ -1,0 +1,165 @@
+"""The command: what it writes and who can read it, that a killed run continues, and one clear line for bad input."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from firstsight.commands import reconstruct as command
+from firstsight.commands.reconstruct import known_lenses, print_summary, reconstruct_folder
+from firstsight.errors import InputError
+from firstsight.formats.colmap_model import read_colmap
+from firstsight.formats.png import read_image, write_image
+from firstsight.formats.point_cloud import read_ply
+from firstsight.gallery.photo_set import photo_set
+from firstsight.slam.photo_matching import PhotoLens
+
+COUNT, SIZE = 7, (240, 320)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    for i, photo in enumerate(photo_set(COUNT, SIZE).photos):
+        write_image(folder / f"photo{i}.png", photo)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def done(photos, tmp_path_factory):
+    return reconstruct_folder(photos, tmp_path_factory.mktemp("out") / "model")
+
+
+def test_everything_is_written_and_agrees(done):
+    folder, summary = done
+    assert {path.name for path in folder.iterdir()} == {
+        "cameras.txt", "images.txt", "points3D.txt", "points.ply", "reconstruction.png", "summary.json",
+    }  # fmt: skip
+    written = json.loads((folder / "summary.json").read_text())
+    assert written["placed"] == summary.placed == COUNT
+    assert written["left_out"] == {}
+    assert 0 < written["mean_error_px"] < 0.5
+    assert written["lenses"][0]["focal_length"] == "assumed, then refined"
+    model = read_colmap(folder)
+    assert sorted(model.names) == [f"photo{i}.png" for i in range(COUNT)]
+    assert len(read_ply(folder / "points.ply")[0]) == len(model.points_world) == summary.points
+    assert len(model.observations.point) == summary.observations
+
+
+def test_the_model_loads_in_pycolmap(done):
+    pycolmap = pytest.importorskip("pycolmap")
+    folder, summary = done
+    model = pycolmap.Reconstruction(str(folder))
+    model.update_point_3d_errors()
+    assert model.num_reg_images() == COUNT
+    assert model.num_points3D() == summary.points
+    assert model.compute_mean_reprojection_error() == pytest.approx(
+        summary.mean_error_px, rel=0.3
+    )  # a mean over points
+
+
+def test_the_picture_shows_points_and_cameras(done):
+    shown = read_image(done[0] / "reconstruction.png")
+    assert shown.shape == (command.PANEL_PX, 2 * command.PANEL_PX, 3)
+    for half in (shown[:, : command.PANEL_PX], shown[:, command.PANEL_PX :]):
+        assert (half == command.CAMERA).all(-1).sum() > 50
+        assert (half != command.BACKGROUND).any(-1).mean() > 0.005
+
+
+def test_the_summary_is_printed(done, capsys):
+    folder, summary = done
+    print_summary(folder, command.Summary(**{**vars(summary), "left_out": {"x.png": "shows nothing"}}))
+    printed = capsys.readouterr().out
+    assert f"{COUNT} of {COUNT}" in printed
+    assert "left out: x.png: shows nothing" in printed
+    assert "assumed" in printed
+
+
+@pytest.mark.parametrize("killed_in", ["seen_photo", "pair_of"])
+def test_a_killed_run_continues_and_gives_the_same(photos, done, tmp_path, monkeypatch, killed_in):
+    work, calls = getattr(command, killed_in), []
+
+    def counted(*arguments):
+        calls.append(arguments)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return work(*arguments)
+
+    monkeypatch.setattr(command, killed_in, counted)
+    with pytest.raises(KeyboardInterrupt):
+        reconstruct_folder(photos, tmp_path / "model")
+    before = len(calls)
+    folder, _ = reconstruct_folder(photos, tmp_path / "model")
+    everything = COUNT if killed_in == "seen_photo" else COUNT * (COUNT - 1) // 2
+    again = 1 if killed_in == "seen_photo" else 5  # pairs are kept photo by photo
+    assert len(calls) - before == everything - 5 + again
+    for name in ("cameras.txt", "images.txt", "points3D.txt", "points.ply"):
+        assert (folder / name).read_bytes() == (done[0] / name).read_bytes()
+
+
+def test_other_folders_are_not_overwritten(photos, done, tmp_path):
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(InputError, match="holds other files; choose another --out"):
+        reconstruct_folder(photos, tmp_path)
+    with pytest.raises(InputError, match="holds a reconstruction"):
+        reconstruct_folder(photos, done[0])
+    with pytest.raises(InputError, match="is a file"):
+        reconstruct_folder(photos, tmp_path / "notes.txt")
+
+
+def put(folder: Path, *names: str) -> None:
+    """Photos of noise, which no two share."""
+    for seed, name in enumerate(names):
+        noise = np.random.default_rng(seed).integers(0, 256, (12, 16, 3), dtype=np.uint8)
+        Image.fromarray(noise).resize((160, 120)).save(folder / name)
+
+
+def test_bad_input_is_one_line(tmp_path):
+    folder = tmp_path / "photos"
+    with pytest.raises(InputError, match=r"photos: not a folder"):
+        reconstruct_folder(folder)
+    folder.mkdir()
+    with pytest.raises(InputError, match=r"photos: holds no photos"):
+        reconstruct_folder(folder)
+    put(folder, "a.jpg")
+    with pytest.raises(InputError, match=r"photos: holds one photo only; put in photos of one scene"):
+        reconstruct_folder(folder)
+    put(folder, "a.jpg", "b.jpg")
+    with pytest.raises(InputError, match=r"photos: no two photos show the same points; take photos that overlap"):
+        reconstruct_folder(folder, tmp_path / "out")
+    (folder / "c.jpg").write_bytes((folder / "a.jpg").read_bytes()[:900])
+    with pytest.raises(InputError, match=r"c\.jpg: damaged or truncated image; copy it again"):
+        reconstruct_folder(folder, tmp_path / "out")
+    (folder / "c.jpg").rename(folder / "c 1.jpg")
+    with pytest.raises(InputError, match=r"c 1\.jpg: .*spaces; rename it"):
+        reconstruct_folder(folder, tmp_path / "out")
+
+
+def test_a_calibration_beside_the_photos_or_a_field_of_view_is_taken(tmp_path):
+    photos = [PhotoLens(SIZE, None, "")] * 2
+    groups, exact = known_lenses(tmp_path, photos, 60.0)
+    assert not exact
+    assert groups.lenses.intrinsics[0, 0, 0] == pytest.approx(160 / np.tan(np.radians(30)))
+    (tmp_path / "intrinsics.txt").write_text("300 0 160\n0 301 120\n0 0 1\n")
+    groups, exact = known_lenses(tmp_path, photos, None)
+    assert exact
+    assert groups.lenses.intrinsics[0].tolist() == [[300, 0, 160], [0, 301, 120], [0, 0, 1]]
+    with pytest.raises(InputError, match=r"intrinsics\.txt: holds for photos of one size"):
+        known_lenses(tmp_path, [*photos, PhotoLens((480, 640), None, "")], None)
+    with pytest.raises(InputError, match="between 1 and 175 degrees"):
+        known_lenses(tmp_path / "elsewhere", photos, 200.0)
+
+
+def test_the_command_ends_with_status_2(tmp_path):
+    ended = subprocess.run(
+        [sys.executable, "-m", "firstsight", "reconstruct", str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 2
+    assert (
+        ended.stderr
+        == f"firstsight: {tmp_path}: holds no photos (png, jpg, ...); put in photos of one scene from two places or more\n"
+    )

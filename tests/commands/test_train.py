@@ -1,0 +1,149 @@
+"""`firstsight train` as users run it: killed and resumed, by several processes, and refused in one line."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from firstsight import catalogue, pretrained
+from firstsight.commands import train
+from firstsight.errors import InputError
+from firstsight.formats import png
+from firstsight.training import Trainable
+from firstsight.training.checkpoint import load_weights, written
+
+QUICK = ("--steps", "40", "--batch", "8", "--checkpoint-every", "10", "--device", "cpu", "--config.hidden", "6")
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pictures")
+    for number, picture in enumerate(np.random.default_rng(0).integers(0, 255, (20, 12, 12, 3), np.uint8)):
+        png.write_image(folder / f"{number}.png", picture)
+    return folder
+
+
+def command(*arguments: str | Path, launcher: tuple[str, ...] = ()) -> list[str]:
+    return [sys.executable, *launcher, "-m", "firstsight", "train", *map(str, arguments)]
+
+
+def run(*arguments: str | Path, launcher: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        command(*arguments, launcher=launcher),
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def same_weights(a: Path, b: Path, within: float = 0.0) -> bool:
+    mine, theirs = (load_weights(folder / "model.safetensors") for folder in (a, b))
+    return all(torch.allclose(mine[name], theirs[name], rtol=0, atol=within) for name in mine)
+
+
+@pytest.fixture(scope="module")
+def trained(pictures, tmp_path_factory):
+    out = tmp_path_factory.mktemp("trained") / "rbm"
+    ended = run("rbm", pictures, "--out", out, *QUICK)
+    assert ended.returncode == 0, ended.stderr
+    return out
+
+
+def test_it_leaves_what_it_says(trained, pictures):
+    assert {path.name for path in trained.iterdir()} >= {
+        "config.json",
+        "model.safetensors",
+        "metrics.jsonl",
+        "sheet.png",
+    }
+    assert png.read_image(trained / "sheet.png").shape[1] > 100
+    about = json.loads((trained / "config.json").read_text())
+    assert about["name"] == "rbm"
+    assert about["sources"] == [str(pictures)]
+    assert about["config"]["hidden"] == 6
+
+
+def test_a_process_killed_in_the_middle_goes_on_bit_for_bit(trained, pictures, tmp_path):
+    arguments = ("rbm", pictures, "--out", tmp_path / "killed", *QUICK)
+    process = subprocess.Popen(
+        command(*arguments), env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 120
+    while not written(tmp_path / "killed") and time.monotonic() < deadline:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert written(tmp_path / "killed")
+    ended = run(*arguments)
+    assert ended.returncode == 0, ended.stderr
+    assert same_weights(trained, tmp_path / "killed")
+
+
+def test_mistakes_are_one_line(trained, pictures, tmp_path):
+    for arguments, words in [
+        (("semi-global-matching", pictures), "nothing in it is learned"),
+        (("rbm", tmp_path), "no pictures in it"),
+        (("rbm", pictures, "--out", trained, *QUICK[2:]), "its recipe differs (steps:"),
+    ]:
+        ended = run(*arguments)
+        assert ended.returncode == 2
+        assert words in ended.stderr.splitlines()[-1]
+        assert "Traceback" not in ended.stderr
+
+
+def test_loading_gives_the_trained_method(trained, tmp_path):
+    method = pretrained.load(trained)
+    image = torch.rand(2, 3, *method.wanted.size)
+    pretrained.save(method, tmp_path / "saved")
+    assert torch.equal(pretrained.load(tmp_path / "saved")(image), method(image))
+    assert pretrained.name(trained) == "rbm"
+
+
+def test_what_is_no_trained_method_is_one_line(trained, tmp_path):
+    with pytest.raises(InputError, match="no trained method there"):
+        pretrained.load(tmp_path)
+    pretrained.save(pretrained.load(trained), tmp_path / "saved")
+    about = json.loads((tmp_path / "saved" / "config.json").read_text())
+    for change, words in [
+        ({"format": 7}, "format 7, this version reads 1"),
+        ({"method": "os:system"}, "os:system is no method of this version"),
+        ({"config": {"colour": 1}}, "unknown setting colour"),
+    ]:
+        (tmp_path / "saved" / "config.json").write_text(json.dumps(about | change))
+        with pytest.raises(InputError, match=words):
+            pretrained.load(tmp_path / "saved")
+
+
+@pytest.mark.parametrize("name", [entry.name for entry in catalogue.entries() if hasattr(entry.module, "RECIPE")])
+def test_every_method_that_learns_has_both_recipes(name):
+    entry = train.trainable(name)
+    for recipe in ("tiny", "paper"):
+        config = train.default_config(entry, recipe)
+        assert isinstance(config, entry.module.Config)
+    assert entry.module.TINY.steps < entry.module.RECIPE.steps
+    assert issubclass(entry.load(), Trainable)
+
+
+def test_auto_suits_the_sensors(pictures):
+    assert train.chosen_method(["sim:street:frames=2"]) == "monodepth"
+    assert train.chosen_method([str(pictures)]) == "dino"
+
+
+def test_an_unfit_recording_is_called_so_before_it_starts(tmp_path):
+    picture = np.full((48, 64, 3), 90, np.uint8)
+    for number in range(6):
+        png.write_image(tmp_path / "still" / f"{number}.png", picture)
+    # a folder of pictures alone is no recording to a method of single pictures, so a method of clips it is
+    ended = run("monodepth2", tmp_path / "still", "--out", tmp_path / "out", "--steps", "1", "--batch", "2")
+    assert "unfit:" in ended.stderr
+    assert ended.stderr.index("unfit:") < ended.stderr.index("weights,")

@@ -1,0 +1,292 @@
+"""Monodepth: its losses against loops, the truth against what is near it, training that resumes and is shared, depth."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import jaxtyping
+import numpy as np
+import pytest
+import torch
+
+from firstsight.depth.monodepth import (
+    TINY,
+    TINY_CONFIG,
+    Config,
+    Monodepth,
+    Terms,
+    blended,
+    mirrored_pairs,
+    recoloured,
+    terms,
+    weighed,
+)
+from firstsight.errors import InputError
+from firstsight.evaluation.depth import DepthErrors, DepthProtocol
+from firstsight.recordings.recording import DepthImage
+from firstsight.recordings.simulated import simulate
+from firstsight.training import checkpoint
+from firstsight.training.batches import collate
+from firstsight.training.diary import Watch
+from firstsight.training.draws import Draws
+from firstsight.training.fit import Surroundings, fit
+from firstsight.training.samples import Dataset, Frames, Sample
+from firstsight.training.trainable import Moment
+
+CPU = Surroundings(device="cpu")
+SMALL = Config(size=(64, 64), layers=18, encoder_width=8, decoder_width=4, first_share=0.02)
+
+
+class Random(Dataset):
+    """Stereo pairs of a texture that is 3 px nearer in the left picture."""
+
+    def __len__(self) -> int:
+        return 8
+
+    def __getitem__(self, index: int) -> Sample:
+        texture = np.random.default_rng(index).integers(0, 255, (3, 16, 18), np.uint8).repeat(4, 1).repeat(4, 2)
+        intrinsics = np.array([[50, 0, 31.5], [0, 50, 31.5], [0, 0, 1]], np.float32)
+        return Sample(np.stack([texture[:, :, :64], texture[:, :, 3:67]]), intrinsics, 0.25)
+
+
+class Kept(Dataset):
+    """Every few samples of some streets, in memory, with their true depth."""
+
+    def __init__(self, seeds: range, frames: int, every: int, method: Monodepth):
+        self.rows: list[Sample] = []
+        self.truth: list[DepthImage] = []
+        height, width = method.config.size
+        for seed in seeds:
+            recording = simulate("street", seed=seed, height=height, width=width, frames=frames)
+            assert recording.truth.depth is not None
+            samples = Frames(recording, method.wanted)
+            for i in range(0, frames, every):
+                self.rows.append(samples[i])
+                self.truth.append(recording.truth.depth[i])
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.rows[index]
+
+
+def moment(rows: int = 4, seed: int = 0) -> Moment:
+    return Moment(0, 10, Draws(seed, 0, rows))
+
+
+def small(seed: int = 0, **changes) -> Monodepth:
+    torch.manual_seed(seed)
+    return Monodepth(replace(SMALL, **changes))
+
+
+def abs_rel(estimates: list[np.ndarray], truth: list[DepthImage]) -> float:
+    errors = DepthErrors(DepthProtocol())
+    for estimate, true in zip(estimates, truth, strict=True):
+        errors.add(DepthImage(estimate, np.ones(estimate.shape, bool)), true)
+    return next(m.value for m in errors.metrics() if m.name == "depth Abs Rel")
+
+
+def best_constant(truth: list[DepthImage]) -> float:
+    """Abs Rel of the one depth that is best for all these pictures, chosen with the truth at hand."""
+    whole = [np.full(truth[0].depth.shape, depth, np.float32) for depth in np.geomspace(2, 60, 60)]
+    return min(abs_rel([guess] * len(truth), truth) for guess in whole)
+
+
+def moved(row: np.ndarray, x: float) -> float:
+    x = min(max(x, 0.0), len(row) - 1.0)
+    below = min(int(x), len(row) - 2)
+    return float(row[below] * (below + 1 - x) + row[below + 1] * (x - below))
+
+
+def test_equation():
+    """Eq. 1 to 4 for pictures of 5x8, pixel by pixel."""
+    draw = np.random.default_rng(0)
+    pictures, shares = draw.random((2, 3, 5, 8)), 0.3 * draw.random((2, 5, 8))
+    height, width = 5, 8
+    expected = dict.fromkeys(Terms._fields, 0.0)
+    for here, there, sign in ((0, 1, -1), (1, 0, 1)):
+        again = np.zeros((3, height, width))
+        for c in range(3):
+            for y in range(height):
+                for x in range(width):
+                    again[c, y, x] = moved(pictures[there, c, y], x + sign * width * shares[here, y, x])
+        for y in range(1, height - 1):
+            for x in range(1, width - 1):
+                for c in range(3):
+                    a, b = (p[c, y - 1 : y + 2, x - 1 : x + 2] for p in (pictures[here], again))
+                    cov = ((a - a.mean()) * (b - b.mean())).mean()
+                    ssim = (2 * a.mean() * b.mean() + 1e-4) * (2 * cov + 9e-4)
+                    ssim /= (a.mean() ** 2 + b.mean() ** 2 + 1e-4) * (a.var() + b.var() + 9e-4)
+                    value = 0.85 * (1 - ssim) / 2 + 0.15 * abs(a[1, 1] - b[1, 1])
+                    expected["appearance"] += value / (3 * (height - 2) * (width - 2))
+        for y in range(height):
+            for x in range(width):
+                d = shares[here, y, x]
+                gap = abs(d - moved(shares[there, y], x + sign * width * d))
+                expected["consistency"] += gap / (height * width)
+                for y2, x2, pairs in ((y, x + 1, height * (width - 1)), (y + 1, x, (height - 1) * width)):
+                    if y2 < height and x2 < width:
+                        edge = np.abs(pictures[here, :, y2, x2] - pictures[here, :, y, x]).mean()
+                        expected["smoothness"] += abs(shares[here, y2, x2] - d) * np.exp(-edge) / pairs
+    left, right = torch.from_numpy(pictures).unsqueeze(1)
+    measured = terms(left, right, torch.from_numpy(shares)[None])
+    assert {k: float(v) for k, v in measured._asdict().items()} == pytest.approx(expected, rel=1e-9)
+
+
+def test_scales_are_weighed_as_in_equation_1():
+    one = Terms(*(torch.tensor(v) for v in (1.0, 10.0, 100.0)))
+    total = weighed([one] * 4, Config(appearance_weight=2.0, smoothness_weight=0.1, consistency_weight=3.0))
+    assert [float(v) for v in total] == pytest.approx([8, 0.1 * 10 * 1.875, 1200])
+
+
+def test_truth_beats_perturbation():
+    samples = collate([Random()[i] for i in range(4)])
+    left, right = samples.view(0), samples.view(1)
+    shares = torch.full((4, 2, 64, 64), 3 / 64)
+    least = weighed([terms(left, right, shares)], SMALL)
+    for change in (0.5, -0.5, 3.0):
+        other = weighed([terms(left, right, shares + change / 64)], SMALL)
+        assert other.appearance > 1.5 * least.appearance
+    assert terms(left, right, shares * torch.tensor([1.0, 1.5])[:, None, None]).consistency > 0.01
+
+
+def test_gradient():
+    draw = torch.Generator().manual_seed(0)
+    left, right = (torch.rand(1, 3, 5, 7, generator=draw, dtype=torch.float64) for _ in range(2))
+    shares = 0.3 * torch.rand(1, 2, 5, 7, generator=draw, dtype=torch.float64)
+
+    def total(s: torch.Tensor) -> torch.Tensor:
+        return sum(weighed([terms(left, right, s)], SMALL))
+
+    assert torch.autograd.gradcheck(total, shares.requires_grad_(), fast_mode=True)
+
+
+def test_a_mirror_swaps_the_cameras():
+    """A disparity that explains the pair explains the mirrored pair as well."""
+    samples = collate([Random()[i] for i in range(8)])
+    left, right = mirrored_pairs(samples.view(0), samples.view(1), Draws(0, 0, 8))
+    turned = (left != samples.view(0)).flatten(1).any(1)
+    assert 0 < turned.sum() < 8
+    shares = torch.full((8, 2, 64, 64), 3 / 64)
+    assert terms(left, right, shares).appearance == pytest.approx(
+        float(terms(samples.view(0), samples.view(1), shares).appearance), rel=0.1
+    )
+
+
+def test_colours_change_alike_in_both_pictures():
+    image = torch.rand(16, 3, 4, 4)
+    a, b = recoloured([image, image], Draws(0, 0, 16), 0.5)
+    assert torch.equal(a, b)
+    changed = (a != image).flatten(1).any(1)
+    assert 2 < changed.sum() < 14
+    assert torch.equal(recoloured([image], Draws(0, 0, 16), 0.0)[0], image)
+
+
+def test_post_processing_takes_each_border_from_the_picture_that_saw_it():
+    one, other = torch.full((1, 1, 2, 100), 1.0), torch.full((1, 1, 2, 100), 3.0)
+    mixed = blended(one, other)[0, 0, 0]
+    assert float(mixed[0]) == 3  # the left border: from the mirrored picture
+    assert float(mixed[-1]) == 1
+    assert torch.equal(mixed[15:85], torch.full((70,), 2.0))
+
+
+def test_pictures_of_other_sizes_are_answered_in_metres():
+    method = small().eval()
+    with pytest.raises(InputError, match="not trained"):
+        method(torch.rand(1, 3, 64, 64))
+    method.loss(collate([Random()[0]]), moment(1))
+    assert float(method.reach_m) == pytest.approx(50 * 0.25 / 64)
+    image = torch.rand(2, 3, 64, 64)
+    depth, valid = method(image)
+    share = method.left_share(image)
+    assert valid.all()
+    assert torch.allclose(depth, 50 * 0.25 / (64 * share), rtol=1e-5)
+    large = method(torch.nn.functional.interpolate(image, scale_factor=2, mode="nearest")).depth
+    assert large.shape == (2, 1, 128, 128)
+    assert float((large.mean() / depth.mean()).log().abs()) < 0.05
+
+
+def test_what_cannot_be_learned_from_is_said():
+    with pytest.raises(InputError, match="multiples of 32"):
+        Config(size=(100, 200))
+    sample = Random()[0]
+    with pytest.raises(InputError, match="baseline"):
+        small().loss(collate([sample._replace(baseline_m=0.0)]), moment(1))
+
+
+class Stop(Exception):
+    pass
+
+
+class Killer(Watch):
+    def stepped(self, step, numbers):
+        if step == 3:
+            raise Stop
+
+
+def test_a_killed_run_goes_on_bit_for_bit(tmp_path):
+    recipe = replace(TINY, steps=4, batch=2, log_every=1, checkpoint_every=2)
+    whole, resumed = small(), small(seed=1)
+    fit(whole, Random(), recipe, tmp_path / "whole", surroundings=CPU)
+    with pytest.raises(Stop):
+        fit(small(), Random(), recipe, tmp_path / "killed", surroundings=CPU, watch=Killer())
+    fit(resumed, Random(), recipe, tmp_path / "killed", surroundings=CPU)
+    for name, weight in whole.state_dict().items():
+        assert torch.equal(weight, resumed.state_dict()[name]), name
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+import torch
+from test_monodepth import CPU, Random, small
+from firstsight.depth.monodepth import TINY
+from firstsight.training.fit import fit
+from dataclasses import replace
+torch.set_num_threads(1)
+recipe = replace(TINY, steps=20, batch=2, learning_rate=1e-4)
+fit(small(), Random(), recipe, Path(sys.argv[1]), surroundings=CPU)
+"""
+
+
+def test_two_processes_equal_one(tmp_path):
+    (tmp_path / "program.py").write_text(PROGRAM)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
+    run = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
+    subprocess.run([*run, str(tmp_path / "program.py"), str(tmp_path / "many")], env=environment, check=True)
+    alone = small()
+    fit(alone, Random(), replace(TINY, steps=20, batch=2, learning_rate=1e-4), surroundings=CPU)
+    many = checkpoint.load_weights(tmp_path / "many" / "model.safetensors")
+    for name, weight in alone.state_dict().items():
+        assert torch.allclose(weight, many[name], atol=1e-5), name
+
+
+@cache
+def learned(steps: int) -> tuple[float, float]:
+    """Abs Rel on a street that it never saw, and that of the best constant depth there."""
+    torch.manual_seed(0)
+    method = Monodepth(TINY_CONFIG)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+        streets, unseen = Kept(range(8), 40, 4, method), Kept(range(100, 101), 40, 8, method)
+        fit(method, streets, replace(TINY, steps=steps), surroundings=CPU)
+        images = [torch.from_numpy(row.images[:1]).float() / 255 for row in unseen.rows]
+        found = [method(image).depth[0, 0].numpy() for image in images]
+    return abs_rel(found, unseen.truth), best_constant(unseen.truth)
+
+
+def test_tiny_learns():
+    error, constant = learned(100)
+    assert error < 0.3
+    assert error < 0.7 * constant
+
+
+@pytest.mark.slow
+def test_tiny_is_three_times_better_than_any_constant():
+    error, constant = learned(TINY.steps)
+    assert error < 0.14
+    assert error < constant / 3
