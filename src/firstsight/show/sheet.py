@@ -5,14 +5,14 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
+from jaxtyping import Float32, UInt8
 from PIL import Image as PillowImage
 from PIL import ImageDraw
 from torch import Tensor
 
 from firstsight.formats.png import write_image
-from firstsight.recordings.recording import DepthImage, Image
-from firstsight.show.colour import colour_depth, colour_ids, depth_scale
+from firstsight.recordings.recording import Image
+from firstsight.show.colour import NO_VALUE, colour_ids, depth_table
 
 TILE_PX, GAP_PX, TITLE_PX = 160, 4, 16
 
@@ -32,7 +32,7 @@ def band(title: str, row: Tensor) -> Image:
     return np.concatenate([padded(words, width), padded(tiles, width)])
 
 
-def padded(picture: Image, width: int) -> Image:
+def padded(picture: Image, width: int) -> UInt8[np.ndarray, "rows columns 3"]:
     """White on the right."""
     return np.pad(picture, ((0, 0), (0, width - picture.shape[1]), (0, 0)), constant_values=255)
 
@@ -43,12 +43,19 @@ def pictures_of(row: Tensor) -> list[Image]:
         return [colour_ids(labels.long().numpy()) for labels in row]
     if row.shape[1] == 3:
         return [(one.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy() for one in row]
-    maps = [DepthImage(one[0].float().numpy(), torch.isfinite(one[0]).numpy()) for one in row]
-    scale = depth_scale(maps)
-    return [colour_depth(one, scale) for one in maps]
+    values = row[:, 0].float().numpy()
+    known = values[np.isfinite(values)]
+    low, high = np.percentile(known, (1, 99)) if len(known) else (0.0, 1.0)
+    return [coloured(one, float(low), float(high)) for one in values]
 
 
-def tile(picture: Image) -> Image:
+def coloured(values: Float32[np.ndarray, "height width"], low: float, high: float) -> Image:
+    """From red at low to blue at high, evenly; what is not finite is dark grey."""
+    share = np.clip((np.nan_to_num(values) - low) / max(high - low, 1e-12), 0, 1)
+    return np.where(np.isfinite(values)[:, :, None], depth_table()[np.rint(255 * share).astype(np.uint8)], NO_VALUE)
+
+
+def tile(picture: Image) -> UInt8[np.ndarray, "rows columns 3"]:
     """The picture TILE_PX high, with a gap to the right and below."""
     height, width = picture.shape[:2]
     shown = cv2.resize(picture, (max(round(width * TILE_PX / height), 1), TILE_PX), interpolation=cv2.INTER_NEAREST)
