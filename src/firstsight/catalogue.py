@@ -6,23 +6,35 @@ from functools import cached_property
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 
 from firstsight.errors import InputError
 
 METHODS = {
     "semi-global-matching": "firstsight.depth.semi_global_matching:SemiGlobalMatching",
     "plane-sweep": "firstsight.depth.plane_sweep:PlaneSweep",
+    "monodepth": "firstsight.depth.monodepth:Monodepth",
+    "monodepth2": "firstsight.depth.monodepth2:Monodepth2",
     "depth-completion": "firstsight.fusion.depth_completion:DepthCompletion",
     "dense-inverse-search": "firstsight.flow.dense_inverse_search:DenseInverseSearch",
     "lucas-kanade": "firstsight.flow.lucas_kanade:LucasKanade",
     "visual-odometry": "firstsight.motion.visual_odometry:VisualOdometry",
     "monocular-odometry": "firstsight.motion.monocular_odometry:MonocularOdometry",
     "lidar-odometry": "firstsight.motion.lidar_odometry:LidarOdometry",
+    "structure-from-motion": "firstsight.slam.structure_from_motion:StructureFromMotion",
+    "loop-closing": "firstsight.slam.loop_closing:LoopClosing",
+    "lidar-loop-closing": "firstsight.slam.lidar_loop_closing:LidarLoopClosing",
     "ekf-slam": "firstsight.slam.ekf:EkfSlam",
+    "graph-slam": "firstsight.slam.graph_slam:GraphSlam",
+    "pose-graph": "firstsight.slam.pose_graph:PoseGraphOptimisation",
     "moving-object-segmentation": "firstsight.motion.moving_objects:MovingObjectSegmentation",
     "point-cloud-map": "firstsight.mapping.point_cloud:PointCloudMap",
+    "tsdf": "firstsight.mapping.tsdf:Tsdf",
     "occupancy-grid": "firstsight.mapping.occupancy:OccupancyGrid",
     "keyframe-graph": "firstsight.mapping.keyframes:KeyframeGraph",
+    "rbm": "firstsight.representation.rbm:Rbm",
+    "dino": "firstsight.representation.dino:Dino",
+    "slot-attention": "firstsight.discovery.slot_attention:SlotAttention",
 }
 
 
@@ -58,10 +70,13 @@ class Entry:
             words.append(line)
         return " ".join(" ".join(words).split())
 
+    @property
+    def module(self) -> ModuleType:
+        return import_module(self.target.split(":")[0])
+
     def load(self) -> type:
         """The method's class."""
-        module, name = self.target.split(":")
-        return getattr(import_module(module), name)
+        return getattr(self.module, self.target.split(":")[1])
 
 
 def entries() -> tuple[Entry, ...]:

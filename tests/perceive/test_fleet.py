@@ -61,6 +61,7 @@ def kill_a_worker_at_work(folder: Path, killed: list[int]) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow  # Ray takes half a minute to start its workers
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::ResourceWarning", "ignore::DeprecationWarning")
 def test_ray_gives_the_same_even_if_a_worker_dies(serial, tmp_path):
     pytest.importorskip("ray", reason="Ray is an extra: pip install 'firstsight[fleet]'")

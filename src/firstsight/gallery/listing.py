@@ -11,8 +11,17 @@ FIGURES = {
     "energy-approach": "firstsight.gallery.energy_approach:energy_approach",
     "cost-slice": "firstsight.gallery.cost_slice:cost_slice",
     "path-directions": "firstsight.gallery.path_directions:path_directions",
+    "monodepth-losses": "firstsight.gallery.monodepth_losses:monodepth_losses",
     "aperture-problem": "firstsight.gallery.aperture_problem:aperture_problem",
     "ekf-slam": "firstsight.gallery.ekf_slam:ekf_slam",
+    "photo-reconstruction": "firstsight.gallery.photo_reconstruction:photo_reconstruction",
+    "pose-graph-loops": "firstsight.gallery.pose_graph_loops:pose_graph_loops",
+    "slam-cost": "firstsight.gallery.slam_cost:slam_cost",
+    "moving-smear": "firstsight.gallery.moving_smear:moving_smear",
+    "dino-collapse": "firstsight.gallery.dino_collapse:dino_collapse",
+    "attention-heads": "firstsight.gallery.attention_heads:attention_heads",
+    "rbm-filters": "firstsight.gallery.rbm_filters:rbm_filters",
+    "slots-over-iterations": "firstsight.gallery.slot_iterations:slot_iterations",
 }
 
 

@@ -104,8 +104,8 @@ def write(folder: Path, step: int, training: Training, world: World) -> None:
     world.barrier()
     if world.leads:
         save_weights(part / "model.safetensors", training.method.state_dict())
-        states = zip(parameter_names(training), training.optimiser.state_dict()["state"].values(), strict=False)
-        named = {f"{name}/{key}": value for name, state in states for key, value in state.items()}
+        names, states = parameter_names(training), training.optimiser.state_dict()["state"]
+        named = {f"{names[i]}/{key}": value for i, state in states.items() for key, value in state.items()}
         save_weights(part / "optimiser.safetensors", {k: torch.as_tensor(v) for k, v in named.items() if v is not None})
         write_json(
             part / "state.json", {"step": step, "scaler": training.scaler.state_dict(), **identity(training.method)}

@@ -1,0 +1,192 @@
+"""`firstsight evaluate`: a method, or a trained one, against what a recording knows to be true."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+import torch
+from rich.progress import track
+
+from firstsight import catalogue, pretrained
+from firstsight.errors import InputError
+from firstsight.evaluation.depth import DepthErrors, DepthProtocol, DisparityErrors
+from firstsight.evaluation.flow import FlowErrors
+from firstsight.evaluation.object_masks import ObjectMaskErrors, ids_of
+from firstsight.evaluation.probes import Labelled, encoded, linear_metric, neighbour_metric, numbered
+from firstsight.evaluation.trajectory import trajectory_metrics
+from firstsight.formats.atomic import write_json
+from firstsight.geometry.images import to_tensor
+from firstsight.perceive.workspace import depth_image, depth_tensors
+from firstsight.recordings.opening import open_recording
+from firstsight.recordings.recording import FlowImage, Frame, Recording
+from firstsight.roles import (
+    DepthEstimator,
+    Discoverer,
+    Encoder,
+    FlowEstimator,
+    Observation,
+    Odometry,
+    StereoEstimator,
+)
+from firstsight.run_folder import Metric
+from firstsight.training import Trainable
+from firstsight.training.samples import Pictures, open_source, scaled
+
+Metrics = tuple[Metric, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """What may be chosen about how it is judged: depth's cap and crop, and how many labelled pictures a probe sees."""
+
+    cap_m: float = 80.0
+    crop: Literal["none", "garg"] = "none"
+    known: int = 2000
+    held_out: int = 500
+
+
+def evaluate(name: str, source: str, *, frames: str | None = None, protocol: Protocol | None = None) -> Metrics:
+    """The field's metrics of a method of the catalogue, or of the folder of a trained one.
+
+    Raises InputError where the source has no truth for what the method estimates.
+    """
+    method = pretrained.load(name) if pretrained.is_folder(name) else catalogue.find(name).load()()
+    for role, measure in MEASURES.items():
+        if isinstance(method, role):
+            with torch.no_grad():
+                return measure(method, source, frames, protocol or Protocol())
+    known = ", ".join(role.__name__ for role in MEASURES)
+    raise InputError(f"{name}: there is no evaluation for what it is; there is for {known}")
+
+
+def write_metrics(path: Path, name: str, source: str, metrics: Metrics) -> None:
+    write_json(path, {"method": name, "source": source, "metrics": [asdict(metric) for metric in metrics]})
+
+
+def stereo(method: StereoEstimator, source: str, frames: str | None, _: Protocol) -> Metrics:
+    recording = open_recording(source, frames=frames)
+    if recording.rig.stereo is None:
+        raise InputError(f"{source}: it has no stereo pair")
+    truth = known(recording.truth.disparity, source, "disparity")
+    left, right = (camera.name for camera in recording.rig.stereo_cameras)
+    errors = DisparityErrors()
+    for frame in shown(recording):
+        found = method(to_tensor(frame.image(left)), to_tensor(frame.image(right)))
+        errors.add(found.disparity[0, 0].numpy(), found.valid[0, 0].numpy(), truth[frame.index])
+    return errors.metrics()
+
+
+def depth(method: DepthEstimator, source: str, frames: str | None, protocol: Protocol) -> Metrics:
+    recording = open_recording(source, frames=frames)
+    truth = known(recording.truth.depth, source, "depth")
+    align = "none" if method.scale == "metric" else "median"
+    errors = DepthErrors(DepthProtocol(cap_m=protocol.cap_m, crop=protocol.crop, align=align))
+    for frame in shown(recording):
+        errors.add(depth_image(method(to_tensor(frame.image()))), truth[frame.index])
+    return errors.metrics()
+
+
+def flow(method: FlowEstimator, source: str, frames: str | None, _: Protocol) -> Metrics:
+    recording = open_recording(source, frames=frames)
+    truth = known(recording.truth.flow, source, "flow")
+    errors = FlowErrors()
+    for frame in list(shown(recording))[:-1]:
+        found = method(to_tensor(frame.image()), to_tensor(recording[frame.index + 1].image()))
+        estimate = FlowImage(
+            found.flow[0].permute(1, 2, 0).numpy(), found.valid[0, 0].numpy(), found.valid[0, 0].numpy()
+        )
+        errors.add(estimate, truth[frame.index])
+    return errors.metrics()
+
+
+def odometry(method: Odometry, source: str, frames: str | None, _: Protocol) -> Metrics:
+    recording = open_recording(source, frames=frames)
+    true = recording.truth.world_from_camera
+    if true is None:
+        raise InputError(f"{source}: its trajectory is not known")
+    for frame in shown(recording):
+        method.step(observation(frame, method.needs))
+    found, valid = (part.numpy() for part in method.trajectory())
+    poses = np.where(valid[:, None, None], found, np.nan)
+    alignment = "se3" if method.scale == "metric" else "sim3"
+    return trajectory_metrics(poses, true, alignment, recording.truth.trajectory_reference)
+
+
+def features(method: Encoder, source: str, _: str | None, protocol: Protocol) -> Metrics:
+    """Probes of an encoder that learned, on pictures whose folders are their classes."""
+    if not isinstance(method, Trainable):
+        raise InputError(f"{type(method).__name__}: learns nothing; probes are for features that were learned")
+    with TemporaryDirectory() as scratch:
+        pictures = open_source(source, method.wanted, Path(scratch))
+        if not isinstance(pictures, Pictures) or len(set(pictures.labels)) < 2:
+            raise InputError(f"{source}: probes need pictures in folders by class (or train/CLASS and test/CLASS)")
+        labels = numbered(pictures.labels)
+        train, test = split(pictures.names, protocol.known, protocol.held_out)
+        known = Labelled(encoded(method, pictures, train), labels[train])
+        held_out = Labelled(encoded(method, pictures, test), labels[test])
+    return (neighbour_metric(known, held_out), linear_metric(known, held_out))
+
+
+def split(names: Sequence[str], known: int, held_out: int) -> tuple[list[int], list[int]]:
+    """Some for the probe and some to judge it by: of train/ and test/ where there are such folders, else of all."""
+    order = np.random.default_rng(0).permutation(len(names)).tolist()
+    test = [i for i in order if "test" in Path(names[i]).parts]
+    train = [i for i in order if "train" in Path(names[i]).parts]
+    if not (test and train):
+        cut = min(held_out, len(order) // 5)
+        test, train = order[:cut], order[cut:]
+    return train[:known], test[:held_out]
+
+
+def objects(method: Discoverer, source: str, frames: str | None, _: Protocol) -> Metrics:
+    """Masks against the true ids of what moves, at the size that the method was trained at."""
+    if not isinstance(method, Trainable):
+        raise InputError(f"{type(method).__name__}: learns nothing; there is no evaluation for it yet")
+    recording = open_recording(source, frames=frames)
+    truth = known(recording.truth.moving, source, "objects")
+    errors = ObjectMaskErrors()
+    for frame in shown(recording):
+        image = torch.from_numpy(scaled(frame.image(), method.wanted.size))[None].float() / 255
+        true_ids = cv2.resize(truth[frame.index], method.wanted.size[::-1], interpolation=cv2.INTER_NEAREST)
+        errors.add(ids_of(method(image))[0].numpy(), true_ids.astype(np.int64))
+    return errors.metrics()
+
+
+def observation(frame: Frame, needs: frozenset[str]) -> Observation:
+    """What the method needs of a frame. Raises InputError where the rig lacks it."""
+    camera = frame.recording.rig.reference
+    scan, measured = frame.scan(), frame.depth()
+    offered: dict[str, Any] = {
+        "image": None if camera is None else to_tensor(frame.image()),
+        "intrinsics": None if camera is None else torch.from_numpy(camera.intrinsics),
+        "depth": None if measured is None else depth_tensors(measured),
+        "points_lidar": None if scan is None else torch.from_numpy(scan.points),
+    }
+    for need in needs:
+        if offered.get(need) is None:
+            raise InputError(f"{frame.recording.source}: frame {frame.index} has no {need.replace('_', ' ')}")
+    return Observation(frame.stamp_ns, **{need: offered[need] for need in needs})
+
+
+def known(truth: Any, source: str, what: str) -> Any:
+    if truth is None:
+        raise InputError(f"{source}: its true {what} is not known; evaluate on sim:street or on a recording with truth")
+    return truth
+
+
+def shown(recording: Recording) -> Iterable[Frame]:
+    return track((recording[i] for i in range(len(recording))), "evaluating", total=len(recording), transient=True)
+
+
+MEASURES: dict[type, Callable[..., Metrics]] = {
+    StereoEstimator: stereo,
+    DepthEstimator: depth,
+    FlowEstimator: flow,
+    Odometry: odometry,
+    Encoder: features,
+    Discoverer: objects,
+}

@@ -1,0 +1,1 @@
+"""Object discovery: which pixels belong together, without labels."""

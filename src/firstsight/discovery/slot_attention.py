@@ -1,0 +1,264 @@
+"""Slot attention: a few vectors compete for the pixels of a picture until each explains one object of it.
+
+Paper:  Locatello, Weissenborn, Unterthiner, Mahendran, Heigold, Uszkoreit, Dosovitskiy, Kipf. Object-Centric Learning
+        with Slot Attention. NeurIPS 2020; Watters, Matthey, Burgess, Lerchner. Spatial Broadcast Decoder. 2019.
+Idea:   x = MLP(LN(CNN(picture) + position)), one row for each place                               -> PictureEncoder
+        slots m = mu + sigma n, n ~ N(0, 1): all from one learnt Gaussian; then T times
+          A_ij = exp(k(x_i) q(m_j)' / sqrt(D)), divided by its sum over the slots j                  -> competition()
+          w_ij = (A_ij + eps) / sum_i (A_ij + eps),  u_j = sum_i w_ij v(x_i)                       -> weighted_means()
+          m = GRU(u, m),  m = m + MLP(LN(m))                                                  -> Slots.forward()
+        with q of LN(m), k and v of LN(x)
+        every slot alone is drawn at all places: RGB_j and a_j                                       -> SlotDecoder
+        picture' = sum_j alpha_j RGB_j,  alpha = softmax of a over the slots                             -> blended()
+        loss = mean (picture - picture')^2                                                             -> SlotAttention
+        Which slot takes what is decided by n alone: permuting the slots' noise permutes the result.
+Differs: the slides lack exp in the softmax, add up values where the paper takes their weighted mean, and give the MLP
+        the slots before the GRU; here as in the paper. Layer norms use PyTorch's epsilon. Where the paper's rate decays
+        smoothly, RECIPE halves it every 100,000 steps. When not training, n is one fixed draw (Config.draw), the same
+        for every picture, so that the result is a function of the picture; the mean of the Gaussian would give all slots
+        the same object. Weights begin as PyTorch's layers do, not with the official code's Glorot values, with which
+        small pictures took several times as many steps (benchmarks/slots.md). Pictures of other sizes are scaled to the config's, masks back. The paper's encoder takes no
+        strides; encoder_strides makes pictures of other sizes affordable. The number of slots is no part of the weights.
+Role:   Discoverer: alpha, which sums to 1 over the slots, one of which is usually the background. explain() also gives the
+        attention masks of every iteration, each slot's picture and the slots.
+Units:  RGB in [0, 1] outside, in [-1, 1] where it is compared.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple, final
+
+import torch
+from jaxtyping import Float32
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from firstsight.errors import InputError
+from firstsight.roles import Discoverer, Images
+from firstsight.training.recipe import Recipe
+from firstsight.training.trainable import Loss, Moment, Samples, Trainable, Wanted
+
+EPSILON = 1e-8
+
+Noise = Float32[Tensor, "batch slots features"]
+SlotVectors = Float32[Tensor, "batch slots features"]
+Tokens = Float32[Tensor, "batch tokens features"]
+Shares = Float32[Tensor, "batch tokens slots"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """The paper's for CLEVR6. Its last two encoder_strides are 1 and decoder_size x 2^upsamplings is the size."""
+
+    size: tuple[int, int] = (128, 128)  # height, width
+    slots: int = 7
+    iterations: int = 3
+    features: int = 64  # of a slot, and channels of encoder and decoder
+    hidden: int = 128  # of the MLP after the GRU
+    kernel: int = 5
+    encoder_strides: tuple[int, ...] = (1, 1, 1, 1)
+    decoder_size: tuple[int, int] = (8, 8)
+    upsamplings: int = 4
+    flat_convolutions: int = 1  # of the decoder, after the upsamplings
+    draw: int = 0  # which noise the slots begin with when not training
+
+    def __post_init__(self):
+        if self.slots < 2 or self.iterations < 1:
+            raise InputError(f"slots = {self.slots}, iterations = {self.iterations}: at least 2 and 1 are needed")
+        drawn = tuple(side * 2**self.upsamplings for side in self.decoder_size)
+        if drawn != self.size:
+            raise InputError(
+                f"decoder_size doubled {self.upsamplings} times is {drawn}; size {self.size} must equal it"
+            )
+
+
+class Explanation(NamedTuple):
+    """What became of a picture. `attention[t]` sums to 1 over the slots, as `masks` do; it is of the encoder's resolution."""
+
+    picture: Float32[Tensor, "batch 3 height width"]
+    masks: Float32[Tensor, "batch slots height width"]
+    slot_pictures: Float32[Tensor, "batch slots 3 height width"]
+    attention: Float32[Tensor, "iterations batch slots rows columns"]
+    slots: SlotVectors
+
+
+def competition(keys: Tokens, queries: SlotVectors) -> Shares:
+    """The share that every slot gets of every place: slots compete for places, not places for slots."""
+    return (keys @ queries.mT * keys.shape[2] ** -0.5).softmax(2)
+
+
+def weighted_means(shares: Shares, values: Tokens) -> SlotVectors:
+    """Of the values of all places, for every slot."""
+    weights = shares + EPSILON
+    return (weights / weights.sum(1, keepdim=True)).mT @ values
+
+
+def blended(
+    slot_pictures: Float32[Tensor, "batch slots 3 height width"], masks: Float32[Tensor, "batch slots height width"]
+) -> Float32[Tensor, "batch 3 height width"]:
+    return (slot_pictures * masks[:, :, None]).sum(1)
+
+
+class Slots(nn.Module):
+    """The paper's algorithm 1."""
+
+    def __init__(self, features: int, hidden: int, iterations: int):
+        super().__init__()
+        self.iterations = iterations
+        self.norm_inputs, self.norm_slots, self.norm_hidden = (nn.LayerNorm(features) for _ in range(3))
+        self.queries, self.keys, self.values = (nn.Linear(features, features, bias=False) for _ in range(3))
+        self.gru = nn.GRUCell(features, features)
+        self.mlp = nn.Sequential(nn.Linear(features, hidden), nn.ReLU(), nn.Linear(hidden, features))
+
+    def forward(self, inputs: Tokens, slots: SlotVectors) -> tuple[SlotVectors, list[Shares]]:
+        """The slots at the end, and the shares of each iteration."""
+        inputs = self.norm_inputs(inputs)
+        keys, values, shares = self.keys(inputs), self.values(inputs), []
+        for _ in range(self.iterations):
+            shares.append(competition(keys, self.queries(self.norm_slots(slots))))
+            updates = weighted_means(shares[-1], values)
+            slots = self.gru(updates.flatten(0, 1), slots.flatten(0, 1)).view_as(slots)
+            slots = slots + self.mlp(self.norm_hidden(slots))
+        return slots, shares
+
+
+class Position(nn.Module):
+    """Adds a linear function of where each place lies between the four edges."""
+
+    def __init__(self, features: int, size: tuple[int, int]):
+        super().__init__()
+        y, x = torch.meshgrid(*(torch.linspace(0, 1, side) for side in size), indexing="ij")
+        self.register_buffer("edges", torch.stack([y, x, 1 - y, 1 - x], -1), persistent=False)
+        self.linear = nn.Linear(4, features)
+
+    def forward(self, maps: Float32[Tensor, "batch features rows columns"]) -> Tensor:
+        return maps + self.linear(self.edges).permute(2, 0, 1)
+
+
+class PictureEncoder(nn.Module):
+    """A picture as one vector for each place."""
+
+    def __init__(self, config: Config):
+        super().__init__()
+        features, kernel, layers, inputs = config.features, config.kernel, [], 3
+        for stride in config.encoder_strides:
+            layers += [nn.Conv2d(inputs, features, kernel, stride, kernel // 2), nn.ReLU()]
+            inputs = features
+        self.convolutions = nn.Sequential(*layers)
+        self.size = encoded_size(config)
+        self.position = Position(features, self.size)
+        self.mlp = nn.Sequential(
+            nn.LayerNorm(features), nn.Linear(features, features), nn.ReLU(), nn.Linear(features, features)
+        )
+
+    def forward(self, picture: Images) -> Tokens:
+        maps = self.convolutions(picture.contiguous(memory_format=torch.channels_last))
+        return self.mlp(self.position(maps).flatten(2).mT)
+
+
+def encoded_size(config: Config) -> tuple[int, int]:
+    height, width = config.size
+    for stride in config.encoder_strides:
+        height, width = -(-height // stride), -(-width // stride)
+    return height, width
+
+
+class SlotDecoder(nn.Module):
+    """The picture that each slot draws alone, and where it is sure of it (logits)."""
+
+    def __init__(self, config: Config):
+        super().__init__()
+        features, kernel, layers = config.features, config.kernel, []
+        self.size = config.decoder_size
+        self.position = Position(features, self.size)
+        for _ in range(config.upsamplings):
+            layers += [nn.ConvTranspose2d(features, features, kernel, 2, kernel // 2, output_padding=1), nn.ReLU()]
+        for _ in range(config.flat_convolutions):
+            layers += [nn.Conv2d(features, features, kernel, padding=kernel // 2), nn.ReLU()]
+        self.convolutions = nn.Sequential(*layers, nn.Conv2d(features, 4, 3, padding=1))
+
+    def forward(self, slots: SlotVectors) -> tuple[Tensor, Tensor]:
+        everywhere = slots.flatten(0, 1)[:, :, None, None].expand(-1, -1, *self.size)
+        maps = self.position(everywhere).contiguous(memory_format=torch.channels_last)
+        drawn = self.convolutions(maps).unflatten(0, slots.shape[:2])
+        return drawn[:, :, :3], drawn[:, :, 3]
+
+
+@final
+class SlotAttention(Trainable, Discoverer):
+    """Learns to take pictures apart by having to draw them from few slots."""
+
+    noise: Tensor
+
+    def __init__(self, config: Config | None = None):
+        super().__init__()
+        self.config = config or Config()
+        features = self.config.features
+        self.encoder, self.decoder = PictureEncoder(self.config), SlotDecoder(self.config)
+        self.slots = Slots(features, self.config.hidden, self.config.iterations)
+        self.mean, self.log_sigma = (nn.Parameter(torch.empty(1, 1, features)) for _ in range(2))
+        nn.init.xavier_uniform_(self.mean)
+        nn.init.xavier_uniform_(self.log_sigma)
+        drawn = torch.randn((self.config.slots, features), generator=torch.Generator().manual_seed(self.config.draw))
+        self.register_buffer("noise", drawn, persistent=False)
+
+    @property
+    def wanted(self) -> Wanted:
+        return Wanted(self.config.size)
+
+    def loss(self, samples: Samples, moment: Moment) -> Loss:
+        picture = samples.view(0)
+        found = self.explain(picture, moment.draws.normal(self.config.slots, self.config.features))
+        total = 4 * (found.picture - picture).square().mean()  # 4: of RGB in [-1, 1]
+        return Loss(total, {}, found.slots.detach().flatten(0, 1))
+
+    def explain(self, picture: Images, noise: Noise) -> Explanation:
+        """Of pictures of the config's size; `noise` says how many slots there are and where they begin."""
+        inputs = self.encoder(2 * picture - 1)
+        slots, shares = self.slots(inputs, self.mean + self.log_sigma.exp() * noise)
+        colours, logits = self.decoder(slots)
+        colours, masks = (colours + 1) / 2, logits.softmax(1)
+        attention = torch.stack(shares).mT.unflatten(3, self.encoder.size)
+        return Explanation(blended(colours, masks), masks, colours, attention, slots)
+
+    def fixed_noise(self, batch: int) -> Noise:
+        """What slots begin with when not training."""
+        return self.noise.expand(batch, -1, -1)
+
+    def forward(self, image: Images) -> Float32[Tensor, "batch slots height width"]:
+        """Each slot's share of each pixel."""
+        size, given = self.config.size, image.shape[2:]
+        if given != size:
+            image = F.interpolate(image, size, mode="bilinear", antialias=True, align_corners=False)
+        masks = self.explain(image, self.fixed_noise(len(image))).masks
+        return masks if given == size else F.interpolate(masks, given, mode="bilinear", align_corners=False)
+
+    @torch.no_grad()
+    def sheet(self, samples: Samples, moment: Moment) -> dict[str, Tensor]:
+        picture = samples.view(0)
+        found = self.explain(picture, self.fixed_noise(len(picture)))
+        return {
+            "input": picture,
+            "drawn from slots": found.picture.clamp(0, 1),
+            "masks": found.masks.argmax(1),
+            "attention in the last iteration": found.attention[-1].argmax(1),
+            **{f"slot {j + 1}": found.slot_pictures[:, j].clamp(0, 1) for j in range(self.config.slots)},
+        }
+
+
+RECIPE = Recipe(
+    steps=500_000, batch=64, learning_rate=4e-4, warm_up=10_000, schedule="halving", halvings=(0.2, 0.4, 0.6, 0.8)
+)
+TINY_CONFIG = Config(
+    size=(16, 16),
+    slots=4,
+    features=16,
+    hidden=32,
+    kernel=3,
+    encoder_strides=(1, 1, 1),
+    decoder_size=(16, 16),
+    upsamplings=0,
+    flat_convolutions=3,
+)
+TINY = Recipe(
+    steps=800, batch=16, learning_rate=5e-3, warm_up=30, schedule="cosine", final_rate=0.1, clip=1.0, log_every=50
+)

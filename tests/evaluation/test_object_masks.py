@@ -1,0 +1,121 @@
+"""Against slow counts over pairs of pixels, values of scikit-learn, and what each measure must and must not see."""
+
+from itertools import combinations, permutations
+
+import numpy as np
+import pytest
+import torch
+
+from firstsight.evaluation.object_masks import (
+    ObjectMaskErrors,
+    ari,
+    best_overlap,
+    foreground_ari,
+    ids_of,
+    matched_overlap,
+    overlaps,
+)
+
+# sklearn.metrics.adjusted_rand_score 1.9.1 of `pictures(seed)`: all pixels, and those whose truth is not 0
+SKLEARN = {
+    0: (0.31950264638222314, 0.32026822160518625),
+    1: (0.4216232701744119, 0.43726799113195025),
+    2: (0.4038737589135473, 0.4156518329886897),
+    3: (0.33655455159158343, 0.3887600209872571),
+}
+
+
+def pictures(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    true = rng.integers(0, 4, (12, 17))
+    return np.where(rng.random((12, 17)) < 0.6, true, rng.integers(0, 5, (12, 17))), true
+
+
+def two_squares() -> np.ndarray:
+    true = np.zeros((10, 10), np.int64)
+    true[1:4, 1:4], true[6:9, 5:9] = 1, 2
+    return true
+
+
+@pytest.mark.parametrize("seed", SKLEARN)
+def test_rand_indices_are_scikit_learns(seed):
+    estimated, true = pictures(seed)
+    assert (ari(estimated, true), foreground_ari(estimated, true)) == pytest.approx(SKLEARN[seed], abs=1e-12)
+
+
+def test_the_rand_index_counts_pairs_of_pixels():
+    """(pairs that both put together - chance) / (mean of both's pairs - chance), pair by pair."""
+    estimated, true = (picture[:5, :6].ravel() for picture in pictures(7))
+    pairs = list(combinations(range(len(true)), 2))
+    in_estimated = np.array([estimated[i] == estimated[j] for i, j in pairs])
+    in_true = np.array([true[i] == true[j] for i, j in pairs])
+    chance = in_estimated.sum() * in_true.sum() / len(pairs)
+    expected = ((in_estimated & in_true).sum() - chance) / ((in_estimated.sum() + in_true.sum()) / 2 - chance)
+    assert ari(estimated[None], true[None]) == pytest.approx(expected, abs=1e-12)
+
+
+def test_overlaps_are_intersection_over_union():
+    estimated, true = pictures(5)
+    slow = [
+        [((estimated == e) & (true == t)).sum() / ((estimated == e) | (true == t)).sum() for t in (1, 2, 3)]
+        for e in range(5)
+    ]
+    assert overlaps(estimated, true) == pytest.approx(np.array(slow))
+    assert best_overlap(estimated, true) == pytest.approx(np.max(slow, axis=0).mean())
+    assignments = [np.mean([slow[e][t] for t, e in enumerate(order)]) for order in permutations(range(5), 3)]
+    assert matched_overlap(estimated, true) == pytest.approx(max(assignments))
+
+
+def test_names_of_masks_do_not_matter_and_truth_is_best():
+    true = two_squares()
+    renamed = np.array([7, 3, 5])[true]
+    worse = renamed.copy()
+    worse[1, 1:3] = 5
+    for measure in (ari, foreground_ari, best_overlap, matched_overlap):
+        assert measure(renamed, true) == pytest.approx(1)
+        assert measure(worse, true) < 1
+
+
+def test_fg_ari_is_blind_to_background_where_the_others_are_not():
+    true = two_squares()
+    halves = np.where(np.arange(10) < 5, 1, 2)[:, None].repeat(10, 1)
+    assert foreground_ari(halves, true) == 1
+    assert best_overlap(halves, true) == pytest.approx((9 / 50 + 12 / 50) / 2)
+    assert ari(halves, true) < 0.2
+
+
+def test_one_mask_for_two_objects_serves_one_of_them_when_matched():
+    true = two_squares()
+    together = (true > 0).astype(np.int64)
+    assert best_overlap(together, true) == pytest.approx((9 / 21 + 12 / 21) / 2)
+    assert matched_overlap(together, true) == pytest.approx(12 / 21 / 2)
+
+
+def test_random_masks_are_worth_nothing():
+    true, rng = two_squares(), np.random.default_rng(0)
+    assert np.mean([foreground_ari(rng.integers(0, 5, true.shape), true) for _ in range(100)]) == pytest.approx(
+        0, abs=0.03
+    )
+
+
+def test_ids_are_of_the_largest_weight_and_0_where_none_is_sure():
+    weights = torch.tensor([[0.6, 0.1, 0.2, 0.5], [0.4, 0.9, 0.1, 0.0]]).view(1, 2, 2, 2)
+    assert ids_of(weights).flatten().tolist() == [1, 2, 0, 0]
+    assert ids_of(torch.rand(1, 3, 4, 4).softmax(1)).min() == 1
+
+
+def test_metrics_are_means_over_pictures_with_objects():
+    errors = ObjectMaskErrors()
+    assert errors.metrics() == ()
+    for seed in range(3):
+        errors.add(*pictures(seed))
+    errors.add(np.zeros((4, 4), np.int64), np.zeros((4, 4), np.int64))
+    values = {metric.name: metric.value for metric in errors.metrics()}
+    assert list(values) == ["FG-ARI", "ARI", "mBO", "mIoU"]
+    assert values["FG-ARI"] == pytest.approx(np.mean([SKLEARN[seed][1] for seed in range(3)]))
+    assert "3 pictures" in errors.metrics()[0].protocol
+    assert np.isnan(foreground_ari(np.ones((2, 2), np.int64), np.zeros((2, 2), np.int64)))
+
+
+def test_one_object_in_one_mask_is_right():
+    assert foreground_ari(np.full((3, 3), 4), np.ones((3, 3), np.int64)) == 1
