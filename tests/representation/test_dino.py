@@ -15,8 +15,6 @@ from firstsight.evaluation.probes import Labelled, encoded, nearest_labels
 from firstsight.gallery.drawn_patterns import Patterns
 from firstsight.representation.dino import (
     RECIPE,
-    TINY,
-    TINY_CONFIG,
     Config,
     Dino,
     Head,
