@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 OUT ?= runs/demo
+# Tests start many processes: without its byte code each would compile torch anew.
+unexport PYTHONDONTWRITEBYTECODE
 # Benchmarks that need recordings or peers that are not installed here; each says how it is called.
 NEEDS_MORE := $(addprefix benchmarks/, pairs.py slam.py bundle_adjustment.py dino.py)
 

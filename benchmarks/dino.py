@@ -1,11 +1,13 @@
-"""DINO on CIFAR-10 on a CPU: what its features know while it trains. Prints benchmarks/dino.md.
+"""What DINO's features know, on a CPU: of drawn patterns, and of CIFAR-10 while it trains. Prints benchmarks/dino.md.
 
-    python benchmarks/dino.py CIFAR --out RUN [--steps 3000]
+    python benchmarks/dino.py
+    python benchmarks/dino.py --cifar CIFAR --out RUN --steps 3000
 
 CIFAR is a tar archive of pictures named train/CLASS/* and test/CLASS/*. A run that was stopped goes on. One thread.
 """
 
 import argparse
+import copy
 import json
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,23 +18,28 @@ import numpy as np
 import torch
 
 from firstsight.evaluation.probes import Labelled, encoded, linear_metric, neighbour_metric, numbered
+from firstsight.gallery.drawn_patterns import Patterns
 from firstsight.nets.vit import Config as VitConfig
-from firstsight.representation.dino import LARGE, RECIPE, SMALL, Config, Dino
+from firstsight.representation.dino import LARGE, RECIPE, SMALL, TINY, TINY_CONFIG, Config, Dino
 from firstsight.run_folder import Metric
 from firstsight.training.diary import Watch
+from firstsight.training.draws import Draws
 from firstsight.training.fit import Surroundings, fit
 from firstsight.training.samples import Dataset, Pictures, Sample, tarred_pictures
+from firstsight.training.views import views
 
 SMALL_CONFIG = Config(
-    vit=VitConfig(size=(32, 32), patch=8, width=96, blocks=4, heads=3),
+    vit=VitConfig(size=(32, 32), patch=4, width=64, blocks=4, heads=4),
     wanted=(32, 32),
     large=(replace(LARGE[0], size=(32, 32), blur=0.0), replace(LARGE[1], size=(32, 32), blur=0.0)),
-    small=replace(SMALL, size=(16, 16), scale=(0.1, 0.4), blur=0.0),
-    small_views=4,
+    small=replace(SMALL, size=(16, 16), scale=(0.2, 0.6), blur=0.0),
+    small_views=2,
     hidden=256,
     bottleneck=64,
-    prototypes=1024,
-    teacher_temperature=0.04,
+    prototypes=256,
+    teacher_temperature=0.025,
+    first_teacher_temperature=0.025,
+    centre_momentum=0.5,
 )
 SMALL_RECIPE = replace(
     RECIPE,
@@ -40,7 +47,9 @@ SMALL_RECIPE = replace(
     learning_rate=1e-3,
     warm_up=200,
     final_weight_decay=0.1,
-    ema=0.99,
+    ema=0.97,
+    final_ema=0.995,
+    clip_each=False,
     log_every=50,
     checkpoint_every=250,
 )
@@ -106,40 +115,86 @@ def print_metric(name: str, metric: Metric) -> None:
     print(f"| {name} | {metric.value:.1f} | {metric.protocol} |")
 
 
+def print_patterns() -> None:
+    """The TINY recipe."""
+    size_px = TINY_CONFIG.wanted[0]
+    known, held_out = Patterns(640, size_px), Patterns(320, size_px, seed=1)
+    torch.manual_seed(0)
+    method = Dino(TINY_CONFIG)
+    untrained = copy.deepcopy(method)
+    started = process_time()
+    fit(method, known, TINY, surroundings=Surroundings(device="cpu"))
+    spent_s = process_time() - started
+    print(f"## Eight kinds of drawn pattern, {size_px} px, TINY: {TINY.steps} steps of {TINY.batch}, {spent_s:.0f} s\n")
+    print("| features | accuracy (%) | protocol |\n|---|--:|---|")
+    for name, encoder in (("raw pixels", pixels), ("untrained", untrained), ("DINO", method)):
+        parts = [Labelled(encoded(encoder, p, range(len(p))), torch.from_numpy(p.labels)) for p in (known, held_out)]
+        few = Labelled(parts[0].features[:80], parts[0].labels[:80])
+        print_metric(f"{name}, 80 labels", neighbour_metric(few, parts[1], 5))
+        print_metric(f"{name}, all labels", neighbour_metric(parts[0], parts[1]))
+        print_metric(f"{name}, linear probe", linear_metric(parts[0], parts[1], 1e-2))
+
+
+def print_correlations() -> None:
+    """Whether there is anything to amplify: what two views of a picture share before the first step."""
+    images = torch.from_numpy(Patterns(160, TINY_CONFIG.wanted[0], seed=1).images).float() / 255
+    print("\n## What two views share before training\n")
+    print("Correlation over pictures of the head's outputs for two large views, and for a large and a small one.\n")
+    print("| patches | jitter | large, large | large, small |\n|--:|---|--:|--:|")
+    for patch in (4, 6):
+        for jitter in (0.0, 0.8):
+            large, small = (replace(kind, jitter=jitter) for kind in (TINY_CONFIG.large[0], TINY_CONFIG.small))
+            torch.manual_seed(0)
+            method = Dino(replace(TINY_CONFIG, vit=replace(TINY_CONFIG.vit, patch=patch)))
+            with torch.no_grad():
+                crops = views(images, [large, large, small], Draws(0, 0, len(images)))
+                outputs = [method.teacher.head(method.teacher.vit(crop).cls) for crop in crops]
+            first, *others = (output - output.mean(0) for output in outputs)
+            shared = [float((first * other).mean() / (first.std() * other.std())) for other in others]
+            how = "DINO's" if jitter else "none"
+            print(f"| {patch} px | {how} | {shared[0]:.2f} | {shared[1]:.2f} |")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("cifar", type=Path)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--cifar", type=Path)
+    parser.add_argument("--out", type=Path, default=Path("runs/dino-cifar"))
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--every", type=int, default=250)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    print("# DINO on a CPU\n\nOne thread, CPU time.\n")
+    if arguments.cifar:
+        print_cifar(arguments.cifar, arguments.out, arguments.steps, arguments.every)
+    else:
+        print("`python benchmarks/dino.py`\n")
+        print_patterns()
+        print_correlations()
+
+
+def print_cifar(archive: Path, out: Path, steps: int, every: int) -> None:
     torch.manual_seed(0)
-    method, untrained = Dino(SMALL_CONFIG), Dino(SMALL_CONFIG)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    pictures = tarred_pictures(arguments.cifar, method.wanted, arguments.out)
-    probe, recipe = Probe(pictures), replace(SMALL_RECIPE, steps=arguments.steps)
-    path = arguments.out / "probed.jsonl"
-    watch = Probing(method, probe, path, arguments.every)
+    method = Dino(SMALL_CONFIG)
+    untrained = copy.deepcopy(method)
+    out.mkdir(parents=True, exist_ok=True)
+    pictures = tarred_pictures(archive, method.wanted, out)
+    probe, recipe, path = Probe(pictures), replace(SMALL_RECIPE, steps=steps), out / "probed.jsonl"
     training = Chosen(pictures, chosen(pictures, "train", PICTURES, seed=1))
-    fit(method, training, recipe, arguments.out, surroundings=Surroundings(device="cpu"), watch=watch)
+    watch = Probing(method, probe, path, every)
+    fit(method, training, recipe, out, surroundings=Surroundings(device="cpu"), watch=watch)
 
     vit = SMALL_CONFIG.vit
-    print("# DINO on CIFAR-10, on a CPU\n")
-    print(f"`python benchmarks/dino.py CIFAR --out RUN --steps {arguments.steps}`, one thread.\n")
+    print(f"`python benchmarks/dino.py --cifar CIFAR --out RUN --steps {steps} --every {every}`\n")
     print(
-        f"ViT of {vit.blocks} blocks and {vit.width} dimensions, patches of {vit.patch} px; {len(training)} pictures without "
-        f"labels, {recipe.steps} steps of {recipe.batch}: {recipe.steps * recipe.batch / len(training):.1f} epochs.\n"
+        f"## CIFAR-10\n\nViT of {vit.blocks} blocks and {vit.width} dimensions, patches of {vit.patch} px; {len(training)} "
+        f"pictures without labels, {steps} steps of {recipe.batch}: {steps * recipe.batch / len(training):.1f} epochs.\n"
     )
     print("| features | accuracy (%) | protocol |\n|---|--:|---|")
     for name, encoder in (("raw pixels", pixels), ("untrained", untrained), ("DINO", method)):
-        labelled = probe.labelled(encoder)
-        for metric in (
-            neighbour_metric(*labelled),
-            neighbour_metric(*labelled, temperature=None),
-            linear_metric(*labelled, decay=1e-2),
-        ):
-            print_metric(f"{name}, {metric.name}", metric)
+        known, held_out = probe.labelled(encoder)
+        print_metric(f"{name}, 20-NN", neighbour_metric(known, held_out))
+        print_metric(f"{name}, 20-NN", neighbour_metric(known, held_out, temperature=None))
+        print_metric(f"{name}, linear probe", linear_metric(known, held_out, 1e-2))
     print("\n| step | 20-NN accuracy (%) |\n|--:|--:|")
     rows = {row["step"]: row for row in map(json.loads, path.read_text().splitlines())}
     for step, row in sorted(rows.items()):

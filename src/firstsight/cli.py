@@ -125,8 +125,6 @@ def train(
 
     entry = command.trainable(command.chosen_method(sources) if method == "auto" else method)
     folder = out or Path("runs") / entry.name
-    if overwrite:
-        command.forget(folder)
     changes = command.Changes(
         steps=steps,
         batch=batch,
@@ -136,9 +134,15 @@ def train(
         checkpoint_every=checkpoint_every,
     )
     around = Surroundings(device=device, workers=workers, tensorboard=tensorboard)
-    command.train(entry, sources, folder, recipe=recipe, config=config, changes=changes, surroundings=around)
-    print(
-        f"trained: {folder}\nnext:    firstsight evaluate {folder} SOURCE, or firstsight perceive SOURCE --use {folder}"
+    command.train(
+        entry,
+        sources,
+        folder,
+        recipe=recipe,
+        config=config,
+        changes=changes,
+        surroundings=around,
+        overwrite=overwrite,
     )
 
 

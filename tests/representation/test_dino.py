@@ -4,6 +4,7 @@ import math
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,10 +12,12 @@ import pytest
 import torch
 from tiny_dino import BLINK_CONFIG, BLINK_RECIPE, dino
 
-from firstsight.evaluation.probes import Labelled, encoded, nearest_labels
+from firstsight.evaluation.probes import Labelled, encoded, linear_metric, neighbour_metric
 from firstsight.gallery.drawn_patterns import Patterns
 from firstsight.representation.dino import (
     RECIPE,
+    TINY,
+    TINY_CONFIG,
     Config,
     Dino,
     Head,
@@ -231,7 +234,25 @@ def test_it_is_an_encoder_and_shows_its_attention():
     assert sheet["attention"].amax((2, 3)).allclose(torch.ones(3, 1))
 
 
-def accuracy(encoder: Dino, known: Patterns, held_out: Patterns) -> float:
-    """% of 20-NN."""
-    parts = [Labelled(encoded(encoder, p, range(len(p))), torch.from_numpy(p.labels)) for p in (known, held_out)]
-    return 100 * float((nearest_labels(parts[1].features, parts[0]) == parts[1].labels).double().mean())
+def labelled(encoder: Callable[[torch.Tensor], torch.Tensor], patterns: Patterns) -> Labelled:
+    return Labelled(encoded(encoder, patterns, range(len(patterns))), torch.from_numpy(patterns.labels))
+
+
+def test_tiny_learns():
+    """From pictures alone, its features tell kinds of pattern apart that untrained ones and pixels confuse."""
+    size_px = TINY_CONFIG.wanted[0]
+    pictures, held_out = Patterns(640, size_px), Patterns(240, size_px, seed=1)
+    torch.manual_seed(0)
+    method = Dino(TINY_CONFIG)
+
+    def measured(encoder: Callable[[torch.Tensor], torch.Tensor]) -> tuple[float, float]:
+        """% by a linear probe of all labels, and by 5 neighbours among 80."""
+        known, other = labelled(encoder, pictures), labelled(encoder, held_out)
+        few = Labelled(known.features[:80], known.labels[:80])
+        return linear_metric(known, other, 1e-2).value, neighbour_metric(few, other, 5).value
+
+    pixels, untrained = measured(lambda images: images.flatten(1) - 0.5), measured(method)
+    fit(method, pictures, TINY, surroundings=CPU)
+    learned = measured(method)
+    assert learned[0] > max(untrained[0], pixels[0]) + 20
+    assert learned[1] > max(untrained[1], pixels[1]) + 5

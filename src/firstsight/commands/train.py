@@ -20,8 +20,9 @@ from firstsight.show.sheet import write_sheet
 from firstsight.training import Recipe, Trainable, fit
 from firstsight.training.checkpoint import written
 from firstsight.training.diary import Watch
+from firstsight.training.distributed import world
 from firstsight.training.fit import Fitted, Surroundings
-from firstsight.training.samples import Frames, open_samples
+from firstsight.training.samples import Frames, Joined, open_samples
 
 RecipeName = Literal["auto", "tiny", "paper"]
 STEREO, ONE_CAMERA, PICTURES = "monodepth", "monodepth2", "dino"  # what `auto` chooses
@@ -85,27 +86,38 @@ def train(
     config: Any = None,
     changes: Changes | None = None,
     surroundings: Surroundings | None = None,
-    console: Console | None = None,
+    overwrite: bool = False,
 ) -> Fitted:
-    """Trains and writes to the folder `out`, or goes on with the training there.
+    """Trains and writes to the folder `out`, or goes on with the training there. Of many processes the first one speaks.
 
     Raises InputError for sources that the method cannot learn from and for all that `fit` raises.
     """
-    console = console or Console(stderr=True)
-    size = settled(recipe)
+    size, around = settled(recipe), surroundings or Surroundings()
     plan = (changes or Changes()).of(entry.module.TINY if size == "tiny" else entry.module.RECIPE)
     torch.manual_seed(plan.seed)
     method = entry.load()(config if config is not None else default_config(entry, size))
-    samples = open_samples(sources, method.wanted, out / ".work")
+    with world(around.device) as here:
+        if overwrite and here.leads:
+            forget(out)
+        here.barrier()
+        console = Console(stderr=True, quiet=not here.leads)
+        samples = open_samples(sources, method.wanted, out / ".work")
+        describe(f"{entry.name}: {weights_of(method):,} weights", samples, f"{size} recipe", console)
+        with Bar(out, console) as watch:
+            about = {"name": entry.name, "sources": list(sources)}
+            fitted = fit(method, samples, plan, out, about=about, surroundings=around, watch=watch)
+    if here.leads:
+        use = f"firstsight evaluate {out} SOURCE, or firstsight perceive SOURCE --use {out}"
+        print(f"trained: {out}\nnext:    {use}")
+    return fitted
+
+
+def describe(method: str, samples: Joined, recipe: str, console: Console) -> None:
+    """What begins, after what the doctor calls unfit in it."""
     for part in samples.parts:
         if isinstance(part, Frames):
             warn_if_unfit(part.recording, console)
-    console.print(
-        f"{entry.name}: {weights_of(method):,} weights, {len(samples):,} samples, {size} recipe", markup=False
-    )
-    with Bar(out, console) as watch:
-        about = {"name": entry.name, "sources": list(sources)}
-        return fit(method, samples, plan, out, about=about, surroundings=surroundings, watch=watch)
+    console.print(f"{method}, {len(samples):,} samples, {recipe}", markup=False)
 
 
 def forget(out: Path) -> None:
