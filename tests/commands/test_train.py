@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -147,3 +148,35 @@ def test_an_unfit_recording_is_called_so_before_it_starts(tmp_path):
     ended = run("monodepth2", tmp_path / "still", "--out", tmp_path / "out", "--steps", "1", "--batch", "2")
     assert "unfit:" in ended.stderr
     assert ended.stderr.index("unfit:") < ended.stderr.index("weights,")
+
+
+def test_auto_trains_what_it_chose_and_tensorboard_reads_it(pictures, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    ended = run("auto", pictures, "--out", tmp_path, "--steps", "4", "--batch", "4", "--device", "cpu", "--tensorboard")
+    assert ended.returncode == 0, ended.stderr
+    assert pretrained.name(tmp_path) == "dino"
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    seen = [(event.step, event.value) for event in events.Scalars("loss")]
+    assert seen == [(line["step"], pytest.approx(line["loss"])) for line in lines]
+
+
+def test_a_method_of_the_hub_is_found_in_its_cache_without_network(trained, tmp_path):
+    """The folder is laid out as the hub's own library does it; no address is asked."""
+    repository = tmp_path / "models--somebody--small-rbm"
+    revision = "0" * 40
+    shutil.copytree(trained, repository / "snapshots" / revision, ignore=shutil.ignore_patterns("checkpoints", ".work"))
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(revision)
+    program = "from firstsight import pretrained; print(pretrained.load('somebody/small-rbm').config.hidden)"
+    environment = os.environ | {"HF_HUB_CACHE": str(tmp_path), "HF_HUB_OFFLINE": "1"}
+    ended = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False
+    )
+    assert ended.stdout.strip() == "6", ended.stderr
+    missing = program.replace("small-rbm", "absent")
+    ended = subprocess.run(
+        [sys.executable, "-c", missing], env=environment, capture_output=True, text=True, check=False
+    )
+    assert "no such folder, and the hub did not give it" in ended.stderr

@@ -20,10 +20,12 @@ from firstsight.evaluation.probes import Labelled, encoded, linear_metric, neigh
 from firstsight.evaluation.trajectory import trajectory_metrics
 from firstsight.formats.atomic import write_json
 from firstsight.geometry.images import to_tensor
+from firstsight.perceive.depth import stereo_depth
 from firstsight.perceive.workspace import depth_image, depth_tensors
 from firstsight.recordings.opening import open_recording
 from firstsight.recordings.recording import FlowImage, Frame, Recording
 from firstsight.roles import (
+    Depth,
     DepthEstimator,
     Discoverer,
     Encoder,
@@ -59,8 +61,9 @@ def evaluate(name: str, source: str, *, frames: str | None = None, protocol: Pro
         if isinstance(method, role):
             with torch.no_grad():
                 return measure(method, source, frames, protocol or Protocol())
-    known = ", ".join(role.__name__ for role in MEASURES)
-    raise InputError(f"{name}: there is no evaluation for what it is; there is for {known}")
+    raise InputError(
+        f"{name}: not judged by itself; `firstsight perceive {source}` measures it together with what it needs"
+    )
 
 
 def write_metrics(path: Path, name: str, source: str, metrics: Metrics) -> None:
@@ -158,18 +161,29 @@ def objects(method: Discoverer, source: str, frames: str | None, _: Protocol) ->
 
 def observation(frame: Frame, needs: frozenset[str]) -> Observation:
     """What the method needs of a frame. Raises InputError where the rig lacks it."""
-    camera = frame.recording.rig.reference
-    scan, measured = frame.scan(), frame.depth()
-    offered: dict[str, Any] = {
-        "image": None if camera is None else to_tensor(frame.image()),
-        "intrinsics": None if camera is None else torch.from_numpy(camera.intrinsics),
-        "depth": None if measured is None else depth_tensors(measured),
-        "points_lidar": None if scan is None else torch.from_numpy(scan.points),
+    camera, source = frame.recording.rig.reference, frame.recording.source
+    given: dict[str, Any] = {
+        "image": lambda: camera and to_tensor(frame.image()),
+        "intrinsics": lambda: camera and torch.from_numpy(camera.intrinsics),
+        "depth": lambda: measured_depth(frame),
+        "points_lidar": lambda: (scan := frame.scan()) and torch.from_numpy(scan.points),
     }
-    for need in needs:
-        if offered.get(need) is None:
-            raise InputError(f"{frame.recording.source}: frame {frame.index} has no {need.replace('_', ' ')}")
-    return Observation(frame.stamp_ns, **{need: offered[need] for need in needs})
+    found = {need: given[need]() for need in needs}
+    for need, value in found.items():
+        if value is None:
+            raise InputError(f"{source}: frame {frame.index} has no {need.replace('_', ' ')}, which the method needs")
+    return Observation(frame.stamp_ns, **found)
+
+
+def measured_depth(frame: Frame) -> Depth | None:
+    """A depth sensor's, or of a stereo pair by semi-global matching."""
+    rig, sensed = frame.recording.rig, frame.depth()
+    if sensed is not None:
+        return depth_tensors(sensed)
+    if rig.stereo is None:
+        return None
+    match = catalogue.find("semi-global-matching").load()()
+    return stereo_depth(rig, match(*(to_tensor(frame.image(camera.name)) for camera in rig.stereo_cameras)))
 
 
 def known(truth: Any, source: str, what: str) -> Any:
