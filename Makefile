@@ -12,8 +12,10 @@ NEEDS_MORE := $(addprefix benchmarks/, pairs.py slam.py bundle_adjustment.py din
 demo: .venv/ready
 	$(BIN)/firstsight perceive sim:street --out $(OUT)
 
+test test-slow: export OMP_NUM_THREADS = 1
+
 test: .venv/ready
-	$(BIN)/pytest -q -m "not slow"
+	$(BIN)/pytest -q -m "not slow" --numprocesses auto --maxprocesses 4 --dist loadfile
 
 test-slow: .venv/ready
 	$(BIN)/pytest -q -m slow

@@ -30,6 +30,7 @@ CPU = Surroundings(device="cpu")
 STREETS, UNSEEN = range(8), range(100, 102)
 FRAMES, EVERY = 40, 4
 DRIVE = "kitti_raw/2011_09_26/2011_09_26_drive_0000_sync"
+ABLATED = replace(monodepth.TINY, steps=300)
 DRIVE_RECIPE = replace(monodepth2.TINY, steps=250, learning_rate=5e-4)
 
 
@@ -118,6 +119,37 @@ def print_streets() -> None:
 
 
 @torch.no_grad()
+def left_over(method: monodepth.Monodepth, samples: Kept) -> list[float]:
+    """What each loss is on pictures that it was not trained on, without its weight."""
+    batch = collate(samples.rows)
+    left, right = batch.view(0), batch.view(1)
+    return [float(term) for term in monodepth.terms(left, right, method.disparities(left)[0], method.config.alpha)]
+
+
+def print_losses() -> None:
+    """Trains with all losses and without each of them."""
+    print(f"\n## What each loss is for: {ABLATED.steps} steps with it and without\n")
+    print(
+        "Streets and protocol as above; the losses of the unseen streets themselves, times 100, without their weights.\n"
+    )
+    print("| | Abs Rel | RMSE, m | appearance | smoothness | left-right consistency |\n|---|--:|--:|--:|--:|--:|")
+    for removed in ("nothing", "appearance", "smoothness", "consistency"):
+        torch.manual_seed(0)
+        weights = {} if removed == "nothing" else {f"{removed}_weight": 0.0}
+        method = monodepth.Monodepth(replace(monodepth.TINY_CONFIG, **weights))
+        fit(method, streets(STREETS, method)[0], ABLATED, surroundings=CPU)
+        unseen, truth = streets(UNSEEN, method)
+        images = [torch.from_numpy(sample.images[:1]).float() / 255 for sample in unseen.rows]
+        found, left = errors(estimated(method, images), truth, DepthProtocol()), left_over(method, unseen)
+        shown = [
+            f"{found['depth Abs Rel']:.3f}",
+            f"{found['depth RMSE']:.2f}",
+            *(f"{100 * value:.2f}" for value in left),
+        ]
+        print(f"| without {removed} | {' | '.join(shown)} |", flush=True)
+
+
+@torch.no_grad()
 def explained(method: monodepth2.Monodepth2, samples: Kept) -> tuple[float, float]:
     """Photometric error of neighbours moved by depth and motion, and of those left as they are; the better one's."""
     batch = collate(samples.rows)
@@ -167,5 +199,6 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     print("# Monodepth\n\n`python benchmarks/monodepth.py [FOLDER WITH kitti_raw/]`, one thread.\n", flush=True)
     print_streets()
+    print_losses()
     if len(sys.argv) > 1:
         print_drive(Path(sys.argv[1]))

@@ -1,7 +1,7 @@
 """One process or many: `torchrun` sets the stage, everything else asks here.
 
 Under `torchrun` each process works on its share of every batch, on its own GPU where there are some (nccl), on the CPU
-otherwise (gloo). Gradients are averaged by DistributedDataParallel, or by FSDP2 where parameters are sharded.
+otherwise (gloo). Gradients are averaged by DistributedDataParallel: every method here fits one GPU, so nothing is sharded (FSDP2).
 """
 
 import os
