@@ -120,6 +120,6 @@ class CameraLoops(LoopsStage):
             return world_from_camera
         scaled = world_from_camera.copy()
         origin = scaled[0, :3, 3]
-        scale = metric_scale(scaled, odometry[frames], np.ones(len(frames), bool))
+        scale = metric_scale(scaled, odometry[frames] @ self.work.body_from_camera, np.ones(len(frames), bool))
         scaled[:, :3, 3] = origin + scale * (scaled[:, :3, 3] - origin)
         return scaled

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float64, Int64
 
 from firstsight.errors import InputError
 from firstsight.formats.trajectory import write_tum
@@ -56,7 +56,8 @@ class OdometryStage(Stage):
         frames = np.array(self.state.frames)
         remark = ""
         if self.state.odometry.scale == "unknown" and self.work.recording.odometry is not None:
-            scale = metric_scale(first_from_sensor, self.work.recording.odometry[frames], valid)
+            metric = self.work.recording.odometry[frames] @ self.body_from_sensor
+            scale = metric_scale(first_from_sensor, metric, valid)
             first_from_sensor[:, :3, 3] *= scale
             remark = f"scale from the recorded odometry (x {scale:.4g})"
         write_poses(self.work, frames[valid], self.in_world(first_from_sensor, int(frames[0]))[valid])
@@ -149,11 +150,39 @@ def write_poses(work: Workspace, frames: np.ndarray, world_from_camera: Transfor
 
 
 def metric_scale(estimated: Transforms, metric: Transforms, valid: Bool[np.ndarray, " frames"]) -> float:
-    """The factor that makes the estimated steps as long as the metric ones, by the median over the frames that moved."""
-    estimated_m = np.linalg.norm(np.diff(estimated[valid, :3, 3], axis=0), axis=1)
-    metric_m = np.linalg.norm(np.diff(metric[valid, :3, 3], axis=0), axis=1)
-    moved = estimated_m > 1e-3 * max(estimated_m.max(initial=0.0), 1e-12)
-    return float(np.median(metric_m[moved] / estimated_m[moved])) if moved.any() else 1.0
+    """The factor that makes the estimated ways as long as the metric ones, both of the same sensor.
+
+    The median ratio of how far apart the ends of stretches are. Noise makes short stretches too long and drift bends long
+    ones: the length is chosen at which the directions of both agree, which says how far ratios can be off.
+    """
+    if not valid.any():
+        return 1.0
+    estimated, metric = estimated[valid], metric[valid]
+    way = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(metric[:, :3, 3], axis=0), axis=1))])
+    best, scale = np.inf, 1.0
+    for parts in 2 ** np.arange(len(way).bit_length()):
+        length = way[-1] / parts * (1 - 1e-9)
+        begins = np.linspace(0, way[-1] - length, len(way))  # evenly along the way: standing still must not count
+        starts = np.unique(np.searchsorted(way, begins, side="right") - 1)
+        ends = np.searchsorted(way[:-1], way[starts] + length)
+        said, true = (shifts(poses, starts, ends) for poses in (estimated, metric))
+        lengths, lengths_m = np.linalg.norm(said, axis=1), np.linalg.norm(true, axis=1)
+        went = (lengths > 0) & (lengths_m > 0)
+        if not went.any():
+            continue
+        across, along = np.linalg.norm(np.cross(said, true), axis=1), np.einsum("ni,ni->n", said, true)
+        angle = float(np.median(np.arctan2(across, along)[went]))
+        error = angle**2 / 2 + angle / np.sqrt(parts)  # what is across adds to a length; what is along, averaged
+        if error < best:
+            best, scale = error, float(np.median(lengths_m[went] / lengths[went]))
+    return scale
+
+
+def shifts(
+    poses: Transforms, starts: Int64[np.ndarray, " n"], ends: Int64[np.ndarray, " n"]
+) -> Float64[np.ndarray, "n 3"]:
+    """Where the ends are, seen from the starts."""
+    return np.einsum("nji,nj->ni", poses[starts, :3, :3], poses[ends, :3, 3] - poses[starts, :3, 3])
 
 
 def brief(frames: np.ndarray, most: int = 6) -> str:

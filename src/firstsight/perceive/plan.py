@@ -79,7 +79,7 @@ def choose_loops(motion_stage: type[Stage] | Skip) -> type[Stage] | Skip:
         return loops.CameraLoops
     if motion_stage is motion.LidarMotion:
         return lidar_loops.LidarLoops
-    return Skip("loops", "needs motion measured by a camera")
+    return Skip("loops", "needs motion measured by a camera or a LiDAR")
 
 
 def needs_frames(recording: Recording) -> str:

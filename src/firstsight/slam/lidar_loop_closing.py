@@ -9,6 +9,8 @@ Idea:   scans are kept where the way led on enough, as thinned points           
                                                             -> proposed(), scan_context.py, place_recognition.py
         alike is not the same: the scans about one place must lie on those about the other, from the turn that the
         descriptor gives, walls on walls, both ways with one motion       -> local_map(), verified(), scan_registration.py
+        points lie as far apart as makes most of them lie on surfaces: in a small room the noise of ranges blurs finer ones
+                                                                                                        -> clearest()
         a loop must lie within what odometry leaves open, as proposed and as measured
                                                                -> possible(), loop_closing.odometry(), loop_closing.within()
         pose graph of odometry and loops; loops that contradict the others are left out        -> pose_graph.optimise()
@@ -22,7 +24,7 @@ Units:  metres, radians; the LiDAR's z axis points up. Lengths in the configurat
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import NamedTuple, final
 
@@ -57,7 +59,9 @@ class Config:
     aside: tuple[float, ...] = (-0.3, -0.2, -0.1, 0.0, 0.1, 0.2, 0.3)  # to the left, from where places are looked for
     compared: int = 40  # earlier scans with the most similar ring keys, whose descriptors are compared
     view_way: float = 0.12  # a scan is kept when the way led so far since the last: lengths, plus radians turned
-    spacing: float = 0.02  # of thinned points
+    spacing: float = 0.02  # of thinned points, at least
+    coarser: tuple[float, ...] = (1.0, 1.5, 2.0, 3.0)  # times that, for local maps
+    tried_maps: int = 4  # that decide on it
     map_views: int = 3  # kept before and after a scan, that belong to its local map
     map_range: float = 1.5
     overlap: float = 0.55  # of upright points, both ways
@@ -191,6 +195,19 @@ def local_map(views: Sequence[View], k: int, unit_m: float, config: Config) -> S
     return surfaces_of(thinned(points, spacing_m), spacing_m, config.registration)
 
 
+def clearest(views: Sequence[View], unit_m: float, config: Config) -> float:
+    """The spacing at which most points of local maps lie on surfaces; coarser ones lose what is small."""
+    tried = np.unique(np.linspace(0, len(views) - 1, config.tried_maps).astype(np.int64)).tolist()
+
+    def share(spacing: float) -> float:
+        maps = [local_map(views, k, unit_m, replace(config, spacing=spacing)) for k in tried]
+        return sum(int(surfaces.flat.sum()) for surfaces in maps) / max(
+            1, sum(len(surfaces.points) for surfaces in maps)
+        )
+
+    return max((config.spacing * factor for factor in config.coarser), key=share)
+
+
 # Loops
 
 
@@ -245,6 +262,9 @@ def find_loops(views: Sequence[View], config: Config) -> loop_closing.Found:
         for (a, b), a_from_b in zip(alike.pairs.tolist(), alike.a_from_b, strict=True)
     ]
     guesses = possible(guesses, chain, len(views), config)
+    if not guesses:
+        return loop_closing.Found([], 0, poses, np.ones(len(poses)))
+    config = replace(config, spacing=clearest(views, unit_m, config))
     mapped = cache(lambda k: local_map(views, k, unit_m, config))
     checked = [verified((mapped(at.a), mapped(at.b)), at, unit_m, config) for at in guesses]
     loops = possible([loop for loop in checked if loop is not None], chain, len(views), config)

@@ -69,4 +69,4 @@ def confidences(squared: Float64[np.ndarray, " n"], limit: float, mu: float) -> 
         return (squared <= limit).astype(float)
     smallest = mu / (mu + 1) * limit  # of the errors that do not count fully
     between = np.sqrt(limit * mu * (mu + 1) / np.maximum(squared, smallest)) - mu
-    return np.clip(between, 0.0, 1.0)
+    return np.where(squared <= smallest, 1.0, np.clip(between, 0.0, 1.0))  # exactly 1, not to rounding
