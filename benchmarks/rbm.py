@@ -2,22 +2,24 @@
 
     OMP_NUM_THREADS=1 python benchmarks/rbm.py
 
-One thread; CPU time of the process. The peer, sklearn.neural_network.BernoulliRBM (persistent chains, plain descent), needs
-scikit-learn, which is no dependency: without it its rows are left out.
+One thread; CPU time of the process. The peer, sklearn.neural_network.BernoulliRBM (persistent chains, plain descent),
+needs scikit-learn, which is no dependency: without it its rows are left out.
 """
 
 import math
 import time
+from dataclasses import replace
 from importlib.util import find_spec
 
 import numpy as np
 import torch
 
-from firstsight.gallery.binary_pictures import BinaryPictures, bars, bars_and_stripes
+from firstsight.gallery.binary_pictures import BinaryPictures, bars, bars_and_stripes, bars_entropy
 from firstsight.representation.rbm import (
     TINY,
     TINY_CONFIG,
     Config,
+    Estimate,
     Machine,
     Rbm,
     bias_of,
@@ -36,6 +38,11 @@ CPU = Surroundings(device="cpu")
 BARS_STEPS = 3000
 LOSSES = """## What falls short
 
+`TINY` is 17.8 to 19.5 nats above independent pixels and 9.6 to 11.2 below the best possible: 20 hidden units for 16
+bars that cover each other. CD-1 stays 0.57 nats or more below the best on bars and stripes. On the same, the peer
+ends below a uniform law (-6.24 nats): its chains are as many as its batch, 14, where ours are 100, its rate does not
+fall, and it has no momentum, so the two are not like for like. With 8 x 8 pixels it has 50 chains as we do, and the
+same number of steps and first rate.
 """
 
 
@@ -61,9 +68,10 @@ def log_likelihood(machine: Machine, visible: torch.Tensor, log_z: float | None 
 def print_gradients() -> None:
     """The expected gradient of CD-k by powers of the chain's transition matrix."""
     print(
-        "## CD-k and the exact gradient\n\nRandom machines of 4 x 3 units, weights and biases of the given sigma; the expectation of CD-k's gradient of W,"
+        "## CD-k and the exact gradient\n\n"
+        "Random machines of 4 x 3 units, weights and biases of the given sigma. How far the expectation of\n"
+        "CD-k's gradient of W from four pictures is from the likelihood's, as a share of the latter's norm.\n"
     )
-    print("from four pictures, as far from the likelihood's as a share of its norm.\n")
     steps = (1, 2, 3, 5, 10, 20, 50)
     print("| sigma | " + " | ".join(f"k = {k}" for k in steps) + " |\n|---|" + "--:|" * len(steps))
     states, causes = binary_states(0, 16, 4), binary_states(0, 8, 3)
@@ -87,10 +95,10 @@ def print_gradients() -> None:
 
 def print_bars() -> None:
     print(
-        f"## Bars and stripes, 3 x 3\n\n14 of 512 pictures; the best possible is -log 14 = {-math.log(14):.3f} nats. 24 hidden units,"
-    )
-    print(
-        f"{BARS_STEPS} steps of all 14; total variation between 40,000 dreams (50 steps from the chains, or from the data) and the data.\n"
+        "## Bars and stripes, 3 x 3\n\n"
+        f"14 of 512 pictures; the best possible is -log 14 = {-math.log(14):.3f} nats.\n"
+        f"24 hidden units, {BARS_STEPS} steps of all 14. Total variation: of 40,000 dreams, 50 Gibbs steps on from\n"
+        "the data, from the data.\n"
     )
     print("| method | log-likelihood, seeds 0 1 2 | total variation of dreams | CPU s |\n|---|--:|--:|--:|")
     pictures = bars_and_stripes(3)
@@ -147,9 +155,14 @@ def variation(found: torch.Tensor, data: torch.Tensor) -> float:
     return float((counts - law).abs().sum() / 2)
 
 
+def estimate_cells(found: Estimate) -> str:
+    return f"{found.log_z:.3f} | {found.low:.3f} to {found.high:.3f}"
+
+
 def print_annealing() -> None:
     print(
-        "## Annealed importance sampling\n\nRandom machines of 20 x 16 units; 200 runs; exact log Z by enumeration; bounds at three standard errors.\n"
+        "## Annealed importance sampling\n\n"
+        "Random machines of 20 x 16 units; 200 runs; exact log Z by enumeration; bounds at three standard errors.\n"
     )
     print("| sigma | levels | exact | estimate | bounds | CPU s |\n|---|--:|--:|--:|--:|--:|")
     for scale in (0.3, 1.0, 2.0):
@@ -159,47 +172,64 @@ def print_annealing() -> None:
             start = time.process_time()
             found = estimated_log_partition(machine, torch.zeros(20), levels, uniform_of(200))
             seconds = time.process_time() - start
-            print(
-                f"| {scale:g} | {levels} | {exact:.3f} | {found.log_z:.3f} | {found.low:.3f} to {found.high:.3f} | {seconds:.1f} |"
-            )
+            print(f"| {scale:g} | {levels} | {exact:.3f} | {estimate_cells(found)} | {seconds:.1f} |")
     print()
 
 
 def print_crossing() -> None:
+    side, hidden = TINY_CONFIG.side, TINY_CONFIG.hidden
     print(
-        f"## Bars that cross, 12 x 12\n\n`TINY`: {TINY.steps} steps of {TINY.batch}, {TINY_CONFIG.hidden} hidden units, persistent chains. log-likelihood of 300 new"
+        f"## Bars that cross, {side} x {side}\n\n"
+        f"`TINY`: {TINY.steps} steps of {TINY.batch}, {hidden} hidden units, persistent chains."
     )
-    print("pictures with log Z by annealing (100 runs, 1,000 levels).\n")
-    print("| method | log-likelihood, nats | bounds | CPU s |\n|---|--:|--:|--:|")
-    shown, new = bars(1000, 12), rows(bars(300, 12, seed=1))
-    base = bias_of(rows(shown))
-    alone = Machine(torch.zeros(144, 1), base, torch.zeros(1))
-    print(f"| independent pixels | {log_likelihood(alone, new):.2f} | | |")
-    torch.manual_seed(0)
-    model, start = Rbm(TINY_CONFIG), time.process_time()
-    fit(model, BinaryPictures(shown), TINY, surroundings=CPU)
-    machines = {"persistent, ours": (model.machine, time.process_time() - start)}
+    print(f"Mean log-likelihood of 1,000 new pictures, log Z added up over 2^{hidden} states.\n")
+    print("| method | log-likelihood, nats, seeds 0 1 2 | CPU s |\n|---|--:|--:|")
+    pictures = bars(1000, side)
+    shown, new = rows(pictures), rows(bars(1000, side, seed=1))
+    base = bias_of(shown)
+    print(f"| the best possible (minus the entropy) | {-bars_entropy(side):.2f} | |")
+    print(
+        f"| independent pixels | {log_likelihood(Machine(torch.zeros(side**2, 1), base, torch.zeros(1)), new):.2f} | |"
+    )
+    machines, seconds = [], []
+    for seed in range(3):
+        torch.manual_seed(seed)
+        model, start = Rbm(TINY_CONFIG), time.process_time()
+        fit(model, BinaryPictures(pictures), replace(TINY, seed=seed), surroundings=CPU)
+        machines.append(model.machine)
+        seconds.append(time.process_time() - start)
+    reached = [log_likelihood(machine, new) for machine in machines]
+    print(f"| `TINY` | {numbers(reached)} | {min(seconds):.0f} |", flush=True)
     if find_spec("sklearn"):
-        from sklearn.neural_network import BernoulliRBM
-
-        epochs = TINY.steps * TINY.batch // len(shown)
-        peer, start = (
-            BernoulliRBM(
-                TINY_CONFIG.hidden,
-                learning_rate=TINY.learning_rate,
-                batch_size=TINY.batch,
-                n_iter=epochs,
-                random_state=0,
-            ),
-            time.process_time(),
-        )
-        peer.fit(rows(shown).numpy())
-        machines["scikit-learn's BernoulliRBM, as many steps"] = (of_peer(peer), time.process_time() - start)
-    for name, (machine, seconds) in machines.items():
-        log_z = estimated_log_partition(machine, base, 1000, uniform_of(100))
-        value, low, high = (log_likelihood(machine, new, z) for z in (log_z.log_z, log_z.high, log_z.low))
-        print(f"| {name} | {value:.2f} | {low:.2f} to {high:.2f} | {seconds:.0f} |")
+        print_peer(shown, new)
+    print("\nAnnealing to the first of these machines, 100 runs:\n")
+    print("| levels | exact log Z | estimate | bounds | CPU s |\n|--:|--:|--:|--:|--:|")
+    exact = log_partition(machines[0])
+    for levels in (1000, 10_000):
+        start = time.process_time()
+        found = estimated_log_partition(machines[0], base, levels, uniform_of(100))
+        used = time.process_time() - start
+        print(f"| {levels} | {exact:.3f} | {estimate_cells(found)} | {used:.1f} |")
     print()
+
+
+def print_peer(shown: torch.Tensor, new: torch.Tensor) -> None:
+    from sklearn.neural_network import BernoulliRBM
+
+    peer, start = (
+        BernoulliRBM(
+            TINY_CONFIG.hidden,
+            learning_rate=TINY.learning_rate,
+            batch_size=TINY.batch,
+            n_iter=TINY.steps * TINY.batch // len(shown),
+            random_state=0,
+        ),
+        time.process_time(),
+    )
+    peer.fit(shown.numpy())
+    seconds = time.process_time() - start
+    value = log_likelihood(of_peer(peer), new)
+    print(f"| scikit-learn's BernoulliRBM, as many steps, seed 0 | {value:.2f} | {seconds:.0f} |")
 
 
 def main() -> None:

@@ -1,16 +1,18 @@
-"""Slot attention: what it finds in drawn pictures over seeds, beside what learns nothing, and where its time goes. Prints benchmarks/slots.md.
+"""Slot attention: what it finds in drawn pictures over seeds, beside what learns nothing; its time. Prints slots.md.
 
     OMP_NUM_THREADS=1 python benchmarks/slots.py
 
 One thread; CPU time of the process; of the times the best of several.
 """
 
+import sys
 import time
 from dataclasses import replace
 
 import numpy as np
 import torch
 from pairs import best_ms
+from torch import nn
 
 from firstsight.discovery.slot_attention import TINY, TINY_CONFIG, Config, SlotAttention
 from firstsight.evaluation.object_masks import ids_of
@@ -18,14 +20,17 @@ from firstsight.gallery.object_pictures import ObjectPictures, clustered_ids
 from firstsight.gallery.slot_iterations import as_images, measured
 from firstsight.training.fit import Surroundings, fit
 
-SEEDS, TRAINED, TESTED = 3, 1000, 200
+SEEDS, TRAINED, TESTED, BEGINNING = 3, 1000, 200, 400
 NAMES = ("FG-ARI", "ARI", "mBO", "mIoU")
-KINDS = {
-    "plain shapes, 3": {"objects": (3, 3)},
-    "striped shapes, 3": {"objects": (3, 3), "striped": True},
-}
+KINDS = {"plain shapes, 3": {"objects": (3, 3)}}
 LOSSES = """## What falls short
 
+FG-ARI above 0.7 was wanted for all three seeds; only seed 0's masks reach it. There every slot takes an object and
+all share the ground, hence the low ARI and mBO. With seeds 1 and 2 one slot takes the ground, the others sometimes
+cut an object in two, and what they draw has two or three colours instead of seven, so that training was not over.
+k-means with a cluster for each object and the ground is level with seed 2 by FG-ARI, with one cluster more level with
+seed 1, and by mBO it is better than all of them: shapes of one colour are what it is made for. Whether 1000 steps end
+in one way or the other changed with the pictures, the rate and the first weights.
 """
 
 
@@ -36,15 +41,14 @@ def cells(values: list[dict[str, float]]) -> str:
 def print_found() -> None:
     size, slots = TINY_CONFIG.size[0], TINY_CONFIG.slots
     print(
-        f"## Objects found\n\n`TINY`: {TINY.steps} steps of {TINY.batch} pictures, {size} x {size} px, {slots} slots; seeds 0, 1, 2."
+        "## Objects found\n\n"
+        f"`TINY`: {TINY.steps} steps of {TINY.batch} pictures, {size} x {size} px, {slots} slots; seeds 0, 1, 2."
     )
-    print(
-        f"{TRAINED} pictures to learn from, {TESTED} new ones to measure. k-means: of colour and place, each in [0, 1].\n"
-    )
+    print(f"{TRAINED} pictures to learn, {TESTED} new ones to measure; k-means of colour and place, each in [0, 1].\n")
     print(f"| pictures | method | {' | '.join(NAMES)} | CPU s |\n|---|---|{'--:|' * (len(NAMES) + 1)}")
     for kind, settings in KINDS.items():
         new, rng = ObjectPictures(TESTED, size, seed=99, **settings), np.random.default_rng(0)
-        values, seconds = [], []
+        values, attended, seconds = [], [], []
         for seed in range(SEEDS):
             torch.manual_seed(seed)
             model, start = SlotAttention(TINY_CONFIG), time.process_time()
@@ -52,12 +56,52 @@ def print_found() -> None:
             fit(model, pictures, replace(TINY, seed=seed), surroundings=Surroundings(device="cpu"))
             seconds.append(time.process_time() - start)
             with torch.no_grad():
-                values.append(measured(ids_of(model(as_images(new))).numpy(), new))
-        print(f"| {kind} | slot attention | {cells(values)} | {min(seconds):.0f} |", flush=True)
-        clustered = np.stack([clustered_ids(picture.image, slots) for picture in new.pictures])
+                found = model.explain(as_images(new), model.fixed_noise(TESTED))
+            values.append(measured(ids_of(found.masks).numpy(), new))
+            attended.append(measured(found.attention[-1].argmax(1).numpy(), new))
+            print(f"{kind}, seed {seed}: {values[-1]} {attended[-1]}", file=sys.stderr, flush=True)
+        print(f"| {kind} | slot attention, masks | {cells(values)} | {min(seconds):.0f} |")
+        print(f"| {kind} | slot attention, last attention | {cells(attended)} | |", flush=True)
+        for clusters in (slots - 1, slots):
+            clustered = np.stack([clustered_ids(picture.image, clusters) for picture in new.pictures])
+            print(f"| {kind} | k-means, {clusters} | {cells([measured(clustered, new)])} | |")
         random = rng.integers(0, slots, clustered.shape)
-        print(f"| {kind} | k-means, {slots} | {cells([measured(clustered, new)])} | |")
         print(f"| {kind} | random masks | {cells([measured(random, new)])} | |")
+    print()
+
+
+def begin_as_glorot(layer: nn.Module) -> None:
+    if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+        nn.init.xavier_uniform_(layer.weight)
+        nn.init.zeros_(layer.bias)
+
+
+def print_beginnings() -> None:
+    """What becomes of small pictures with the paper's places and first weights."""
+    print(
+        "## How it begins\n\n"
+        f"`TINY`, and without what it departs from the paper in, after {BEGINNING} steps at a constant rate, seed 0.\n"
+        "Plain shapes. Largest share: of a pixel's slots, mean over pixels; 1 / slots where all draw everything.\n"
+    )
+    print("| | loss | FG-ARI | largest share |\n|---|--:|--:|--:|")
+    size = TINY_CONFIG.size[0]
+    pictures, new = ObjectPictures(TRAINED, size, (3, 3)), ObjectPictures(TESTED, size, (3, 3), seed=99)
+    images = as_images(new)
+    for name, edges, begun in (
+        ("TINY", TINY_CONFIG.edges, ()),
+        ("places from 0 to 1 and Glorot's weights everywhere, as in the paper", (0.0, 1.0), ("encoder", "decoder")),
+    ):
+        torch.manual_seed(0)
+        model = SlotAttention(replace(TINY_CONFIG, edges=edges))
+        for part in begun:
+            model.get_submodule(part).apply(begin_as_glorot)
+        recipe = replace(TINY, steps=BEGINNING, schedule="constant")
+        fit(model, pictures, recipe, surroundings=Surroundings(device="cpu"))
+        with torch.no_grad():
+            found = model.explain(images, model.fixed_noise(TESTED))
+        loss, share = 4 * float((found.picture - images).square().mean()), float(found.masks.amax(1).mean())
+        value = measured(ids_of(found.masks).numpy(), new)["FG-ARI"]
+        print(f"| {name} | {loss:.3f} | {value:.2f} | {share:.2f} |", flush=True)
     print()
 
 
@@ -102,6 +146,7 @@ def main() -> None:
     torch.set_num_threads(1)
     print("# Slot attention\n\n`OMP_NUM_THREADS=1 python benchmarks/slots.py`, one thread.\n")
     print_found()
+    print_beginnings()
     print_times()
     print(LOSSES, end="")
 

@@ -15,12 +15,14 @@ Idea:   x = MLP(LN(CNN(picture) + position)), one row for each place            
 Differs: the slides lack exp in the softmax, add up values where the paper takes their weighted mean, and give the MLP
         the slots before the GRU; here as in the paper. Layer norms use PyTorch's epsilon. Where the paper's rate decays
         smoothly, RECIPE halves it every 100,000 steps. When not training, n is one fixed draw (Config.draw), the same
-        for every picture, so that the result is a function of the picture; the mean of the Gaussian would give all slots
-        the same object. Weights begin as PyTorch's layers do, not with the official code's Glorot values, with which
-        small pictures took several times as many steps (benchmarks/slots.md). Pictures of other sizes are scaled to the config's, masks back. The paper's encoder takes no
-        strides; encoder_strides makes pictures of other sizes affordable. The number of slots is no part of the weights.
-Role:   Discoverer: alpha, which sums to 1 over the slots, one of which is usually the background. explain() also gives the
-        attention masks of every iteration, each slot's picture and the slots.
+        for every picture, so that the result is a function of the picture; the mean of the Gaussian would give all
+        slots the same object. The official code begins with Glorot's weights; here so do the slots, but the encoder's
+        convolutions begin with He's, that colour is not drowned by place, and the decoder as PyTorch's layers do.
+        Places are numbered as Config.edges says, in the paper from 0 to 1, in TINY from -3 to 3 (benchmarks/slots.md).
+        Pictures of other sizes are scaled to the config's, masks back. The paper's encoder takes no strides;
+        encoder_strides makes larger pictures affordable. The number of slots is no part of the weights.
+Role:   Discoverer: alpha, which sums to 1 over the slots. One of them may become the background. explain() also
+        gives the attention masks of every iteration, each slot's picture and the slots.
 Units:  RGB in [0, 1] outside, in [-1, 1] where it is compared.
 """
 
@@ -59,6 +61,7 @@ class Config:
     decoder_size: tuple[int, int] = (8, 8)
     upsamplings: int = 4
     flat_convolutions: int = 1  # of the decoder, after the upsamplings
+    edges: tuple[float, float] = (0.0, 1.0)  # coordinates of the first and last row or column of places
     draw: int = 0  # which noise the slots begin with when not training
 
     def __post_init__(self):
@@ -72,7 +75,7 @@ class Config:
 
 
 class Explanation(NamedTuple):
-    """What became of a picture. `attention[t]` sums to 1 over the slots, as `masks` do; it is of the encoder's resolution."""
+    """What became of a picture. `masks` and `attention[t]` sum to 1 over the slots; attention is per place."""
 
     picture: Float32[Tensor, "batch 3 height width"]
     masks: Float32[Tensor, "batch slots height width"]
@@ -124,14 +127,14 @@ class Slots(nn.Module):
 class Position(nn.Module):
     """Adds a linear function of where each place lies between the four edges."""
 
-    def __init__(self, features: int, size: tuple[int, int]):
+    def __init__(self, features: int, size: tuple[int, int], edges: tuple[float, float]):
         super().__init__()
-        y, x = torch.meshgrid(*(torch.linspace(0, 1, side) for side in size), indexing="ij")
-        self.register_buffer("edges", torch.stack([y, x, 1 - y, 1 - x], -1), persistent=False)
+        y, x = torch.meshgrid(*(torch.linspace(*edges, side) for side in size), indexing="ij")
+        self.register_buffer("places", torch.stack([y, x, sum(edges) - y, sum(edges) - x], -1), persistent=False)
         self.linear = nn.Linear(4, features)
 
     def forward(self, maps: Float32[Tensor, "batch features rows columns"]) -> Tensor:
-        return maps + self.linear(self.edges).permute(2, 0, 1)
+        return maps + self.linear(self.places).permute(2, 0, 1)
 
 
 class PictureEncoder(nn.Module):
@@ -145,7 +148,7 @@ class PictureEncoder(nn.Module):
             inputs = features
         self.convolutions = nn.Sequential(*layers)
         self.size = encoded_size(config)
-        self.position = Position(features, self.size)
+        self.position = Position(features, self.size, config.edges)
         self.mlp = nn.Sequential(
             nn.LayerNorm(features), nn.Linear(features, features), nn.ReLU(), nn.Linear(features, features)
         )
@@ -153,6 +156,16 @@ class PictureEncoder(nn.Module):
     def forward(self, picture: Images) -> Tokens:
         maps = self.convolutions(picture.contiguous(memory_format=torch.channels_last))
         return self.mlp(self.position(maps).flatten(2).mT)
+
+
+def begin_loud(layer: nn.Module) -> None:
+    """He's weights for convolutions, whose outputs are then as large as the inputs, and Glorot's for linear layers."""
+    if isinstance(layer, nn.Conv2d):
+        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    elif isinstance(layer, nn.Linear):
+        nn.init.xavier_uniform_(layer.weight)
+    if isinstance(layer, nn.Conv2d | nn.Linear) and layer.bias is not None:
+        nn.init.zeros_(layer.bias)
 
 
 def encoded_size(config: Config) -> tuple[int, int]:
@@ -169,7 +182,7 @@ class SlotDecoder(nn.Module):
         super().__init__()
         features, kernel, layers = config.features, config.kernel, []
         self.size = config.decoder_size
-        self.position = Position(features, self.size)
+        self.position = Position(features, self.size, config.edges)
         for _ in range(config.upsamplings):
             layers += [nn.ConvTranspose2d(features, features, kernel, 2, kernel // 2, output_padding=1), nn.ReLU()]
         for _ in range(config.flat_convolutions):
@@ -200,6 +213,8 @@ class SlotAttention(Trainable, Discoverer):
         nn.init.xavier_uniform_(self.log_sigma)
         drawn = torch.randn((self.config.slots, features), generator=torch.Generator().manual_seed(self.config.draw))
         self.register_buffer("noise", drawn, persistent=False)
+        for part in (self.encoder.convolutions, self.slots):
+            part.apply(begin_loud)
 
     @property
     def wanted(self) -> Wanted:
@@ -250,15 +265,15 @@ RECIPE = Recipe(
 )
 TINY_CONFIG = Config(
     size=(16, 16),
-    slots=4,
-    features=16,
-    hidden=32,
+    slots=5,
+    features=32,
+    hidden=64,
     kernel=3,
     encoder_strides=(1, 1, 1),
-    decoder_size=(16, 16),
-    upsamplings=0,
-    flat_convolutions=3,
+    decoder_size=(8, 8),
+    upsamplings=1,
+    edges=(-3.0, 3.0),
 )
 TINY = Recipe(
-    steps=800, batch=16, learning_rate=5e-3, warm_up=30, schedule="cosine", final_rate=0.1, clip=1.0, log_every=50
+    steps=1000, batch=16, learning_rate=3e-3, warm_up=30, schedule="cosine", final_rate=0.1, clip=1.0, log_every=50
 )

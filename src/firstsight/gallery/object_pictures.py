@@ -1,4 +1,4 @@
-"""Pictures of a few coloured shapes that cover each other, with their true masks: enough to see whether objects are found."""
+"""Pictures of coloured shapes that cover each other, with their true masks: enough to see if objects are found."""
 
 from typing import NamedTuple
 
@@ -10,13 +10,15 @@ from firstsight.training.draws import mixed
 from firstsight.training.samples import NO_CAMERA, Dataset, Sample
 
 SHAPES = ("square", "disc", "triangle")
+RADIUS = (0.13, 0.17)  # of a disc, share of the picture
+RADII = {"square": 1.25, "disc": 1.0, "triangle": 1.5}  # to the corners, for areas that are nearly the same
 COLOURS = np.array(
     [(230, 50, 45), (60, 180, 75), (50, 90, 230), (240, 220, 50), (200, 60, 200), (60, 210, 220), (245, 150, 40)],
     np.uint8,
 )
 GROUND = np.array([20, 21, 24], np.uint8)
 TEXTURED = 0.45  # of the brightness: the darker end of a textured shape's stripes
-LEAST_SEEN = 0.7  # of an object that others cover: share of its pixels
+LEAST_SEEN = 0.9  # of an object that others cover: share of its pixels
 
 
 class Picture(NamedTuple):
@@ -27,7 +29,7 @@ class Picture(NamedTuple):
 
 
 class ObjectPictures(Dataset):
-    """`count` pictures, each a function of (seed, its number). `striped` shapes have two tones, so that colour alone misleads."""
+    """`count` pictures, functions of (seed, number). `striped` shapes have two tones, so that colour alone misleads."""
 
     def __init__(
         self,
@@ -49,26 +51,33 @@ class ObjectPictures(Dataset):
         return Sample(self.pictures[index].image.transpose(2, 0, 1)[None].copy(), NO_CAMERA, 0.0)
 
     def _drawn(self, rng: np.random.Generator) -> Picture:
-        """Drawn anew until enough of every object is seen."""
+        """Drawn anew until an arrangement is found in which enough of every object is seen."""
         while True:
-            image, ids = np.tile(GROUND, (self.size_px, self.size_px, 1)), np.zeros((self.size_px,) * 2, np.int64)
-            count, whole = int(rng.integers(self.objects[0], self.objects[1] + 1)), []
-            for number, tint in enumerate(rng.choice(len(COLOURS), count, replace=not self.distinct), 1):
-                inside = shape_mask(rng, self.size_px)
-                image[inside] = COLOURS[tint]
-                if self.striped:
-                    image[inside & stripes(rng, self.size_px)] = (TEXTURED * COLOURS[tint]).astype(np.uint8)
+            count = int(rng.integers(self.objects[0], self.objects[1] + 1))
+            insides = [shape_mask(rng, self.size_px) for _ in range(count)]
+            ids = np.zeros((self.size_px, self.size_px), np.int64)
+            for number, inside in enumerate(insides, 1):
                 ids[inside] = number
-                whole.append(inside.sum())
-            if (np.bincount(ids.ravel(), minlength=count + 1)[1:] >= LEAST_SEEN * np.array(whole)).all():
-                return Picture(image, ids)
+            if all((ids == i).sum() >= LEAST_SEEN * inside.sum() for i, inside in enumerate(insides, 1)):
+                return Picture(self._coloured(rng, ids), ids)
+
+    def _coloured(
+        self, rng: np.random.Generator, ids: Int64[np.ndarray, "height width"]
+    ) -> UInt8[np.ndarray, "height width 3"]:
+        tints = COLOURS[rng.choice(len(COLOURS), ids.max(), replace=not self.distinct)]
+        image = np.concatenate([GROUND[None], tints])[ids]
+        for number, tint in enumerate(tints, 1):
+            if self.striped:
+                image[(ids == number) & stripes(rng, self.size_px)] = (TEXTURED * tint).astype(np.uint8)
+        return image
 
 
 def shape_mask(rng: np.random.Generator, size_px: int) -> Bool[np.ndarray, "height width"]:
     """A square, disc or triangle, whole in the picture."""
-    radius = rng.uniform(0.15, 0.22) * size_px
+    kind = SHAPES[rng.integers(len(SHAPES))]
+    radius = rng.uniform(*RADIUS) * size_px * RADII[kind]
     x, y = rng.uniform(radius, size_px - 1 - radius, 2)
-    kind, canvas = SHAPES[rng.integers(len(SHAPES))], np.zeros((size_px, size_px), np.uint8)
+    canvas = np.zeros((size_px, size_px), np.uint8)
     if kind == "disc":
         cv2.circle(canvas, (round(x), round(y)), round(radius), 1, -1)
     else:

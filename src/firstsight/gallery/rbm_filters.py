@@ -2,10 +2,10 @@
 
 Shows:  an RBM on pictures of bars: filters, Gibbs chains from noise, exact log-likelihood of CD-1 and persistent chains
 Slide:  Energy-Based Learning, RBMs
-Reads:  each hidden unit is for some pixels (red) and against others (blue); many come to stand for one bar, though no
-        one said that there are bars. A chain that begins at noise soon dreams of bars. With 14 hidden units Z is the
-        sum of 16,384 terms, so that the likelihood is known, and so is the best that any model can reach. CD-1 looks one
-        step around the data: it reconstructs well early, and stops short of the likelihood that persistent chains reach.
+Reads:  each hidden unit is for some pixels (red) and against others (blue); some come to stand for one bar, though
+        no one said that there are bars. A chain that begins at noise dreams of bars in the end. With 14 hidden units
+        Z is the sum of 16,384 terms, so that the likelihood is known, and so is the best that any model can reach. CD-1
+        looks one step around the data: it reconstructs well early, and stops short of what persistent chains reach.
 """
 
 from itertools import pairwise
@@ -45,7 +45,7 @@ ALONE = "#555555"
 
 
 class Course(NamedTuple):
-    """After each of `steps`: mean exact log-likelihood of pictures that were not shown (nats), and reconstruction error."""
+    """After each of `steps`: exact log-likelihood of pictures that were not shown (mean, nats), reconstruction."""
 
     steps: list[int]
     log_likelihood: list[float]
@@ -210,7 +210,7 @@ def draw_likelihood(axes: Axes, found: Experiment) -> None:
     axes.axhline(found.alone, color=ALONE, ls="--", label="independent pixels")
     axes.axhline(-bars_entropy(SIDE), color="black", ls=":", label="the best possible")
     axes.set(title="exact log-likelihood of new pictures", xlabel="step", ylabel="nats per picture")
-    axes.legend(loc="center right", fontsize=9)
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 0.2), fontsize=9)
 
 
 def draw_error(axes: Axes, found: Experiment) -> None:

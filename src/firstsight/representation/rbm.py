@@ -1,4 +1,4 @@
-"""Restricted Boltzmann machine: binary pixels and binary causes, learnt by contrasting data with the machine's own dreams.
+"""Restricted Boltzmann machine: binary pixels and binary causes, learnt by contrasting data with its own dreams.
 
 Paper:  Smolensky. Information Processing in Dynamical Systems: Foundations of Harmony Theory. 1986;
         Hinton. Training Products of Experts by Minimizing Contrastive Divergence. Neural Computation 14(8), 2002;
@@ -16,8 +16,8 @@ Idea:   E(v, h) = -a'v - b'h - v'Wh                                             
         log Z: all states of the smaller layer -> log_partition(); annealing -> estimated_log_partition()
 Differs: the slides' energy has no biases and their sums run over both indices; they show the gradient for k = infinity,
         which CD-k comes nearer to as k grows. The last h is a probability, v' is drawn. The guide's momentum rises
-        from 0.5 to 0.9 during training; Recipe's stays. Grey pixels are taken for probabilities and drawn anew each time
-        ("drawn"), as in Salakhutdinov and Murray, or used as they are ("grey").
+        from 0.5 to 0.9 during training; Recipe's stays. Grey pixels are taken for probabilities and drawn anew each
+        time ("drawn"), as in Salakhutdinov and Murray, or used as they are ("grey").
 Role:   Encoder: p(h | v) of the whole picture's luma, scaled to side x side pixels.
 Units:  nats; pixels in [0, 1], where 1 is white.
 """
@@ -160,14 +160,14 @@ def estimate(at_base: float, log_weight: Tensor) -> Estimate:
 
 
 def bias_of(pictures: Visible) -> Float32[Tensor, " visible"]:
-    """The biases of units that are independent and as often on as in the pictures, smoothed by one picture of each kind."""
+    """The biases of units that are independent and as often on as in the pictures, after one more of each kind."""
     share = (pictures.sum(0) + 1) / (len(pictures) + 2)
     return share.log() - (1 - share).log()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Hinton's for MNIST. `chains` are each process's own; with k = 1 they are as many as a batch in Tieleman's paper."""
+    """Hinton's for MNIST. `chains` are each process's own; in Tieleman's paper they are as many as a batch."""
 
     side: int = 28  # of the picture, px
     hidden: int = 500
@@ -262,5 +262,5 @@ def pixels(image: Float32[Tensor, "batch 3 height width"]) -> Float32[Tensor, "b
 RECIPE = Recipe(
     steps=30_000, batch=100, optimiser="sgd", learning_rate=0.05, momentum=0.9, weight_decay=2e-4
 )  # 50 epochs of MNIST
-TINY_CONFIG = Config(side=12, hidden=48, persistent=True, chains=50)
+TINY_CONFIG = Config(side=8, hidden=20, persistent=True, chains=50)  # small enough for log_partition()
 TINY = Recipe(steps=3000, batch=50, optimiser="sgd", learning_rate=0.2, momentum=0.5, schedule="cosine")
