@@ -24,7 +24,7 @@ from firstsight.discovery.slot_attention import (
 from firstsight.errors import InputError
 from firstsight.evaluation.object_masks import ids_of
 from firstsight.gallery.object_pictures import ObjectPictures, clustered_ids
-from firstsight.gallery.slot_iterations import as_images, measured
+from firstsight.gallery.slot_iterations import HASTY, as_images, measured
 from firstsight.training.diary import Watch
 from firstsight.training.draws import Draws
 from firstsight.training.fit import Surroundings, fit
@@ -324,14 +324,14 @@ def found_by(recipe: Recipe) -> tuple[SlotAttention, dict[str, float], ObjectPic
     """TINY_CONFIG after a training, and its measures on pictures that were not shown."""
     torch.manual_seed(recipe.seed)
     model, new = SlotAttention(TINY_CONFIG), ObjectPictures(100, TINY_CONFIG.size[0], THREE, seed=99)
-    fit(model, ObjectPictures(1000, TINY_CONFIG.size[0], THREE, seed=recipe.seed), recipe, surroundings=CPU)
+    fit(model, ObjectPictures(8000, TINY_CONFIG.size[0], THREE, seed=recipe.seed), recipe, surroundings=CPU)
     with torch.no_grad():
         return model, measured(ids_of(model(as_images(new))).numpy(), new), new
 
 
 def test_it_learns_objects_within_a_few_hundred_steps(unchecked):
-    """The beginning of TINY: masks of single objects, though not of all."""
-    model, found, new = found_by(replace(TINY, steps=300, schedule="constant"))
+    """Masks of single objects, though not of all."""
+    model, found, new = found_by(replace(HASTY, steps=300, schedule="constant"))
     assert found["FG-ARI"] > 0.35
     assert abs(random_masks(new)["FG-ARI"]) < 0.02
     assert found["mBO"] > 1.5 * random_masks(new)["mBO"]
@@ -341,22 +341,14 @@ def test_it_learns_objects_within_a_few_hundred_steps(unchecked):
     assert (drawn - as_images(new)).square().mean() < 0.9 * (blurred - as_images(new)).square().mean()
 
 
-@pytest.mark.slow  # 70 s of a core
-def test_tiny_learns(unchecked):
+@pytest.mark.slow  # two minutes of a core for each
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_tiny_learns(seed, unchecked):
     """Above k-means of colour and place, which is not given the number of objects but one cluster for each slot."""
-    _, found, new = found_by(TINY)
+    _, found, new = found_by(replace(TINY, seed=seed))
     assert found["FG-ARI"] > 0.7
     assert found["FG-ARI"] > k_means(new, TINY_CONFIG.slots)["FG-ARI"] + 0.05
     assert found["mBO"] > 2 * random_masks(new)["mBO"]
-
-
-@pytest.mark.slow  # 70 s of a core for each
-@pytest.mark.parametrize(("seed", "reached"), [(1, 0.6), (2, 0.53)])
-def test_tiny_learns_less_from_other_beginnings(seed, reached, unchecked):
-    """0.7 is wanted; benchmarks/slots.md says what falls short."""
-    _, found, new = found_by(replace(TINY, seed=seed))
-    assert found["FG-ARI"] > reached
-    assert found["mBO"] > 4 * random_masks(new)["mBO"]
 
 
 def test_pictures_of_shapes_show_enough_of_each():

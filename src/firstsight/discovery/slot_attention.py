@@ -275,5 +275,5 @@ TINY_CONFIG = Config(
     edges=(-3.0, 3.0),
 )
 TINY = Recipe(
-    steps=1000, batch=16, learning_rate=3e-3, warm_up=30, schedule="cosine", final_rate=0.1, clip=1.0, log_every=50
+    steps=2000, batch=16, learning_rate=2e-3, warm_up=200, schedule="cosine", final_rate=0.1, clip=1.0, log_every=50
 )
