@@ -9,7 +9,6 @@ CIFAR is a tar archive of pictures named train/CLASS/* and test/CLASS/*. A run t
 import argparse
 import copy
 import json
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from time import process_time
@@ -22,7 +21,7 @@ from firstsight.gallery.drawn_patterns import Patterns
 from firstsight.nets.vit import Config as VitConfig
 from firstsight.representation.dino import LARGE, RECIPE, SMALL, TINY, TINY_CONFIG, Config, Dino
 from firstsight.run_folder import Metric
-from firstsight.training.diary import Watch
+from firstsight.training.diary import Regular
 from firstsight.training.draws import Draws
 from firstsight.training.fit import Surroundings, fit
 from firstsight.training.samples import Dataset, Pictures, Sample, tarred_pictures
@@ -87,21 +86,14 @@ def chosen(pictures: Pictures, part: str, count: int, seed: int = 0) -> np.ndarr
     return np.random.default_rng(seed).permutation(of_part)[:count]
 
 
-class Probing(Watch):
+class Probing(Regular):
     """Every now and then, the accuracy of the teacher's features."""
 
     def __init__(self, method: Dino, probe: Probe, path: Path, every: int):
         self.method, self.probe, self.path, self.every = method, probe, path, every
         self.started = process_time()
 
-    def began(self, step: int, steps: int) -> None:
-        self.note(step)
-
-    def stepped(self, step: int, numbers: Mapping[str, float] | None) -> None:
-        if step % self.every == 0:
-            self.note(step)
-
-    def note(self, step: int) -> None:
+    def measure(self, step: int) -> None:
         spent_s = process_time() - self.started
         row = {"step": step, "knn": neighbour_metric(*self.probe.labelled(self.method)).value, "cpu_s": spent_s}
         with self.path.open("a") as file:

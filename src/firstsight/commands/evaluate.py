@@ -20,7 +20,7 @@ from firstsight.evaluation.probes import Labelled, encoded, linear_metric, neigh
 from firstsight.evaluation.trajectory import trajectory_metrics
 from firstsight.formats.atomic import write_json
 from firstsight.geometry.images import to_tensor
-from firstsight.perceive.depth import stereo_depth
+from firstsight.perceive.depth import matched, stereo_depth
 from firstsight.perceive.workspace import depth_image, depth_tensors
 from firstsight.recordings.opening import open_recording
 from firstsight.recordings.recording import FlowImage, Frame, Recording
@@ -75,10 +75,9 @@ def stereo(method: StereoEstimator, source: str, frames: str | None, _: Protocol
     if recording.rig.stereo is None:
         raise InputError(f"{source}: it has no stereo pair")
     truth = known(recording.truth.disparity, source, "disparity")
-    left, right = (camera.name for camera in recording.rig.stereo_cameras)
     errors = DisparityErrors()
     for frame in shown(recording):
-        found = method(to_tensor(frame.image(left)), to_tensor(frame.image(right)))
+        found = matched(frame, method)
         errors.add(found.disparity[0, 0].numpy(), found.valid[0, 0].numpy(), truth[frame.index])
     return errors.metrics()
 
@@ -182,8 +181,8 @@ def measured_depth(frame: Frame) -> Depth | None:
         return depth_tensors(sensed)
     if rig.stereo is None:
         return None
-    match = catalogue.find("semi-global-matching").load()()
-    return stereo_depth(rig, match(*(to_tensor(frame.image(camera.name)) for camera in rig.stereo_cameras)))
+    estimator = catalogue.find("semi-global-matching").load()()
+    return stereo_depth(rig, matched(frame, estimator))
 
 
 def known(truth: Any, source: str, what: str) -> Any:

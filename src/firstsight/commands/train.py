@@ -100,9 +100,10 @@ def train(
         if overwrite and here.leads:
             forget(out)
         here.barrier()
-        console = Console(stderr=True, quiet=not here.leads)
+        console = Console(stderr=True)
         samples = open_samples(sources, method.wanted, out / ".work")
-        describe(f"{entry.name}: {weights_of(method):,} weights", samples, f"{size} recipe", console)
+        if here.leads:
+            describe(f"{entry.name}: {weights_of(method):,} weights", samples, f"{size} recipe", console)
         with Bar(out, console) as watch:
             about = {"name": entry.name, "sources": list(sources)}
             fitted = fit(method, samples, plan, out, about=about, surroundings=around, watch=watch)

@@ -32,7 +32,7 @@ from firstsight.representation.rbm import (
     visible_probability,
 )
 from firstsight.run_folder import Metric
-from firstsight.training.diary import Watch
+from firstsight.training.diary import Regular
 from firstsight.training.fit import Surroundings, fit
 from firstsight.training.recipe import Recipe
 
@@ -64,21 +64,14 @@ class Experiment(NamedTuple):
     energies: tuple[Float32[Tensor, " new"], Float32[Tensor, " dreams"], Float32[Tensor, " noise"]]
 
 
-class Measuring(Watch):
+class Measuring(Regular):
     """Notes the exact likelihood now and then."""
 
     def __init__(self, model: Rbm, new: Tensor, every: int):
         self.model, self.new, self.every, self.course = model, new, every, Course([], [], [])
 
-    def began(self, step, steps):
-        self._measure(step)
-
-    def stepped(self, step, numbers):
-        if step % self.every == 0:
-            self._measure(step)
-
     @torch.no_grad()
-    def _measure(self, step: int) -> None:
+    def measure(self, step: int) -> None:
         machine = self.model.machine
         self.course.steps.append(step)
         self.course.log_likelihood.append(log_likelihood(machine, self.new))

@@ -24,7 +24,7 @@ from firstsight.evaluation.object_masks import ObjectMaskErrors, ids_of
 from firstsight.gallery.drawing import Drawing, canvas, show_picture
 from firstsight.gallery.object_pictures import ObjectPictures, clustered_ids
 from firstsight.run_folder import Metric
-from firstsight.training.diary import Watch
+from firstsight.training.diary import Regular
 from firstsight.training.fit import Surroundings, fit
 
 SHOWN, TESTED, TRAINED, MEASURED, OBJECTS, STEPS = 4, 100, 1000, 8, (3, 3), 500
@@ -63,22 +63,15 @@ def measured(found: Int64[np.ndarray, "pictures height width"], pictures: Object
     return {metric.name: metric.value for metric in errors.metrics()}
 
 
-class Measuring(Watch):
+class Measuring(Regular):
     """Measures on new pictures now and then."""
 
     def __init__(self, model: SlotAttention, pictures: ObjectPictures, every: int):
         self.model, self.pictures, self.every, self.course = model, pictures, every, Course([], [], [])
         self._images = as_images(pictures)
 
-    def began(self, step, steps):
-        self._measure(step)
-
-    def stepped(self, step, numbers):
-        if step % self.every == 0:
-            self._measure(step)
-
     @torch.no_grad()
-    def _measure(self, step: int) -> None:
+    def measure(self, step: int) -> None:
         found = self.model.explain(self._images, self.model.fixed_noise(len(self._images)))
         self.course.steps.append(step)
         self.course.measures.append(measured(ids_of(found.masks).numpy(), self.pictures))

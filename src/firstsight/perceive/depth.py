@@ -13,7 +13,7 @@ from firstsight.perceive.choice import chosen
 from firstsight.perceive.stage import Stage
 from firstsight.perceive.workspace import Workspace, depth_image, depth_tensors
 from firstsight.recordings.opening import scan_depth
-from firstsight.recordings.recording import Rig
+from firstsight.recordings.recording import Frame, Rig
 from firstsight.roles import Depth, DepthCompleter, DepthEstimator, Disparity, MultiViewDepthEstimator, StereoEstimator
 
 MAX_DEPTH_M = 255.0  # what the 16-bit PNG of KITTI holds
@@ -44,18 +44,22 @@ class StereoDepth(DepthStage):
         self.method, self.estimator = chosen(work.use, StereoEstimator, self.method)
 
     def estimate(self, frame: int) -> Depth:
-        rig = self.work.recording.rig
-        left, right = (to_tensor(self.work.recording[frame].image(camera.name)) for camera in rig.stereo_cameras)
-        return stereo_depth(rig, self.estimator(left, right))
+        return stereo_depth(self.work.recording.rig, matched(self.work.recording[frame], self.estimator))
 
 
-def stereo_depth(rig: Rig, matched: Disparity) -> Depth:
+def matched(frame: Frame, estimator: StereoEstimator) -> Disparity:
+    """The disparity of the left camera's picture."""
+    left, right = (to_tensor(frame.image(camera.name)) for camera in frame.recording.rig.stereo_cameras)
+    return estimator(left, right)
+
+
+def stereo_depth(rig: Rig, disparity: Disparity) -> Depth:
     """Metric depth of the left camera, where it is finite and fits the run folder's depth format."""
     left, right = rig.stereo_cameras
     offset = float(left.intrinsics[0, 2] - right.intrinsics[0, 2])
     assert rig.baseline_m is not None
-    depth = disparity_to_depth(matched.disparity, float(left.intrinsics[0, 0]), rig.baseline_m, offset)
-    return Depth(depth, matched.valid & (depth < MAX_DEPTH_M))
+    depth = disparity_to_depth(disparity.disparity, float(left.intrinsics[0, 0]), rig.baseline_m, offset)
+    return Depth(depth, disparity.valid & (depth < MAX_DEPTH_M))
 
 
 class LearnedDepth(DepthStage):

@@ -27,6 +27,7 @@ from numba import njit
 from scipy.stats import chi2
 
 from firstsight.formats.g2o import Between
+from firstsight.slam.factors import spatial_times_adjoint
 from firstsight.slam.robust_kernels import confidences, first_mu
 from firstsight.slam.sparse_cholesky import Factor, Matrix, Structure, analyse
 from firstsight.slam.tangents import spatial_log, spatial_move
@@ -283,15 +284,11 @@ def times_adjoint(rows, g, out):
     """
     s2 = g[0, 0] * g[0, 0] + g[0, 1] * g[0, 1] + g[0, 2] * g[0, 2]
     shrink = 1 / np.sqrt(s2)
+    spatial_times_adjoint(rows, g, out)  # with s R in the place of R
     for r in range(len(rows)):
-        v0, v1, v2 = rows[r, 0], rows[r, 1], rows[r, 2]
-        w0 = v1 * g[2, 3] - v2 * g[1, 3] + rows[r, 3]
-        w1 = v2 * g[0, 3] - v0 * g[2, 3] + rows[r, 4]
-        w2 = v0 * g[1, 3] - v1 * g[0, 3] + rows[r, 5]
-        for c in range(3):
-            out[r, c] = -(v0 * g[0, c] + v1 * g[1, c] + v2 * g[2, c])
-            out[r, c + 3] = -(w0 * g[0, c] + w1 * g[1, c] + w2 * g[2, c]) * shrink
-        out[r, 6] = v0 * g[0, 3] + v1 * g[1, 3] + v2 * g[2, 3] - rows[r, 6]
+        for c in range(3, 6):
+            out[r, c] *= shrink
+        out[r, 6] = rows[r, 0] * g[0, 3] + rows[r, 1] * g[1, 3] + rows[r, 2] * g[2, 3] - rows[r, 6]
 
 
 @njit(cache=True)

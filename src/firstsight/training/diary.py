@@ -23,6 +23,23 @@ class Watch:
         """A checkpoint was written; `sheet` is what the method shows of its last samples."""
 
 
+class Regular(Watch):
+    """Measures before the first step and after every `every` of them."""
+
+    every: int
+
+    def began(self, step: int, steps: int) -> None:
+        self.measure(step)
+
+    def stepped(self, step: int, numbers: Mapping[str, float] | None) -> None:
+        if step % self.every == 0:
+            self.measure(step)
+
+    def measure(self, step: int) -> None:
+        """What is measured after so many steps."""
+        raise NotImplementedError
+
+
 class Diary:
     """Appends to metrics.jsonl; lines after the step that a run continues from are dropped, since they will come again."""
 
