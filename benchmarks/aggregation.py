@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from pairs import best_ms, grey, street
 
-from firstsight.matching.census_cost import Census
-from firstsight.matching.cross_based import aggregate_cross_based, cross_arms
-from firstsight.matching.penalties import Penalties, TwoImagePenalties
-from firstsight.matching.semi_global import STEPS, SemiGlobal, aggregate
+from firstsight.matching.aggregation.cross_based import aggregate_cross_based, cross_arms
+from firstsight.matching.aggregation.penalties import Penalties, TwoImagePenalties
+from firstsight.matching.aggregation.semi_global import STEPS, SemiGlobal, aggregate
+from firstsight.matching.costs.census_cost import Census
 
 P1, P2 = 16, 160
 ROWS = 94  # a quarter of the picture, for the slow peers' sake

@@ -24,11 +24,9 @@ from scipy.sparse import lil_array
 
 from firstsight.formats.bal import read_bal
 from firstsight.formats.colmap_model import read_colmap, write_colmap
-from firstsight.formats.reconstruction import Lenses, Observations, Reconstruction
-from firstsight.geometry.pnp import Kernel
 from firstsight.geometry.se3 import se3_exp
-from firstsight.slam import bundle_adjustment
-from firstsight.slam.bundle_adjustment import (
+from firstsight.optimisation import bundle_adjustment
+from firstsight.optimisation.bundle_adjustment import (
     Config,
     adjust,
     cost_of,
@@ -39,6 +37,8 @@ from firstsight.slam.bundle_adjustment import (
     problem_of,
     residuals,
 )
+from firstsight.optimisation.pnp import Kernel
+from firstsight.roles.reconstruction import Lenses, Observations, Reconstruction
 
 Lens = Literal["fixed", "focal", "radial"]
 ROUNDS = 5

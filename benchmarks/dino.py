@@ -17,14 +17,14 @@ import numpy as np
 import torch
 
 from firstsight.evaluation.probes import Labelled, encoded, linear_metric, neighbour_metric, numbered
-from firstsight.gallery.drawn_patterns import Patterns
 from firstsight.nets.vit import Config as VitConfig
-from firstsight.representation.dino import LARGE, RECIPE, SMALL, TINY, TINY_CONFIG, Config, Dino
+from firstsight.representation.joint_embedding.dino import LARGE, RECIPE, SMALL, TINY, TINY_CONFIG, Config, Dino
 from firstsight.run_folder import Metric
+from firstsight.training.data.samples import Dataset, Pictures, Sample, tarred_pictures
 from firstsight.training.diary import Regular
 from firstsight.training.draws import Draws
 from firstsight.training.fit import Surroundings, fit
-from firstsight.training.samples import Dataset, Pictures, Sample, tarred_pictures
+from firstsight.training.toys.drawn_patterns import Patterns
 from firstsight.training.views import views
 
 MILD = {"jitter": 0.4, "grey": 0.1, "blur": 0.0, "solarise": 0.0}

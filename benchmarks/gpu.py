@@ -14,11 +14,11 @@ import numpy as np
 import torch
 
 from firstsight.geometry.images import to_grey, to_tensor
-from firstsight.matching import gpu
-from firstsight.matching.census_cost import Census
-from firstsight.matching.penalties import Penalties, TwoImagePenalties
-from firstsight.matching.semi_global import SemiGlobal, aggregate
-from firstsight.matching.winner import take_winners
+from firstsight.matching.aggregation import gpu
+from firstsight.matching.aggregation.penalties import Penalties, TwoImagePenalties
+from firstsight.matching.aggregation.semi_global import SemiGlobal, aggregate
+from firstsight.matching.costs.census_cost import Census
+from firstsight.matching.selection.winner import take_winners
 from firstsight.recordings.simulated import simulate
 
 CANDIDATES = 128

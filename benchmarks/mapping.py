@@ -16,7 +16,7 @@ from pairs import best_ms
 
 from firstsight.formats.png import write_ids
 from firstsight.formats.trajectory import write_tum
-from firstsight.gallery.fused_maps import (
+from firstsight.gallery.figures.mapping.fused_maps import (
     ALL,
     KEPT,
     LEFT_OUT,
@@ -33,7 +33,7 @@ from firstsight.mapping.depth_edges import usable_inverse_depth
 from firstsight.mapping.marching_cubes import SIDE
 from firstsight.mapping.point_cloud import PointCloudMap
 from firstsight.mapping.tsdf import Config, Tsdf, places_of
-from firstsight.perceive.mapping import MeshStage
+from firstsight.perceive.stages.mapping import MeshStage
 from firstsight.perceive.workspace import Workspace
 from firstsight.recordings.recording import select
 from firstsight.roles import Observation

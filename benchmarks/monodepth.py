@@ -21,10 +21,10 @@ from firstsight.recordings.opening import open_recording, scan_depth
 from firstsight.recordings.recording import DepthImage
 from firstsight.recordings.simulated import simulate
 from firstsight.roles import DepthEstimator
-from firstsight.training.batches import collate
+from firstsight.training.data.batches import collate
+from firstsight.training.data.samples import Dataset, Frames, Sample
 from firstsight.training.diary import Watch
 from firstsight.training.fit import Surroundings, fit
-from firstsight.training.samples import Dataset, Frames, Sample
 
 CPU = Surroundings(device="cpu")
 STREETS, UNSEEN = range(8), range(100, 102)

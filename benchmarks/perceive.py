@@ -19,10 +19,10 @@ import numpy as np
 import torch
 
 from firstsight.formats import png
-from firstsight.perceive.depth import StereoDepth
-from firstsight.perceive.flow import FlowStage
-from firstsight.perceive.motion import DepthCameraMotion
 from firstsight.perceive.stage import run_stage
+from firstsight.perceive.stages.depth import StereoDepth
+from firstsight.perceive.stages.flow import FlowStage
+from firstsight.perceive.stages.motion import DepthCameraMotion
 from firstsight.perceive.workspace import Workspace
 from firstsight.recordings.opening import open_recording
 from firstsight.recordings.recording import DepthImage, Recording

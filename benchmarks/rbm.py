@@ -14,8 +14,7 @@ from importlib.util import find_spec
 import numpy as np
 import torch
 
-from firstsight.gallery.binary_pictures import BinaryPictures, bars, bars_and_stripes, bars_entropy
-from firstsight.representation.rbm import (
+from firstsight.representation.energy.rbm import (
     TINY,
     TINY_CONFIG,
     Config,
@@ -33,6 +32,7 @@ from firstsight.representation.rbm import (
 )
 from firstsight.training.fit import Surroundings, fit
 from firstsight.training.recipe import Recipe
+from firstsight.training.toys.binary_images import BinaryPictures, bars, bars_and_stripes, bars_entropy
 
 CPU = Surroundings(device="cpu")
 BARS_STEPS = 3000

@@ -14,9 +14,9 @@ import numpy as np
 
 from firstsight.recordings.recording import Recording
 from firstsight.recordings.simulated import NAMES, simulate
-from firstsight.recordings.simulated.lidar import BEAMS, COLUMNS
-from firstsight.recordings.simulated.raycast import Caster
-from firstsight.recordings.simulated.street import street
+from firstsight.recordings.simulated.sensing.lidar import BEAMS, COLUMNS
+from firstsight.recordings.simulated.sensing.raycast import Caster
+from firstsight.recordings.simulated.street.world import street
 
 FRAMES, SIZES = 40, ((120, 160), (240, 320))
 COMMAND = "python benchmarks/simulation.py"

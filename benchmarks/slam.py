@@ -24,19 +24,20 @@ from scipy.sparse import coo_array, diags_array
 from scipy.sparse.csgraph import reverse_cuthill_mckee
 from scipy.sparse.linalg import splu
 
-from firstsight.formats.g2o import Between, PoseGraph, planar, read_g2o
-from firstsight.gallery.landmark_walk import travelled, walk
-from firstsight.gallery.street_walk import odometry_start, street_walk
-from firstsight.slam import similarity_graph
-from firstsight.slam.ekf import Config as EkfConfig
-from firstsight.slam.ekf import EkfSlam
-from firstsight.slam.factors import State, chain_pairs, factors_of, inverse, linearise
-from firstsight.slam.graph_slam import GraphSlam
-from firstsight.slam.incremental import IncrementalPoseGraph
-from firstsight.slam.loop_consistency import logs, loops_of
-from firstsight.slam.pose_graph import Config, check, optimise, structure_of
-from firstsight.slam.robust_kernels import Kernel
-from firstsight.slam.sparse_cholesky import Factor, Matrix, analyse, fill
+from firstsight.formats.g2o import read_g2o
+from firstsight.gallery.worlds.landmark_walk import travelled, walk
+from firstsight.gallery.worlds.street_walk import odometry_start, street_walk
+from firstsight.optimisation.robust_kernels import Kernel
+from firstsight.optimisation.sparse_cholesky import Factor, Matrix, analyse, fill
+from firstsight.roles.pose_graph import Between, PoseGraph, planar
+from firstsight.slam.landmarks.ekf import Config as EkfConfig
+from firstsight.slam.landmarks.ekf import EkfSlam
+from firstsight.slam.landmarks.graph_slam import GraphSlam
+from firstsight.slam.pose_graphs import similarity_graph
+from firstsight.slam.pose_graphs.factors import State, chain_pairs, factors_of, inverse, linearise
+from firstsight.slam.pose_graphs.incremental import IncrementalPoseGraph
+from firstsight.slam.pose_graphs.loop_consistency import logs, loops_of
+from firstsight.slam.pose_graphs.pose_graph import Config, check, optimise, structure_of
 
 GAUSS_NEWTON, EKF_NOISE = Config(method="gauss_newton"), EkfConfig()
 ROUNDS = 7
@@ -390,7 +391,7 @@ def in_scipy(graph: PoseGraph) -> float:
 def print_landmarks() -> None:
     print("## EKF-SLAM and GraphSLAM\n")
     print(
-        "A walk around a block past landmarks (gallery/landmark_walk.py, stretched). ms of CPU time for one more step at the end:"
+        "A walk around a block past landmarks (gallery/worlds/landmark_walk.py, stretched). ms of CPU time for one more step at the end:"
     )
     print(
         "the filter's step and scan (least of the last ten), the graph solved anew (from the solution before it). RMSE in m of the map"

@@ -16,9 +16,9 @@ from torch import nn
 
 from firstsight.discovery.slot_attention import TINY, TINY_CONFIG, Config, SlotAttention
 from firstsight.evaluation.object_masks import ids_of
-from firstsight.gallery.object_pictures import ObjectPictures, clustered_ids
-from firstsight.gallery.slot_iterations import HASTY, as_images, measured
+from firstsight.gallery.figures.discovery.slot_iterations import HASTY, as_images, measured
 from firstsight.training.fit import Surroundings, fit
+from firstsight.training.toys.object_images import ObjectPictures, clustered_ids
 
 SEEDS, TRAINED, TESTED, BEGINNING = 3, 8000, 200, 400
 NAMES = ("FG-ARI", "ARI", "mBO", "mIoU")

@@ -21,13 +21,13 @@ from pairs import Pair, best_ms, grey, middlebury, street
 
 from firstsight.depth.semi_global_matching import Config, CrossBased, SemiGlobalMatching
 from firstsight.geometry.images import to_tensor
-from firstsight.matching.absolute_difference import AbsoluteDifference
-from firstsight.matching.census_cost import Census
-from firstsight.matching.consistency import MatchClass, drop_speckles, left_right_consistent
-from firstsight.matching.normalised_correlation import NormalisedCorrelation
-from firstsight.matching.penalties import Penalties, TwoImagePenalties
-from firstsight.matching.semi_global import SemiGlobal, aggregate
-from firstsight.matching.winner import find_peaks, take_winners
+from firstsight.matching.aggregation.penalties import Penalties, TwoImagePenalties
+from firstsight.matching.aggregation.semi_global import SemiGlobal, aggregate
+from firstsight.matching.costs.absolute_difference import AbsoluteDifference
+from firstsight.matching.costs.census_cost import Census
+from firstsight.matching.costs.normalised_correlation import NormalisedCorrelation
+from firstsight.matching.selection.consistency import MatchClass, drop_speckles, left_right_consistent
+from firstsight.matching.selection.winner import find_peaks, take_winners
 
 MODES = {
     "HH, 8 paths": cv2.STEREO_SGBM_MODE_HH,

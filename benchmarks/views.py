@@ -12,7 +12,7 @@ from importlib.util import find_spec
 import torch
 from pairs import best_ms
 
-from firstsight.representation.dino import LARGE, SMALL
+from firstsight.representation.joint_embedding.dino import LARGE, SMALL
 from firstsight.training.draws import Draws
 from firstsight.training.views import View, view
 

@@ -13,11 +13,11 @@ import cv2
 import numpy as np
 
 from firstsight.formats import png
-from firstsight.matching.energy import energy
-from firstsight.matching.penalties import Penalties
-from firstsight.matching.semi_global import SemiGlobal, aggregate
-from firstsight.matching.volumes import no_cost
-from firstsight.matching.winner import take_winners
+from firstsight.matching.aggregation.energy import energy
+from firstsight.matching.aggregation.penalties import Penalties
+from firstsight.matching.aggregation.semi_global import SemiGlobal, aggregate
+from firstsight.matching.costs.volumes import no_cost
+from firstsight.matching.selection.winner import take_winners
 from firstsight.recordings.recording import DepthImage
 from firstsight.recordings.simulated import simulate
 from firstsight.show.colour import colour_depth, depth_scale

@@ -9,12 +9,14 @@ SOURCE = Path(__file__).parents[1] / "src" / "firstsight"
 
 # Each layer may import from the layers above it in this list, and from itself.
 LAYERS = [
-    {"errors", "compiling", "progress", "__init__"},
+    {"errors", "progress", "__init__"},
     {"geometry"},
+    {"kernels", "roles"},
+    {"optimisation"},
     {"formats"},
-    {"roles"},
     {"recordings", "matching"},
-    {"run_folder", "losses", "nets", "training"},
+    {"run_folder", "losses", "nets"},
+    {"training"},
     {"depth", "flow", "motion", "fusion", "mapping", "slam", "representation", "discovery"},
     {"evaluation", "show", "catalogue", "pretrained", "installation", "doctor", "gallery"},
     {"perceive"},

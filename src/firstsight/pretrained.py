@@ -11,8 +11,9 @@ from typing import Any
 from firstsight import catalogue
 from firstsight.errors import InputError
 from firstsight.formats.atomic import write_json
+from firstsight.formats.weights import load_into, load_weights, save_weights
 from firstsight.training import Trainable
-from firstsight.training.checkpoint import FORMAT, identity, load_into, load_weights, read_json, save_weights
+from firstsight.training.checkpoint import FORMAT, identity, read_json
 from firstsight.training.configuration import from_json
 
 HUB_TIMEOUT_S = 10

@@ -13,7 +13,7 @@ from firstsight.discovery import slot_attention
 from firstsight.errors import InputError
 from firstsight.formats import png
 from firstsight.recordings.opening import open_recording
-from firstsight.representation import dino
+from firstsight.representation.joint_embedding import dino
 from firstsight.roles import Depth, DepthEstimator, Disparity, StereoEstimator
 
 STREET = "sim:street:frames=3,height=96,width=160"

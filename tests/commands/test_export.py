@@ -14,7 +14,7 @@ from firstsight import pretrained
 from firstsight.commands import export as command
 from firstsight.depth import monodepth
 from firstsight.errors import InputError
-from firstsight.representation import dino
+from firstsight.representation.joint_embedding import dino
 
 
 @pytest.fixture(scope="module", params=["monodepth", "dino"])

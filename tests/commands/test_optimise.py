@@ -10,9 +10,10 @@ from PIL import Image
 
 from firstsight.commands.optimise import Settings, optimise_file, optimised, started
 from firstsight.errors import InputError
-from firstsight.formats.g2o import Between, pose_graph, read_g2o, write_g2o
-from firstsight.gallery.street_walk import odometry_start, street_walk
-from firstsight.slam.factors import inverse
+from firstsight.formats.g2o import read_g2o, write_g2o
+from firstsight.gallery.worlds.street_walk import odometry_start, street_walk
+from firstsight.roles.pose_graph import Between, pose_graph
+from firstsight.slam.pose_graphs.factors import inverse
 
 
 def spoiled(nodes: int = 80):

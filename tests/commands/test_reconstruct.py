@@ -15,8 +15,8 @@ from firstsight.errors import InputError
 from firstsight.formats.colmap_model import read_colmap
 from firstsight.formats.png import read_image, write_image
 from firstsight.formats.point_cloud import read_ply
-from firstsight.gallery.photo_set import photo_set
-from firstsight.slam.photo_matching import PhotoLens
+from firstsight.recordings.simulated.photo_set import photo_set
+from firstsight.slam.photos.photo_matching import PhotoLens
 
 COUNT, SIZE = 7, (240, 320)
 

@@ -17,8 +17,9 @@ from firstsight import catalogue, pretrained
 from firstsight.commands import train
 from firstsight.errors import InputError
 from firstsight.formats import png
+from firstsight.formats.weights import load_weights
 from firstsight.training import Trainable
-from firstsight.training.checkpoint import load_weights, written
+from firstsight.training.checkpoint import written
 
 QUICK = ("--steps", "40", "--batch", "8", "--checkpoint-every", "10", "--device", "cpu", "--config.hidden", "6")
 

@@ -26,14 +26,14 @@ from firstsight.depth.monodepth import (
 )
 from firstsight.errors import InputError
 from firstsight.evaluation.depth import DepthErrors, DepthProtocol
+from firstsight.formats.weights import load_weights
 from firstsight.recordings.recording import DepthImage
 from firstsight.recordings.simulated import simulate
-from firstsight.training import checkpoint
-from firstsight.training.batches import collate
+from firstsight.training.data.batches import collate
+from firstsight.training.data.samples import Dataset, Frames, Sample
 from firstsight.training.diary import Watch
 from firstsight.training.draws import Draws
 from firstsight.training.fit import Surroundings, fit
-from firstsight.training.samples import Dataset, Frames, Sample
 from firstsight.training.trainable import Moment
 
 CPU = Surroundings(device="cpu")
@@ -260,7 +260,7 @@ def test_two_processes_equal_one(tmp_path):
     subprocess.run([*run, str(tmp_path / "program.py"), str(tmp_path / "many")], env=environment, check=True)
     alone = small()
     fit(alone, Random(), replace(TINY, steps=20, batch=2, learning_rate=1e-4), surroundings=CPU)
-    many = checkpoint.load_weights(tmp_path / "many" / "model.safetensors")
+    many = load_weights(tmp_path / "many" / "model.safetensors")
     for name, weight in alone.state_dict().items():
         assert torch.allclose(weight, many[name], atol=1e-5), name
 

@@ -21,11 +21,11 @@ from firstsight.depth.monodepth2 import (
 from firstsight.errors import InputError
 from firstsight.geometry.se3 import inverse, se3_exp
 from firstsight.losses.photometric import photometric
-from firstsight.training.batches import collate
+from firstsight.training.data.batches import collate
+from firstsight.training.data.samples import Dataset, Sample
 from firstsight.training.diary import Watch
 from firstsight.training.draws import Draws
 from firstsight.training.fit import Surroundings, fit
-from firstsight.training.samples import Dataset, Sample
 from firstsight.training.trainable import Moment
 
 CPU = Surroundings(device="cpu")

@@ -9,7 +9,7 @@ from firstsight.depth.plane_sweep import Config, PlaneSweep, homography, inverse
 from firstsight.geometry.camera import project
 from firstsight.geometry.images import to_grey, to_tensor
 from firstsight.geometry.se3 import se3_exp, transform
-from firstsight.matching.census_cost import Census
+from firstsight.matching.costs.census_cost import Census
 
 HEIGHT, WIDTH = 120, 200
 INTRINSICS = np.array([[150.0, 0, 99.5], [0, 150, 59.5], [0, 0, 1]])

@@ -12,9 +12,9 @@ import torch
 from firstsight.depth.semi_global_matching import Config, CrossBased, SemiGlobalMatching
 from firstsight.errors import InputError
 from firstsight.geometry.images import to_grey, to_tensor
-from firstsight.matching.absolute_difference import AbsoluteDifference
-from firstsight.matching.normalised_correlation import NormalisedCorrelation
-from firstsight.matching.penalties import Penalties
+from firstsight.matching.aggregation.penalties import Penalties
+from firstsight.matching.costs.absolute_difference import AbsoluteDifference
+from firstsight.matching.costs.normalised_correlation import NormalisedCorrelation
 from firstsight.roles import Disparity
 
 HEIGHT, WIDTH = 80, 240

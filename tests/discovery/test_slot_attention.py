@@ -23,12 +23,12 @@ from firstsight.discovery.slot_attention import (
 )
 from firstsight.errors import InputError
 from firstsight.evaluation.object_masks import ids_of
-from firstsight.gallery.object_pictures import ObjectPictures, clustered_ids
-from firstsight.gallery.slot_iterations import HASTY, as_images, measured
+from firstsight.gallery.figures.discovery.slot_iterations import HASTY, as_images, measured
 from firstsight.training.diary import Watch
 from firstsight.training.draws import Draws
 from firstsight.training.fit import Surroundings, fit
 from firstsight.training.recipe import Recipe
+from firstsight.training.toys.object_images import ObjectPictures, clustered_ids
 from firstsight.training.trainable import Moment, Samples
 
 CPU = Surroundings(device="cpu")

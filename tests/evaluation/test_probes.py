@@ -20,7 +20,7 @@ from firstsight.evaluation.probes import (
     neighbours,
     numbered,
 )
-from firstsight.training.samples import NO_CAMERA, Dataset, Sample
+from firstsight.training.data.samples import NO_CAMERA, Dataset, Sample
 
 
 def blobs(count: int, seed: int, spread: float = 1.0) -> Labelled:

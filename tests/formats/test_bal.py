@@ -8,7 +8,7 @@ from scipy.spatial.transform import Rotation
 
 from firstsight.errors import InputError
 from firstsight.formats.bal import read_bal, write_bal
-from firstsight.formats.reconstruction import Reconstruction
+from firstsight.roles.reconstruction import Reconstruction
 
 CAMERAS = np.array(
     [[0.1, -0.2, 0.3, 0.5, -0.4, -6.0, 500.0, -1e-2, 2e-3], [-0.3, 0.1, 0.2, 0.2, 0.3, -7.0, 480.5, 3e-2, -1e-3]]

@@ -5,7 +5,7 @@ import pytest
 
 from firstsight.errors import InputError
 from firstsight.formats.colmap_model import read_colmap, write_colmap
-from firstsight.formats.reconstruction import Lenses, Observations, Reconstruction
+from firstsight.roles.reconstruction import Lenses, Observations, Reconstruction
 
 
 def turned(angle: float, translation: list[float]) -> np.ndarray:

@@ -6,17 +6,8 @@ import numpy as np
 import pytest
 
 from firstsight.errors import InputError
-from firstsight.formats.g2o import (
-    FIXED_INFORMATION,
-    Between,
-    PoseGraph,
-    Priors,
-    Sightings,
-    planar,
-    read_g2o,
-    write_g2o,
-    write_toro,
-)
+from firstsight.formats.g2o import FIXED_INFORMATION, read_g2o, write_g2o, write_toro
+from firstsight.roles.pose_graph import Between, PoseGraph, Priors, Sightings, planar
 
 HALF = np.sqrt(0.5)
 

@@ -6,7 +6,7 @@ from firstsight.errors import InputError
 from firstsight.flow.dense_inverse_search import DenseInverseSearch
 from firstsight.flow.lucas_kanade import LucasKanade
 from firstsight.perceive.choice import check_use, chosen
-from firstsight.perceive.flow import FlowStage
+from firstsight.perceive.stages.flow import FlowStage
 from firstsight.perceive.workspace import Workspace
 from firstsight.recordings.simulated import simulate
 from firstsight.roles import FlowEstimator

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from firstsight.perceive.loops import CameraLoops
-from firstsight.perceive.motion import CameraMotion, Progress, metric_scale
+from firstsight.perceive.stages.loops import CameraLoops
+from firstsight.perceive.stages.motion import CameraMotion, Progress, metric_scale
 from firstsight.perceive.workspace import Workspace
 from firstsight.recordings.recording import Recording
-from firstsight.recordings.simulated import odometry, simulate
+from firstsight.recordings.simulated import simulate
 from firstsight.recordings.simulated.scene import OdometryNoise
+from firstsight.recordings.simulated.sensing import odometry
 from firstsight.run_folder import RunFolder
 
 NOISE = OdometryNoise(scale=0.0, yaw_rad_per_m=0.02, translation_m=0.01, yaw_rad=0.01)  # of sim:rooms, lengths unbiased

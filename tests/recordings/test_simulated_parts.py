@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from firstsight.recordings.simulated.objects import DISTANCE_M, TABLE_SIZE_M, objects
-from firstsight.recordings.simulated.occupancy import rasterised
-from firstsight.recordings.simulated.odometry import measured
+from firstsight.recordings.simulated.indoors.objects import DISTANCE_M, TABLE_SIZE_M, objects
 from firstsight.recordings.simulated.path import ClosedPath, elliptic_track
-from firstsight.recordings.simulated.raycast import Caster
 from firstsight.recordings.simulated.scene import OdometryNoise, World
+from firstsight.recordings.simulated.sensing.occupancy import rasterised
+from firstsight.recordings.simulated.sensing.odometry import measured
+from firstsight.recordings.simulated.sensing.raycast import Caster
 from firstsight.recordings.simulated.surface import (
     Material,
     affine_chart,

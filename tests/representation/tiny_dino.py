@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 
 from firstsight.nets.vit import Config as VitConfig
-from firstsight.representation.dino import TINY, TINY_CONFIG, Config, Dino
+from firstsight.representation.joint_embedding.dino import TINY, TINY_CONFIG, Config, Dino
 from firstsight.training.recipe import Recipe
 
 BLINK_CONFIG: Config = replace(

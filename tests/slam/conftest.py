@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from firstsight.formats.g2o import Between, PoseGraph, planar, pose_graph
 from firstsight.geometry.se3 import se3_exp
-from firstsight.slam.factors import inverse
+from firstsight.roles.pose_graph import Between, PoseGraph, planar, pose_graph
+from firstsight.slam.pose_graphs.factors import inverse
 
 
 def random_motions(count: int, dimension: int, spread: float, seed: int = 0) -> np.ndarray:

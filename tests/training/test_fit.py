@@ -12,6 +12,7 @@ import torch
 from toy import Colours, Toy, toy
 
 from firstsight.errors import InputError
+from firstsight.formats.weights import load_weights
 from firstsight.training import checkpoint
 from firstsight.training.diary import Watch, read_metrics
 from firstsight.training.fit import Surroundings, fit
@@ -202,7 +203,7 @@ def test_two_processes_equal_one_with_their_batches_together(tmp_path, processes
     alone = toy()
     recipe = replace(RECIPE, steps=20, checkpoint_every=10)
     fit(alone, Colours(), recipe, tmp_path / "one", surroundings=CPU)
-    many = checkpoint.load_weights(tmp_path / "many" / "model.safetensors")
+    many = load_weights(tmp_path / "many" / "model.safetensors")
     for name, tensor in weights(alone).items():
         if name != "seen":  # each process counts its own
             assert torch.allclose(tensor, many[name], atol=1e-5), name

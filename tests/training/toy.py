@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from firstsight.training.samples import NO_CAMERA, Dataset, Sample
+from firstsight.training.data.samples import NO_CAMERA, Dataset, Sample
 from firstsight.training.trainable import Loss, Moment, Samples, Trainable, Wanted
 
 

@@ -20,7 +20,7 @@ from firstsight.evaluation.probes import Labelled, encoded, linear_metric, neigh
 from firstsight.evaluation.trajectory import trajectory_metrics
 from firstsight.formats.atomic import write_json
 from firstsight.geometry.images import to_tensor
-from firstsight.perceive.depth import matched, stereo_depth
+from firstsight.perceive.stages.depth import matched, stereo_depth
 from firstsight.perceive.workspace import depth_image, depth_tensors
 from firstsight.recordings.opening import open_recording
 from firstsight.recordings.recording import FlowImage, Frame, Recording
@@ -36,7 +36,7 @@ from firstsight.roles import (
 )
 from firstsight.run_folder import Metric
 from firstsight.training import Trainable
-from firstsight.training.samples import Pictures, open_source, scaled
+from firstsight.training.data.samples import Pictures, open_source, scaled
 
 Metrics = tuple[Metric, ...]
 

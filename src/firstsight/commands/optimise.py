@@ -10,11 +10,12 @@ import numpy as np
 
 from firstsight.errors import InputError
 from firstsight.formats.atomic import replacing
-from firstsight.formats.g2o import PoseGraph, read_g2o, write_g2o
-from firstsight.slam.factors import State, cost, factors_of
-from firstsight.slam.initialisation import chordal, place_landmarks, spanning_tree
-from firstsight.slam.loop_consistency import loops_of
-from firstsight.slam.pose_graph import Config, Solution, check, optimise
+from firstsight.formats.g2o import read_g2o, write_g2o
+from firstsight.roles.pose_graph import PoseGraph
+from firstsight.slam.pose_graphs.factors import State, cost, factors_of
+from firstsight.slam.pose_graphs.initialisation import chordal, place_landmarks, spanning_tree
+from firstsight.slam.pose_graphs.loop_consistency import loops_of
+from firstsight.slam.pose_graphs.pose_graph import Config, Solution, check, optimise
 
 HIGH_ERROR = 3.0  # of the mean squared sigma per degree of freedom, above which loops are likely false
 HALF = 0.5  # of a motion's confidence, below which it is shown as false

@@ -17,18 +17,18 @@ from rich.console import Console
 from rich.table import Table
 
 from firstsight import __version__
-from firstsight.compiling import announce_compilation
 from firstsight.errors import InputError
 from firstsight.formats.atomic import write_bytes, write_json
 from firstsight.formats.colmap_model import write_colmap
 from firstsight.formats.png import write_image
 from firstsight.formats.point_cloud import write_ply
-from firstsight.formats.reconstruction import Reconstruction
 from firstsight.geometry.camera import field_of_view_intrinsics
+from firstsight.kernels.compiling import announce_compilation
 from firstsight.progress import progress_bars
 from firstsight.recordings.files import image_files, read_intrinsics
 from firstsight.recordings.image_folder import CALIBRATION_FILES
-from firstsight.slam.photo_matching import (
+from firstsight.roles.reconstruction import Reconstruction
+from firstsight.slam.photos.photo_matching import (
     Features,
     LensGroups,
     Pair,
@@ -38,7 +38,7 @@ from firstsight.slam.photo_matching import (
     pair_of,
     pairs_to_try,
 )
-from firstsight.slam.structure_from_motion import (
+from firstsight.slam.photos.structure_from_motion import (
     Collection,
     Config,
     Outcome,

@@ -19,10 +19,10 @@ from firstsight.recordings.recording import Recording
 from firstsight.show.sheet import write_sheet
 from firstsight.training import Recipe, Trainable, fit
 from firstsight.training.checkpoint import written
+from firstsight.training.data.samples import Frames, Joined, open_samples
 from firstsight.training.diary import Watch
 from firstsight.training.distributed import world
 from firstsight.training.fit import Fitted, Surroundings
-from firstsight.training.samples import Frames, Joined, open_samples
 
 RecipeName = Literal["auto", "tiny", "paper"]
 STEREO, ONE_CAMERA, PICTURES = "monodepth", "monodepth2", "dino"  # what `auto` chooses

@@ -6,7 +6,7 @@ Idea:   sweep a plane through space; where it cuts a surface, all neighbours war
         H_v(w) = K (R_v + w t_v n^T) K^-1,  n = (0, 0, 1), w the inverse depth           -> homography()
         w_k = k step, so that a step moves no pixel by more than ~1 px in any neighbour  -> inverse_depths()
         C(p, k) = mean of the better half over v of the cost between I and I_v warped by H_v(w_k)          -> sweep()
-        S = semi-global sum of C, w(p) = argmin_k S, refined between planes                -> matching.semi_global, matching.winner
+        S = semi-global sum of C, w(p) = argmin_k S, refined between planes                -> matching.aggregation.semi_global, matching.selection.winner
         valid where S stands out and is low, where the parallax tells depths apart, and not in small patches -> trusted()
 Differs: census codes by default instead of absolute differences (exposure changes along a recording); the better half of the neighbours, since what
          one of two directions of motion hides the other mostly shows (Kang, Szeliski, Chai, CVPR 2001, "temporal selection").
@@ -26,14 +26,14 @@ from torch import Tensor
 
 from firstsight.geometry.camera import scale_intrinsics
 from firstsight.geometry.images import to_grey
-from firstsight.matching.census_cost import Census
-from firstsight.matching.consistency import drop_speckles
-from firstsight.matching.filling import fill_from_background
-from firstsight.matching.lanes import LANES
-from firstsight.matching.penalties import JumpRule, Penalties
-from firstsight.matching.semi_global import SemiGlobal, aggregate, path_types
-from firstsight.matching.volumes import MatchingCost, Volume
-from firstsight.matching.winner import Peaks, find_peaks
+from firstsight.kernels.lanes import LANES
+from firstsight.matching.aggregation.penalties import JumpRule, Penalties
+from firstsight.matching.aggregation.semi_global import SemiGlobal, aggregate, path_types
+from firstsight.matching.costs.census_cost import Census
+from firstsight.matching.costs.volumes import MatchingCost, Volume
+from firstsight.matching.selection.consistency import drop_speckles
+from firstsight.matching.selection.filling import fill_from_background
+from firstsight.matching.selection.winner import Peaks, find_peaks
 from firstsight.roles import Depth, MultiViewDepthEstimator
 
 Grey = UInt8[np.ndarray, "height width"]

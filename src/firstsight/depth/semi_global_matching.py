@@ -2,19 +2,19 @@
 
 Paper:  Hirschmueller. Stereo Processing by Semiglobal Matching and Mutual Information. TPAMI 30(2), 2008.
 Idea:   match pixels by their surroundings, and let neighbours agree along straight paths from all sides:
-        E(D) = sum_p C(p, D(p)) + sum over neighbours of P1 [step of 1] + P2 [larger]   eq. 11 -> matching.energy.energy()
-        P1 and P2 lower where the images have edges                     MC-CNN          -> matching.penalties
-        C(p, d) = Hamming(census_L(p), census_R(p - d)), summed over 3x3 pixels         -> matching.census_cost.Census
-        averaged over what looks like one surface where asked for                       -> matching.cross_based
-        S(p, d) = sum over paths r of L_r(p, d)                         eq. 13, 14      -> matching.semi_global.aggregate()
-        D(p) = argmin_d S(p, d), refined between them                   section II-D    -> matching.winner.take_winners()
-        valid where |D(p) - D_R(p - D(p))| <= tolerance                 eq. 16          -> matching.consistency
-        and not part of a small patch                                   section II-E    -> matching.consistency.drop_speckles()
-        elsewhere what lies around it is the best guess                 section II-E    -> matching.filling
+        E(D) = sum_p C(p, D(p)) + sum over neighbours of P1 [step of 1] + P2 [larger]   eq. 11 -> matching.aggregation.energy.energy()
+        P1 and P2 lower where the images have edges                     MC-CNN          -> matching.aggregation.penalties
+        C(p, d) = Hamming(census_L(p), census_R(p - d)), summed over 3x3 pixels         -> matching.costs.census_cost.Census
+        averaged over what looks like one surface where asked for                       -> matching.aggregation.cross_based
+        S(p, d) = sum over paths r of L_r(p, d)                         eq. 13, 14      -> matching.aggregation.semi_global.aggregate()
+        D(p) = argmin_d S(p, d), refined between them                   section II-D    -> matching.selection.winner.take_winners()
+        valid where |D(p) - D_R(p - D(p))| <= tolerance                 eq. 16          -> matching.selection.consistency
+        and not part of a small patch                                   section II-E    -> matching.selection.consistency.drop_speckles()
+        elsewhere what lies around it is the best guess                 section II-E    -> matching.selection.filling
 Differs: census instead of mutual information (its cost is a table that must be learned from a first disparity), and costs summed
          over 3x3 pixels: fewer errors everywhere (benchmarks/stereo.md). Lines instead of a parabola between disparities. Large
          images are swept strip by strip, with the same result.
-         Images on a GPU are matched there (matching.gpu), in one piece and with equal sums.
+         Images on a GPU are matched there (matching.aggregation.gpu), in one piece and with equal sums.
 Role:   StereoEstimator. Disparity in px; where it is not `valid` it is a guess, right about half of the time.
 """
 
@@ -31,17 +31,17 @@ from jaxtyping import Bool, Float32
 
 from firstsight.errors import InputError
 from firstsight.geometry.images import to_grey
-from firstsight.matching import gpu
-from firstsight.matching.census_cost import Census
-from firstsight.matching.consistency import Classes, MatchClass, classify, drop_speckles
-from firstsight.matching.cross_based import aggregate_cross_based, cross_arms
-from firstsight.matching.filling import fill_classified, fill_from_background
-from firstsight.matching.lanes import LANES
-from firstsight.matching.penalties import JumpRule, TwoImagePenalties
-from firstsight.matching.semi_global import SemiGlobal, aggregate_strips, path_types
-from firstsight.matching.smoothing import bilateral
-from firstsight.matching.volumes import Grey, MatchingCost, Volume, leave_out_left_border
-from firstsight.matching.winner import SubPixel, Winners, take_winners
+from firstsight.kernels.lanes import LANES
+from firstsight.matching.aggregation import gpu
+from firstsight.matching.aggregation.cross_based import aggregate_cross_based, cross_arms
+from firstsight.matching.aggregation.penalties import JumpRule, TwoImagePenalties
+from firstsight.matching.aggregation.semi_global import SemiGlobal, aggregate_strips, path_types
+from firstsight.matching.costs.census_cost import Census
+from firstsight.matching.costs.volumes import Grey, MatchingCost, Volume, leave_out_left_border
+from firstsight.matching.selection.consistency import Classes, MatchClass, classify, drop_speckles
+from firstsight.matching.selection.filling import fill_classified, fill_from_background
+from firstsight.matching.selection.smoothing import bilateral
+from firstsight.matching.selection.winner import SubPixel, Winners, take_winners
 from firstsight.roles import Disparity, Images, StereoEstimator
 
 Map = Float32[np.ndarray, "height width"]

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from firstsight.errors import InputError
 from firstsight.roles import Images
 from firstsight.run_folder import Metric
-from firstsight.training.samples import Dataset
+from firstsight.training.data.samples import Dataset
 
 BLOCK = 1024  # rows that are compared with each other at a time
 Features = Float32[Tensor, "rows features"]

@@ -17,8 +17,8 @@ import torch
 
 from firstsight.errors import InputError
 from firstsight.formats.atomic import write_text
-from firstsight.formats.reconstruction import Lenses, Observations, Reconstruction
 from firstsight.geometry.se3 import matrix_to_quaternion_wxyz, quaternion_wxyz_to_matrix
+from firstsight.roles.reconstruction import Lenses, Observations, Reconstruction
 
 HALF = 0.5  # COLMAP's coordinates of a pixel's centre less ours
 UNMATCHED = -1

@@ -8,7 +8,7 @@ Conventions there -> ours:
     TORO SE(2) information I11 I12 I22 I33 I13 I23                        -> matrix; g2o's order where only that is positive
     TORO SE(3) rotation roll pitch yaw                                   -> R_z(yaw) R_y(pitch) R_x(roll)
     ids of any kind                                                      -> 0, 1, ... in their order; `ids` keeps them
-    a pose the file does not give                                        -> NaN; `slam.initialisation` fills it in
+    a pose the file does not give                                        -> NaN; `slam.pose_graphs.initialisation` fills it in
     FIX id                                                               -> a prior of FIXED_INFORMATION
     sensor offset of a point (PARAMS_SE3OFFSET)                          -> the point as seen from the node
 """
@@ -18,64 +18,23 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float64, Int64
+from jaxtyping import Int64
 from scipy.spatial.transform import Rotation
 
 from firstsight.errors import InputError
 from firstsight.formats.atomic import write_text
 from firstsight.geometry.se3 import matrix_to_quaternion_wxyz
+from firstsight.roles.pose_graph import (
+    Between,
+    PoseGraph,
+    Priors,
+    Sightings,
+    planar,
+)
 
 FIXED_INFORMATION = 1e6
 NO_OFFSET = np.eye(4)
 UPPER = {size: np.triu_indices(size) for size in (2, 3, 6)}
-
-
-class Between(NamedTuple):
-    """Measured motions between nodes: `a_from_b[i]` is node `b[i]` as seen from node `a[i]`.
-
-    `information` is the inverse covariance of the right tangent (translation, rotation), size 3 in SE(2), 6 in SE(3).
-    """
-
-    a: Int64[np.ndarray, " between"]
-    b: Int64[np.ndarray, " between"]
-    a_from_b: Float64[np.ndarray, "between d1 d1"]
-    information: Float64[np.ndarray, "between size size"]
-
-
-class Priors(NamedTuple):
-    """Measured poses of single nodes."""
-
-    node: Int64[np.ndarray, " priors"]
-    world_from_node: Float64[np.ndarray, "priors d1 d1"]
-    information: Float64[np.ndarray, "priors size size"]
-
-
-class Sightings(NamedTuple):
-    """Landmarks as points in the frame of the node that saw them."""
-
-    node: Int64[np.ndarray, " sightings"]
-    landmark: Int64[np.ndarray, " sightings"]
-    point_node: Float64[np.ndarray, "sightings d"]
-    information: Float64[np.ndarray, "sightings d d"]
-
-
-class PoseGraph(NamedTuple):
-    """Poses and what was measured of them; d = 2 for SE(2) and 3 for SE(3), d1 = d + 1."""
-
-    world_from_node: Float64[np.ndarray, "nodes d1 d1"]
-    between: Between
-    priors: Priors
-    landmarks: Float64[np.ndarray, "landmarks d"]
-    sightings: Sightings
-
-    @property
-    def dimension(self) -> int:
-        return self.world_from_node.shape[-1] - 1
-
-    @property
-    def tangent(self) -> int:
-        """Unknowns of a pose."""
-        return 3 if self.dimension == 2 else 6
 
 
 class GraphFile(NamedTuple):
@@ -84,28 +43,6 @@ class GraphFile(NamedTuple):
     graph: PoseGraph
     node_ids: Int64[np.ndarray, " nodes"]
     landmark_ids: Int64[np.ndarray, " landmarks"]
-
-
-def no_priors(dimension: int) -> Priors:
-    size = 3 * (dimension - 1)
-    return Priors(np.zeros(0, np.int64), np.zeros((0, dimension + 1, dimension + 1)), np.zeros((0, size, size)))
-
-
-def no_sightings(dimension: int) -> Sightings:
-    nobody = np.zeros(0, np.int64)
-    return Sightings(nobody, nobody, np.zeros((0, dimension)), np.zeros((0, dimension, dimension)))
-
-
-def pose_graph(world_from_node: Float64[np.ndarray, "nodes d1 d1"], between: Between) -> PoseGraph:
-    """A graph of poses alone."""
-    d = world_from_node.shape[-1] - 1
-    return PoseGraph(world_from_node, between, no_priors(d), np.zeros((0, d)), no_sightings(d))
-
-
-def planar(x: float, y: float, theta: float) -> Float64[np.ndarray, "3 3"]:
-    """a_from_b in SE(2), theta in radians."""
-    c, s = np.cos(theta), np.sin(theta)
-    return np.array([[c, -s, x], [s, c, y], [0, 0, 1]])
 
 
 def _spatial(values: list[float]) -> np.ndarray:

@@ -8,20 +8,20 @@ from firstsight.catalogue import Entry
 from firstsight.errors import InputError
 
 FIGURES = {
-    "energy-approach": "firstsight.gallery.energy_approach:energy_approach",
-    "cost-slice": "firstsight.gallery.cost_slice:cost_slice",
-    "path-directions": "firstsight.gallery.path_directions:path_directions",
-    "monodepth-losses": "firstsight.gallery.monodepth_losses:monodepth_losses",
-    "aperture-problem": "firstsight.gallery.aperture_problem:aperture_problem",
-    "ekf-slam": "firstsight.gallery.ekf_slam:ekf_slam",
-    "photo-reconstruction": "firstsight.gallery.photo_reconstruction:photo_reconstruction",
-    "pose-graph-loops": "firstsight.gallery.pose_graph_loops:pose_graph_loops",
-    "slam-cost": "firstsight.gallery.slam_cost:slam_cost",
-    "moving-smear": "firstsight.gallery.moving_smear:moving_smear",
-    "dino-collapse": "firstsight.gallery.dino_collapse:dino_collapse",
-    "attention-heads": "firstsight.gallery.attention_heads:attention_heads",
-    "rbm-filters": "firstsight.gallery.rbm_filters:rbm_filters",
-    "slots-over-iterations": "firstsight.gallery.slot_iterations:slot_iterations",
+    "energy-approach": "firstsight.gallery.figures.depth.energy_approach:energy_approach",
+    "cost-slice": "firstsight.gallery.figures.depth.cost_slice:cost_slice",
+    "path-directions": "firstsight.gallery.figures.depth.path_directions:path_directions",
+    "monodepth-losses": "firstsight.gallery.figures.depth.monodepth_losses:monodepth_losses",
+    "aperture-problem": "firstsight.gallery.figures.flow.aperture_problem:aperture_problem",
+    "ekf-slam": "firstsight.gallery.figures.slam.ekf_slam:ekf_slam",
+    "photo-reconstruction": "firstsight.gallery.figures.slam.photo_reconstruction:photo_reconstruction",
+    "pose-graph-loops": "firstsight.gallery.figures.slam.pose_graph_loops:pose_graph_loops",
+    "slam-cost": "firstsight.gallery.figures.slam.slam_cost:slam_cost",
+    "moving-smear": "firstsight.gallery.figures.mapping.moving_smear:moving_smear",
+    "dino-collapse": "firstsight.gallery.figures.representation.dino_collapse:dino_collapse",
+    "attention-heads": "firstsight.gallery.figures.representation.attention_heads:attention_heads",
+    "rbm-filters": "firstsight.gallery.figures.representation.rbm_filters:rbm_filters",
+    "slots-over-iterations": "firstsight.gallery.figures.discovery.slot_iterations:slot_iterations",
 }
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from llvmlite import ir
 from numba import njit
 
-from firstsight.matching.lanes import FLOAT_LANES, broadcast, call, lanewise, load, store
+from firstsight.kernels.lanes import FLOAT_LANES, broadcast, call, lanewise, load, store
 
 CONTRACT = ("contract",)  # a product and a sum may become one instruction
 C1, C2 = 0.01**2, 0.03**2  # for pictures in [0, 1]

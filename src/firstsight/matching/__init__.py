@@ -1,3 +1,3 @@
-from firstsight.compiling import announce_compilation
+from firstsight.kernels.compiling import announce_compilation
 
 announce_compilation()

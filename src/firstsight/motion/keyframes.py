@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float64, Int64
 
-from firstsight.geometry.pnp import Kernel, Measurements, linearise
 from firstsight.motion.depth_alignment import MeasuredMotion
 from firstsight.motion.tracking import Pixels
-from firstsight.motion.window_adjustment import Ties, Window, adjust
+from firstsight.optimisation.pnp import Kernel, Measurements, linearise
+from firstsight.optimisation.window_adjustment import Ties, Window, adjust
 from firstsight.roles import Trajectory
 
 Ids = Int64[np.ndarray, " n"]

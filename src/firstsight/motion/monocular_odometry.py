@@ -21,10 +21,10 @@ import numpy as np
 from jaxtyping import Int64
 
 from firstsight.geometry.images import to_grey
-from firstsight.geometry.pnp import robust_pnp
 from firstsight.motion.keyframes import FramePose, Keyframes
 from firstsight.motion.tracking import Grey, Pixels, TrackingConfig, Tracks, detect_corners, follow, follow_all
 from firstsight.motion.two_view import TwoViewConfig, TwoViews, start_from_two_views, triangulate_pairs
+from firstsight.optimisation.pnp import robust_pnp
 from firstsight.roles import Observation, Odometry, Trajectory
 
 START_DEPTH = 10.0  # so that, as outdoors, a step is a fraction of a unit

@@ -28,11 +28,11 @@ from jaxtyping import Bool, Float32, Float64
 from numba import njit
 from torch import Tensor
 
-from firstsight.geometry.pnp import PosePrior, refine_pose, reprojection_error_px
 from firstsight.motion.edge_aware import smooth
 from firstsight.motion.object_tracks import Carried, ObjectTracks
 from firstsight.motion.regions import keep, label, open_share
 from firstsight.motion.support_planes import on_support
+from firstsight.optimisation.pnp import PosePrior, refine_pose, reprojection_error_px
 from firstsight.roles import Depth, Flow, MotionSegmenter, MovingObjects
 
 MAD_TO_SIGMA = 1.4826

@@ -22,7 +22,6 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64
 
 from firstsight.geometry.images import to_grey
-from firstsight.geometry.pnp import PosePrior, refine_pose, robust_pnp
 from firstsight.motion.depth_alignment import (
     DepthAlignmentConfig,
     DepthNoise,
@@ -33,6 +32,7 @@ from firstsight.motion.depth_alignment import (
 )
 from firstsight.motion.keyframes import UNKNOWN, Keyframes
 from firstsight.motion.tracking import Grey, Pixels, TrackingConfig, Tracks, detect_corners, follow_all
+from firstsight.optimisation.pnp import PosePrior, refine_pose, robust_pnp
 from firstsight.roles import Observation, Odometry, Trajectory
 
 EDGE_SIGMAS = 3.0

@@ -13,7 +13,7 @@ from firstsight.evaluation.occupancy import Grid, occupancy_metrics
 from firstsight.evaluation.segmentation import MaskErrors
 from firstsight.evaluation.trajectory import align_trajectories, has_pose, on_frames, trajectory_metrics
 from firstsight.formats.occupancy import read_map
-from firstsight.perceive.mapping import with_moving_path
+from firstsight.perceive.stages.mapping import with_moving_path
 from firstsight.perceive.workspace import Workspace
 from firstsight.recordings.recording import Channel
 from firstsight.run_folder import Metric

@@ -2,9 +2,9 @@
 
 from typing import Literal, NamedTuple
 
-from firstsight.perceive import depth, flow, lidar_loops, loops, mapping, motion, moving
 from firstsight.perceive.choice import uses
 from firstsight.perceive.stage import Stage
+from firstsight.perceive.stages import depth, flow, lidar_loops, loops, mapping, motion, moving
 from firstsight.recordings.recording import Recording
 from firstsight.roles import DepthEstimator
 

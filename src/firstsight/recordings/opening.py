@@ -11,9 +11,10 @@ import numpy as np
 from firstsight.errors import InputError
 from firstsight.geometry.camera import field_of_view_intrinsics
 from firstsight.geometry.points import project_to_depth
-from firstsight.recordings import euroc, image_folder, kitti_odometry, kitti_raw, ros_bag, seven_scenes, tum_rgbd, video
+from firstsight.recordings import euroc, image_folder, kitti_odometry, kitti_raw, seven_scenes, tum_rgbd, video
 from firstsight.recordings.recording import Camera, Channel, DepthImage, Lidar, Recording, Scan, Truth, select
 from firstsight.recordings.rectification import rectify as rectified
+from firstsight.recordings.ros import bag as ros_bag
 
 SENSORS = ("camera", "stereo", "depth", "lidar", "odometry")
 WORLD_SETTINGS = ("frames", "seed", "height", "width")

@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
-from firstsight.formats.g2o import PoseGraph
+from firstsight.roles.pose_graph import PoseGraph
 
 PATH, LOOP, FALSE = "#1f4e9e", "#2e9e4f", "#c0392b"
 SEEN_EDGES = 3000  # beyond it, lines are drawn thinner

@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
-from torch import Tensor, nn
+from torch import Tensor
 
 from firstsight.errors import InputError
-from firstsight.formats.atomic import write_bytes, write_json
+from firstsight.formats.atomic import write_json
+from firstsight.formats.weights import load_into, load_weights, save_weights
 from firstsight.training.configuration import to_json
 from firstsight.training.distributed import World
 from firstsight.training.trainable import Trainable
@@ -59,33 +58,6 @@ def difference(theirs: Any, mine: Any) -> str:
         name = next(key for key in {**theirs, **mine} if theirs.get(key) != mine.get(key))
         return f"{name}: {difference(theirs.get(name), mine.get(name))}"
     return f"{theirs} there, {mine} here"
-
-
-def save_weights(path: Path, tensors: dict[str, Tensor], about: dict[str, Any] | None = None) -> None:
-    whole = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    write_bytes(path, save(whole, {"about": json.dumps(about)} if about else None))
-
-
-def load_weights(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except FileNotFoundError:
-        raise InputError(f"{path}: missing; it holds weights, restore it") from None
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path}: not readable as safetensors ({error}); copy it again") from None
-
-
-def load_into(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
-    """Raises InputError naming the first weight that does not fit."""
-    own = module.state_dict()
-    for name in {**own, **tensors}:
-        if name not in tensors or name not in own:
-            raise InputError(f"{path}: weight {name} is {'missing' if name in own else 'not one of this method'}")
-        if own[name].shape != tensors[name].shape:
-            raise InputError(
-                f"{path}: weight {name} is {tuple(tensors[name].shape)}, expected {tuple(own[name].shape)}"
-            )
-    module.load_state_dict(tensors)
 
 
 def parameter_names(training: Training) -> list[str]:

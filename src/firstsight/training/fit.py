@@ -19,16 +19,17 @@ from torch import Tensor, nn
 
 from firstsight.errors import InputError
 from firstsight.formats.atomic import write_json
+from firstsight.formats.weights import save_weights
 from firstsight.training import checkpoint, collapse
 from firstsight.training.averaging import follow
-from firstsight.training.batches import batches
 from firstsight.training.checkpoint import Training
 from firstsight.training.configuration import to_json
+from firstsight.training.data.batches import batches
+from firstsight.training.data.samples import Dataset
 from firstsight.training.diary import Diary, Watch
 from firstsight.training.distributed import World, mean_over_processes, world
 from firstsight.training.draws import Draws
 from firstsight.training.recipe import Recipe, learning_rate, teacher_momentum, weight_decay
-from firstsight.training.samples import Dataset
 from firstsight.training.trainable import Loss, Moment, Samples, Trainable
 
 SAVE_AFTER_S = 120.0  # one process also saves when this much work would be lost
@@ -140,7 +141,7 @@ def _fit(
     diary.close()
     method.eval()
     if folder is not None and here.leads:
-        checkpoint.save_weights(folder / "model.safetensors", method.state_dict(), checkpoint.identity(method))
+        save_weights(folder / "model.safetensors", method.state_dict(), checkpoint.identity(method))
     return Fitted(done, numbers)
 
 

@@ -7,13 +7,13 @@ import numpy as np
 from firstsight.errors import InputError
 from firstsight.geometry.camera import field_of_view_intrinsics
 from firstsight.recordings.recording import Camera, Channel, Lidar, Recording, Rig, Truth
-from firstsight.recordings.simulated import occupancy, odometry
-from firstsight.recordings.simulated.objects import objects
-from firstsight.recordings.simulated.rooms import rooms
+from firstsight.recordings.simulated.indoors.objects import objects
+from firstsight.recordings.simulated.indoors.rooms import rooms
 from firstsight.recordings.simulated.scene import Viewpoint, World
-from firstsight.recordings.simulated.street import street
+from firstsight.recordings.simulated.sensing import occupancy, odometry
+from firstsight.recordings.simulated.sensing.views import Views
+from firstsight.recordings.simulated.street.world import street
 from firstsight.recordings.simulated.surface import moved
-from firstsight.recordings.simulated.views import Views
 
 WORLDS = {"street": street, "rooms": rooms, "objects": objects}
 NAMES = tuple(WORLDS)

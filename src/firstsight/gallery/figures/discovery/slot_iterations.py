@@ -1,0 +1,164 @@
+"""How slots come to own objects: within a picture over iterations, and over training.
+
+Shows:  slot attention on drawn shapes: who attends where in each iteration, each slot's picture, FG-ARI over training
+Slide:  Slot Attention Networks
+Reads:  slots begin as noise and share every place; from iteration to iteration each comes nearer to one object. The
+        decoder then draws every slot alone, and where slots compete for a pixel the surest wins. Nothing but the error
+        of the sum teaches this. FG-ARI says nothing about the ground, which slots may share; mBO, beside it, does:
+        there k-means on colour and place, made for plain shapes, is ahead. Colours are learnt last.
+"""
+
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Int64, UInt8
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import FigureBase
+from torch import Tensor
+
+from firstsight.discovery.slot_attention import TINY, TINY_CONFIG, Explanation, SlotAttention
+from firstsight.evaluation.object_masks import ObjectMaskErrors, ids_of
+from firstsight.gallery.drawing import Drawing, canvas, show_picture
+from firstsight.run_folder import Metric
+from firstsight.training.diary import Regular
+from firstsight.training.fit import Surroundings, fit
+from firstsight.training.toys.object_images import ObjectPictures, clustered_ids
+
+SHOWN, TESTED, TRAINED, MEASURED, OBJECTS, STEPS = 4, 100, 1000, 8, (3, 3), 500
+HASTY = replace(TINY, learning_rate=3e-3, warm_up=30)  # shows sooner where it leads
+SLOT_COLOURS = ListedColormap(["#4c72b0", "#dd8452", "#55a868", "#c44e52", "#8172b3", "#937860"])
+COLOUR = {"FG-ARI": "#1f4e9e", "mBO": "#1f9e45"}
+
+
+class Course(NamedTuple):
+    """After each of `steps`: the measures of new pictures, by name, and the loss."""
+
+    steps: list[int]
+    measures: list[dict[str, float]]
+    loss: list[float]
+
+
+class Experiment(NamedTuple):
+    """New pictures, what became of the first of them, and the measures over training and of the baselines."""
+
+    pictures: ObjectPictures
+    explained: Explanation
+    course: Course
+    baselines: dict[str, dict[str, float]]
+
+
+def as_images(pictures: ObjectPictures) -> Tensor:
+    return (
+        torch.from_numpy(np.stack([picture.image for picture in pictures.pictures])).permute(0, 3, 1, 2).float() / 255
+    )
+
+
+def measured(found: Int64[np.ndarray, "pictures height width"], pictures: ObjectPictures) -> dict[str, float]:
+    errors = ObjectMaskErrors()
+    for ids, picture in zip(found, pictures.pictures, strict=True):
+        errors.add(ids, picture.ids)
+    return {metric.name: metric.value for metric in errors.metrics()}
+
+
+class Measuring(Regular):
+    """Measures on new pictures now and then."""
+
+    def __init__(self, model: SlotAttention, pictures: ObjectPictures, every: int):
+        self.model, self.pictures, self.every, self.course = model, pictures, every, Course([], [], [])
+        self._images = as_images(pictures)
+
+    @torch.no_grad()
+    def measure(self, step: int) -> None:
+        found = self.model.explain(self._images, self.model.fixed_noise(len(self._images)))
+        self.course.steps.append(step)
+        self.course.measures.append(measured(ids_of(found.masks).numpy(), self.pictures))
+        self.course.loss.append(4 * float((found.picture - self._images).square().mean()))
+
+
+def experiment(scale: float = 1.0) -> Experiment:
+    size = TINY_CONFIG.size[0]
+    shown, new = (ObjectPictures(count, size, OBJECTS, seed=seed) for seed, count in enumerate((TRAINED, TESTED)))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = SlotAttention(TINY_CONFIG)
+    recipe = replace(HASTY, steps=max(round(scale**2 * STEPS), 2 * MEASURED))
+    watch = Measuring(model, new, recipe.steps // MEASURED)
+    fit(model, shown, recipe, surroundings=Surroundings(device="cpu"), watch=watch)
+    with torch.no_grad():
+        explained = model.explain(as_images(new)[:SHOWN], model.fixed_noise(SHOWN))
+    rng, slots = np.random.default_rng(0), TINY_CONFIG.slots
+    clustered = np.stack([clustered_ids(picture.image, slots) for picture in new.pictures])
+    baselines = {
+        "k-means of colour and place": measured(clustered, new),
+        "random masks": measured(rng.integers(0, slots, clustered.shape), new),
+    }
+    return Experiment(new, explained, watch.course, baselines)
+
+
+def numbers(found: Experiment) -> tuple[Metric, ...]:
+    protocol = f"{TESTED} new pictures, {found.course.steps[-1]} steps of training, {TINY_CONFIG.slots} slots"
+    rows = {"slot attention": found.course.measures[-1], **found.baselines}
+    measures = [
+        Metric(name=f"{name}, {method}", value=values[name], unit="", protocol=protocol)
+        for method, values in rows.items()
+        for name in ("FG-ARI", "mBO")
+    ]
+    loss = Metric(
+        name="loss", value=found.course.loss[-1], unit="", protocol=f"mean square of RGB in [-1, 1]; {protocol}"
+    )
+    return (*measures, loss)
+
+
+def slot_iterations(scale: float = 1.0) -> Drawing:
+    found = experiment(scale)
+    figure = canvas(1100, "Slot attention: slots compete for pixels until each explains one object")
+    halves: Any = figure.subfigures(2, 1, height_ratios=[1.7, 1])
+    above, below = halves
+    draw_pictures(above, found)
+    left, right = below.subplots(1, 2)
+    draw_course(left, found)
+    draw_loss(right, found.course)
+    return Drawing(figure, numbers(found))
+
+
+def picture_of(image: Tensor) -> UInt8[np.ndarray, "height width 3"]:
+    return (255 * image.clamp(0, 1)).round().byte().permute(1, 2, 0).numpy()
+
+
+def draw_pictures(figure: FigureBase, found: Experiment) -> None:
+    """A row for each picture: itself, attention over iterations, masks, what all slots draw, what each draws."""
+    explained, iterations, slots = found.explained, len(found.explained.attention), found.explained.masks.shape[1]
+    panels = figure.subplots(SHOWN, iterations + slots + 3)
+    for row, picture in enumerate(found.pictures.pictures[:SHOWN]):
+        titles = ["picture", *(f"attention, {t + 1}" for t in range(iterations)), "masks", "all slots"]
+        attention = [explained.attention[t, row].argmax(0).numpy() for t in range(iterations)]
+        shown = [picture.image, *attention, explained.masks[row].argmax(0).numpy(), picture_of(explained.picture[row])]
+        for slot in range(slots):
+            mask = explained.masks[row, slot]
+            shown.append(picture_of(explained.slot_pictures[row, slot] * mask + (1 - mask)))
+            titles.append(f"slot {slot + 1}")
+        for axes, values, title in zip(panels[row], shown, titles, strict=True):
+            show_picture(axes, values, title if row == 0 else "")
+            if values.ndim == 2:
+                axes.images[0].set(cmap=SLOT_COLOURS, clim=(-0.5, SLOT_COLOURS.N - 0.5))
+    for slot in range(slots):
+        axes = panels[0, iterations + 3 + slot]
+        axes.title.set_color(SLOT_COLOURS(slot))
+
+
+def draw_course(axes: Axes, found: Experiment) -> None:
+    for name, colour in COLOUR.items():
+        values = [measures[name] for measures in found.course.measures]
+        axes.plot(found.course.steps, values, "o-", ms=4, color=colour, label=f"{name}, slot attention")
+        for (method, measures), style in zip(found.baselines.items(), ("--", ":"), strict=True):
+            axes.axhline(measures[name], color=colour, ls=style, lw=1.2, label=f"{name}, {method}")
+    axes.set(title=f"measures on {TESTED} new pictures", xlabel="step", ylim=(-0.05, 1.02))
+    axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1))
+
+
+def draw_loss(axes: Axes, course: Course) -> None:
+    axes.semilogy(course.steps, course.loss, "o-", ms=4, color=COLOUR["FG-ARI"])
+    axes.set(title="loss on the same pictures", xlabel="step", ylabel="mean square")

@@ -1,0 +1,187 @@
+"""What averaging makes of things that move: a smear, in pictures and in maps, and the same maps without them.
+
+Shows:  the smear that moving things leave in mean pictures, occupancy grids and meshes, and the maps without it
+Slide:  Common Drawbacks (dynamic objects: averaging across multiple scans)
+Reads:  a camera that stands still: the mean of its pictures keeps a veil of who walked by, unless moving pixels are left out.
+        A camera that walks through the flat: red is what the maps hold where the same flat without people has nothing. The
+        mean of surfaces alone keeps all of it; rays through empty space take back what is looked at again, and what is not
+        stays; left out, it never gets in. The meshes are seen from above, cut below the ceiling.
+"""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float32
+from matplotlib.axes import Axes
+
+from firstsight.formats.mesh import Mesh
+from firstsight.gallery.drawing import Drawing, canvas, show_picture
+from firstsight.gallery.figures.mapping.fused_maps import (
+    ALL,
+    KEPT,
+    LEFT_OUT,
+    STATIC,
+    Maps,
+    Walk,
+    area_m2,
+    ghost_cells,
+    ghost_faces,
+    maps_of,
+    walk_through,
+)
+from firstsight.gallery.figures.mapping.shaded_mesh import picture_mesh
+from firstsight.geometry.camera import field_of_view_intrinsics
+from firstsight.mapping.occupancy import OccupancyMap
+from firstsight.mapping.tsdf import Config
+from firstsight.recordings.recording import Camera, Image, Recording
+from firstsight.recordings.simulated.scene import World
+from firstsight.run_folder import Metric
+
+WALKED, STEP = 200, 4  # frames; every STEP-th is mapped: with fewer, nothing that moves is seen twice in a place
+STOOD, STOOD_STEP = 48, 2
+CONFIG = Config(voxel_size_m=0.05)
+BAND_ONLY = "moving objects kept, empty space not averaged"
+CUT_M, EYE_M, FIELD_RAD = 1.9, (-0.5, -6.0, 9.5), 0.85  # what hides the flat from a camera above it is cut off
+GHOST, SURFACE, SEEN_FREE, UNSEEN = (222, 45, 38), (30, 30, 34), (236, 236, 232), (190, 192, 196)
+
+Picture = Float32[np.ndarray, "height width 3"]
+
+
+class Experiment(NamedTuple):
+    """Of the standing camera: a picture, means with and without what moves. Of the walk: the maps and their ghosts."""
+
+    picture: Image
+    mean: Picture
+    static_mean: Picture
+    still_error: dict[str, float]
+    walk: Walk
+    maps: dict[str, Maps]
+    cells: dict[str, Bool[np.ndarray, "rows columns"]]
+    meshes: dict[str, Mesh]
+    faces: dict[str, Bool[np.ndarray, " faces"]]
+
+
+def experiment(scale: float = 1.0) -> Experiment:
+    standing = walk_through("rooms", range(0, STOOD, STOOD_STEP), round(240 * scale), standing_still)
+    mean, static_mean = mean_pictures(standing.with_moving, standing.frames)
+    true, _ = mean_pictures(standing.static, standing.frames)
+    error = {name: float(np.abs(m - true).mean()) for name, m in ((KEPT, mean), (LEFT_OUT, static_mean))}
+    walk = walk_through("rooms", range(0, WALKED, STEP), round(240 * scale))
+    config = replace(CONFIG, voxel_size_m=0.05 / scale**0.5)
+    maps = {kind: maps_of(walk, kind, config) for kind in ALL}
+    maps[BAND_ONLY] = maps_of(walk, KEPT, replace(config, carve=False))
+    grid, meshes = maps[STATIC].grid.occupancy(), {kind: each.tsdf.mesh() for kind, each in maps.items()}
+    cells = {kind: ghost_cells(maps[kind].grid.occupancy(), grid) for kind in (KEPT, LEFT_OUT)}
+    size = maps[STATIC].tsdf.voxel_size_m
+    faces = {kind: ghost_faces(meshes[kind], meshes[STATIC], size) for kind in (BAND_ONLY, KEPT, LEFT_OUT)}
+    picture = standing.with_moving.images["left"][STOOD // 2]
+    return Experiment(picture, mean, static_mean, error, walk, maps, cells, meshes, faces)
+
+
+def standing_still(world: World) -> World:
+    """The camera stays where the walk begins, while everyone else goes on."""
+    return replace(world, world_from_body=lambda times: np.tile(world.world_from_body(np.zeros(1)), (len(times), 1, 1)))
+
+
+def mean_pictures(recording: Recording, frames: range) -> tuple[Picture, Picture]:
+    """Pixel by pixel over the frames, and over those in which the pixel shows nothing that moves (else over all)."""
+    assert recording.truth.moving is not None
+    pictures = np.stack([recording.images["left"][frame].astype(np.float32) for frame in frames])
+    static = np.stack([recording.truth.moving[frame] == 0 for frame in frames])[..., None]
+    mean, count = pictures.mean(0), static.sum(0)
+    return mean, np.where(count > 0, (pictures * static).sum(0) / np.maximum(count, 1), mean).astype(np.float32)
+
+
+def numbers(found: Experiment) -> tuple[Metric, ...]:
+    frames = f"{len(found.walk.frames)} frames of sim:rooms, true depth, poses and masks"
+    size = found.maps[KEPT].grid.cell_size_m
+    cells = f"occupied cells of {size:g} m beyond one cell of the map of the flat without people; {frames}"
+    voxel = found.maps[KEPT].tsdf.voxel_size_m
+    area = f"triangles farther than 4 voxels of {voxel:.3g} m from the mesh of the flat without people; {frames}"
+    still = f"mean of {STOOD // STOOD_STEP} pictures against that of the room without people, grey levels of 255"
+    return (
+        *(
+            Metric(name=f"mean picture, {kind}", value=found.still_error[kind], unit="levels", protocol=still)
+            for kind in (KEPT, LEFT_OUT)
+        ),
+        *(
+            Metric(name=f"ghost cells, {kind}", value=float(found.cells[kind].sum()), unit="cells", protocol=cells)
+            for kind in (KEPT, LEFT_OUT)
+        ),
+        *(
+            Metric(
+                name=f"ghost surface, {kind}",
+                value=area_m2(found.meshes[kind], found.faces[kind]),
+                unit="m2",
+                protocol=area,
+            )
+            for kind in found.faces
+        ),
+    )
+
+
+def moving_smear(scale: float = 1.0) -> Drawing:
+    found = experiment(scale)
+    measured = {metric.name: metric.value for metric in numbers(found)}
+    figure = canvas(1500, "Averaging smears what moves")
+    panels = figure.subplot_mosaic(
+        [
+            ["picture"] * 2 + ["mean"] * 2 + ["static mean"] * 2,
+            [f"grid, {KEPT}"] * 3 + [f"grid, {LEFT_OUT}"] * 3,
+            [f"mesh, {BAND_ONLY}"] * 2 + [f"mesh, {KEPT}"] * 2 + [f"mesh, {LEFT_OUT}"] * 2,
+        ],
+        height_ratios=[1, 1.35, 1.1],
+    )
+    show_picture(panels["picture"], found.picture, "a camera that stands still: one picture")
+    for name, picture, title in (
+        ("mean", found.mean, f"mean of {STOOD // STOOD_STEP} pictures"),
+        ("static mean", found.static_mean, "mean, moving pixels left out"),
+    ):
+        show_picture(panels[name], picture.round().astype(np.uint8), title)
+    for kind in found.cells:
+        draw_grid(panels[f"grid, {kind}"], found, kind)
+        cells = measured[f"ghost cells, {kind}"]
+        panels[f"grid, {kind}"].set_title(f"occupancy of a walk, {kind}: {cells:.0f} ghost cells")
+    for kind in found.faces:
+        area = f"{measured[f'ghost surface, {kind}']:.2f} m² of ghosts"
+        show_picture(panels[f"mesh, {kind}"], from_above(found.meshes[kind], found.faces[kind]), f"mesh, {kind}", area)
+        panels[f"mesh, {kind}"].title.set_fontsize(10)
+    return Drawing(figure, numbers(found))
+
+
+def from_above(mesh: Mesh, ghosts: Bool[np.ndarray, " faces"]) -> Image:
+    """The mesh without what is high up or turned away, its ghosts red and from both sides."""
+    corners = mesh.vertices[mesh.faces].astype(np.float64)
+    low, high = np.percentile(mesh.vertices, [1, 99], axis=0)
+    eye = (low + high) / 2 * [1, 1, 0] + EYE_M
+    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    shown = (corners[..., 2].max(1) < CUT_M) & (((normals * (eye - corners[:, 0])).sum(1) > 0) | ghosts)
+    forward = -np.array(EYE_M) / np.linalg.norm(EYE_M)
+    right = np.cross(forward, [0, 0, 1])
+    right /= np.linalg.norm(right)
+    pose = np.eye(4)
+    pose[:3, :3], pose[:3, 3] = np.stack([right, np.cross(forward, right), forward], 1), eye
+    size = (420, 520)
+    intrinsics = field_of_view_intrinsics(*size, FIELD_RAD).numpy()
+    camera = Camera(name="above", size=size, intrinsics=intrinsics, body_from_camera=np.eye(4))
+    return picture_mesh(mesh._replace(faces=mesh.faces[shown]), camera, pose, ghosts[shown])
+
+
+def draw_grid(axes: Axes, found: Experiment, kind: str) -> None:
+    """The grid with its ghosts in red and the way of the camera."""
+    grid, poses = found.maps[kind].grid.occupancy(), found.walk.with_moving.truth.world_from_camera
+    assert poses is not None
+    picture = np.full((*grid.occupied.shape, 3), UNSEEN, np.uint8)
+    for cells, colour in ((grid.free, SEEN_FREE), (grid.occupied, SURFACE), (found.cells[kind], GHOST)):
+        picture[cells] = colour
+    axes.imshow(picture, origin="lower", extent=extent_m(grid), interpolation="nearest")
+    axes.plot(*poses[list(found.walk.frames), :2, 3].T, color="#1f4e9e", lw=1.5)
+    axes.set(xlabel="x (m)", ylabel="y (m)", aspect="equal")
+
+
+def extent_m(grid: OccupancyMap) -> tuple[float, float, float, float]:
+    """(left, right, bottom, top) of the grid in the world."""
+    rows, columns = grid.occupied.shape
+    x, y = grid.origin_m
+    return x, x + columns * grid.cell_size_m, y, y + rows * grid.cell_size_m

@@ -1,0 +1,23 @@
+"""Optical flow, and who estimates it."""
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+from jaxtyping import Bool, Float32
+from torch import Tensor
+
+from firstsight.roles.images import Images
+
+
+class Flow(NamedTuple):
+    """`flow`: pixel p of a is at p + flow_ab(p) in b. `valid`: seen in both images as far as the method can tell."""
+
+    flow: Float32[Tensor, "batch 2 height width"]
+    valid: Bool[Tensor, "batch 1 height width"]
+
+
+class FlowEstimator(ABC):
+    """Two images in, motion of the first one's pixels out."""
+
+    @abstractmethod
+    def __call__(self, image_a: Images, image_b: Images) -> Flow: ...

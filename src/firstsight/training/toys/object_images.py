@@ -1,0 +1,106 @@
+"""Pictures of coloured shapes that cover each other, with their true masks: enough to see if objects are found."""
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Int64, UInt8
+
+from firstsight.training.data.samples import NO_CAMERA, Dataset, Sample
+from firstsight.training.draws import mixed
+
+SHAPES = ("square", "disc", "triangle")
+RADIUS = (0.13, 0.17)  # of a disc, share of the picture
+RADII = {"square": 1.25, "disc": 1.0, "triangle": 1.5}  # to the corners, for areas that are nearly the same
+COLOURS = np.array(
+    [(230, 50, 45), (60, 180, 75), (50, 90, 230), (240, 220, 50), (200, 60, 200), (60, 210, 220), (245, 150, 40)],
+    np.uint8,
+)
+GROUND = np.array([20, 21, 24], np.uint8)
+TEXTURED = 0.45  # of the brightness: the darker end of a textured shape's stripes
+LEAST_SEEN = 0.9  # of an object that others cover: share of its pixels
+
+
+class Picture(NamedTuple):
+    """`ids`: 0 is background; objects from 1, later ones lie in front."""
+
+    image: UInt8[np.ndarray, "height width 3"]
+    ids: Int64[np.ndarray, "height width"]
+
+
+class ObjectPictures(Dataset):
+    """`count` pictures, functions of (seed, number). `striped` shapes have two tones, so that colour alone misleads."""
+
+    def __init__(
+        self,
+        count: int,
+        size_px: int = 32,
+        objects: tuple[int, int] = (3, 4),
+        *,
+        striped: bool = False,
+        distinct: bool = True,
+        seed: int = 0,
+    ):
+        self.size_px, self.objects, self.striped, self.distinct = size_px, objects, striped, distinct
+        self.pictures = [self._drawn(np.random.default_rng(mixed(seed, number))) for number in range(count)]
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, index: int) -> Sample:
+        return Sample(self.pictures[index].image.transpose(2, 0, 1)[None].copy(), NO_CAMERA, 0.0)
+
+    def _drawn(self, rng: np.random.Generator) -> Picture:
+        """Drawn anew until an arrangement is found in which enough of every object is seen."""
+        while True:
+            count = int(rng.integers(self.objects[0], self.objects[1] + 1))
+            insides = [shape_mask(rng, self.size_px) for _ in range(count)]
+            ids = np.zeros((self.size_px, self.size_px), np.int64)
+            for number, inside in enumerate(insides, 1):
+                ids[inside] = number
+            if all((ids == i).sum() >= LEAST_SEEN * inside.sum() for i, inside in enumerate(insides, 1)):
+                return Picture(self._coloured(rng, ids), ids)
+
+    def _coloured(
+        self, rng: np.random.Generator, ids: Int64[np.ndarray, "height width"]
+    ) -> UInt8[np.ndarray, "height width 3"]:
+        tints = COLOURS[rng.choice(len(COLOURS), ids.max(), replace=not self.distinct)]
+        image = np.concatenate([GROUND[None], tints])[ids]
+        for number, tint in enumerate(tints, 1):
+            if self.striped:
+                image[(ids == number) & stripes(rng, self.size_px)] = (TEXTURED * tint).astype(np.uint8)
+        return image
+
+
+def shape_mask(rng: np.random.Generator, size_px: int) -> Bool[np.ndarray, "height width"]:
+    """A square, disc or triangle, whole in the picture."""
+    kind = SHAPES[rng.integers(len(SHAPES))]
+    radius = rng.uniform(*RADIUS) * size_px * RADII[kind]
+    x, y = rng.uniform(radius, size_px - 1 - radius, 2)
+    canvas = np.zeros((size_px, size_px), np.uint8)
+    if kind == "disc":
+        cv2.circle(canvas, (round(x), round(y)), round(radius), 1, -1)
+    else:
+        corners = 4 if kind == "square" else 3
+        turns = 2 * np.pi * (np.arange(corners) / corners + rng.uniform())
+        outline = np.stack([x + radius * np.cos(turns), y + radius * np.sin(turns)], 1)
+        cv2.fillPoly(canvas, [outline.round().astype(np.int32)], 1)
+    return canvas > 0
+
+
+def stripes(rng: np.random.Generator, size_px: int) -> Bool[np.ndarray, "height width"]:
+    """Straight stripes, a few pixels wide, in any direction."""
+    angle, phase = rng.uniform(0, np.pi), rng.uniform()
+    y, x = np.mgrid[:size_px, :size_px]
+    return ((x * np.cos(angle) + y * np.sin(angle)) * 10 / size_px + phase) % 1 < 0.5
+
+
+def clustered_ids(image: UInt8[np.ndarray, "height width 3"], clusters: int) -> Int64[np.ndarray, "height width"]:
+    """The baseline that learns nothing: k-means of each pixel's colour and place, each in [0, 1]; ids from 1."""
+    height, width = image.shape[:2]
+    y, x = np.mgrid[:height, :width]
+    rows = np.dstack([image / 255, y / height, x / width]).reshape(-1, 5).astype(np.float32)
+    cv2.setRNGSeed(0)
+    stop = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_COUNT, 50, 1e-4)
+    _, ids, _ = cv2.kmeans(rows, clusters, np.zeros((len(rows), 1), np.int32), stop, 5, cv2.KMEANS_PP_CENTERS)
+    return ids.reshape(height, width).astype(np.int64) + 1

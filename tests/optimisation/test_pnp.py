@@ -1,0 +1,177 @@
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from firstsight.geometry.se3 import se3_exp
+from firstsight.optimisation.pnp import (
+    Kernel,
+    Measurements,
+    PosePrior,
+    linearise,
+    refine_pose,
+    reprojection_error_px,
+    robust_pnp,
+)
+
+INTRINSICS = np.array([[700.0, 0.0, 600.0], [0.0, 650.0, 180.0], [0.0, 0.0, 1.0]])
+POSE = se3_exp(torch.tensor([0.4, -0.2, 0.9, 0.05, 0.2, -0.1], dtype=torch.float64)).numpy()  # world_from_camera
+
+
+def exp(tangent: np.ndarray) -> np.ndarray:
+    return se3_exp(torch.from_numpy(np.asarray(tangent, float))).numpy()
+
+
+def scene(count: int = 200, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Points in the world and their exact (x, y, inverse depth), by OpenCV."""
+    rng = np.random.default_rng(seed)
+    points_camera = rng.uniform([-8, -2, 4], [8, 2, 40], (count, 3))
+    pixels = cv2.projectPoints(points_camera, np.zeros(3), np.zeros(3), INTRINSICS, None)[0][:, 0]
+    points_world = points_camera @ POSE[:3, :3].T + POSE[:3, 3]
+    return points_world, np.column_stack([pixels, 1 / points_camera[:, 2]])
+
+
+def angle_rad(rotation: np.ndarray) -> float:
+    return float(np.linalg.norm(cv2.Rodrigues(np.ascontiguousarray(rotation))[0]))
+
+
+def one_camera(count: int) -> tuple[np.ndarray, np.ndarray]:
+    return np.zeros(count, np.int64), np.arange(count)
+
+
+def test_residuals_vanish_at_the_truth():
+    points, measured = scene()
+    at_truth = linearise(
+        POSE[None], points, Measurements(*one_camera(len(points)), measured, np.ones_like(measured)), INTRINSICS
+    )
+    assert np.abs(at_truth.residual).max() < 1e-9
+    assert at_truth.cost < 1e-18
+
+
+def test_derivatives_are_those_of_finite_differences():
+    points, measured = scene(5)
+    measurements = Measurements(*one_camera(5), measured + 0.1, np.tile([1.0, 2.0, 50.0], (5, 1)))
+
+    def residual(tangent: np.ndarray, shift: np.ndarray) -> np.ndarray:
+        moved = (POSE @ exp(tangent))[None]
+        return linearise(moved, points + shift, measurements, INTRINSICS, Kernel.SQUARED).residual
+
+    here = linearise(POSE[None], points, measurements, INTRINSICS, Kernel.SQUARED)
+    step = 1e-6
+    for k in range(6):
+        tangent = step * np.eye(6)[k]
+        change = (residual(tangent, np.zeros(3)) - residual(-tangent, np.zeros(3))) / (2 * step)
+        assert np.allclose(here.by_camera[:, :, k], change, rtol=1e-5, atol=1e-5)
+    for k in range(3):
+        shift = step * np.eye(3)[k]
+        change = (residual(np.zeros(6), shift) - residual(np.zeros(6), -shift)) / (2 * step)
+        assert np.allclose(here.by_point[:, :, k], change, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "cost_of"),
+    [
+        (Kernel.SQUARED, lambda s: s**2),
+        (Kernel.HUBER, lambda s: s**2 if s <= 2 else 4 * s - 4),
+        (Kernel.CAUCHY, lambda s: 4 * np.log(1 + s**2 / 4)),
+    ],
+)
+def test_robust_cost_and_weight(kernel, cost_of):
+    """The cost is rho of the pixel error and rho of the depth error, and the weight is rho'(s) / 2 s."""
+    points, measured = scene(1)
+    for size in (0.5, 1.9, 2.1, 10.0):
+        off = measured + np.array([[0.6 * size, -0.8 * size, 0.0]])
+        off[0, 2] += size / 100
+        measurements = Measurements(*one_camera(1), off, np.array([[1.0, 1.0, 100.0]]))
+        here = linearise(POSE[None], points, measurements, INTRINSICS, kernel, 2.0)
+        assert here.cost == pytest.approx(2 * cost_of(size), rel=1e-6)
+        slope = (cost_of(size + 1e-6) - cost_of(size - 1e-6)) / 2e-6
+        expected = slope / (2 * size) * size**2  # weight times squared residual, the gradient's pull
+        assert (here.residual[0, :2] ** 2).sum() == pytest.approx(expected, rel=1e-5)
+        assert here.residual[0, 2] ** 2 == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_point_behind_the_camera_costs_and_has_no_derivative():
+    points, measured = scene(2)
+    points[0] = POSE[:3, 3] - 5 * POSE[:3, 2]
+    measurements = Measurements(*one_camera(2), measured, np.ones_like(measured))
+    here = linearise(POSE[None], points, measurements, INTRINSICS)
+    assert (here.by_camera[0] == 0).all()
+    assert here.cost > 1e3
+
+
+def test_robust_pnp_with_forty_percent_outliers():
+    points, measured = scene(300)
+    rng = np.random.default_rng(3)
+    pixels = measured[:, :2] + rng.normal(0, 0.3, (300, 2))
+    pixels[:120] = rng.uniform([0, 0], [1200, 360], (120, 2))
+    found = robust_pnp(points, pixels, INTRINSICS)
+    assert found is not None
+    off = found.camera_from_world @ POSE
+    assert np.linalg.norm(off[:3, 3]) < 0.01
+    assert angle_rad(off[:3, :3]) < 5e-4
+    assert found.inliers[120:].all()
+    assert found.inliers[:120].sum() < 3
+
+
+def test_robust_pnp_repeats_to_the_bit():
+    points, measured = scene(100)
+    pixels = measured[:, :2] + np.random.default_rng(0).normal(0, 1.0, (100, 2))
+    first, second = (robust_pnp(points, pixels, INTRINSICS) for _ in range(2))
+    assert first is not None
+    assert second is not None
+    assert (first.camera_from_world == second.camera_from_world).all()
+
+
+@pytest.mark.parametrize("count", [0, 5, 60])
+def test_no_pose_from_too_few_points_or_from_nonsense(count):
+    rng = np.random.default_rng(0)
+    points, pixels = rng.uniform(-5, 5, (count, 3)), rng.uniform(0, 1000, (count, 2))
+    assert robust_pnp(points, pixels, INTRINSICS, min_inliers=20) is None
+
+
+def test_refinement_is_exact_without_noise():
+    points, measured = scene()
+    start = np.linalg.inv(POSE @ exp([0.1, -0.1, 0.2, 0.02, -0.01, 0.03]))
+    refined = refine_pose(start, points, measured, np.ones_like(measured), INTRINSICS)
+    assert np.abs(refined @ POSE - np.eye(4)).max() < 1e-9
+
+
+def test_depth_fixes_the_translation_of_a_few_points():
+    """Three noisy points hold the pose badly; with their depth the distance along the axis is held by it."""
+    points, measured = scene(12)
+    noisy = measured + np.random.default_rng(1).normal(0, [0.5, 0.5, 1e-5], measured.shape)
+    start = np.linalg.inv(POSE)
+    with_depth, without = (
+        refine_pose(start, points, noisy, np.tile([2.0, 2.0, q], (12, 1)), INTRINSICS) for q in (1e5, 0.0)
+    )
+    assert abs((with_depth @ POSE)[2, 3]) < abs((without @ POSE)[2, 3])
+    assert abs((with_depth @ POSE)[2, 3]) < 2e-3
+
+
+def test_a_certain_prior_wins_and_an_uncertain_one_yields():
+    points, measured = scene()
+    elsewhere = POSE @ exp([0.05, 0.0, 0.0, 0.0, 0.0, 0.0])
+    poses = [
+        refine_pose(
+            np.linalg.inv(POSE), points, measured, np.ones_like(measured), INTRINSICS,
+            prior=PosePrior(elsewhere, np.eye(6) * information),
+        )
+        for information in (1e14, 1e-9)
+    ]  # fmt: skip
+    assert np.abs(poses[0] @ elsewhere - np.eye(4)).max() < 1e-6
+    assert np.abs(poses[1] @ POSE - np.eye(4)).max() < 1e-9
+
+
+def test_reprojection_error_against_opencv():
+    points, measured = scene(50)
+    camera_from_world = np.linalg.inv(POSE @ exp([0.1, 0.0, 0.0, 0.0, 0.01, 0.0]))
+    rotation = cv2.Rodrigues(np.ascontiguousarray(camera_from_world[:3, :3]))[0]
+    there = cv2.projectPoints(points, rotation, camera_from_world[:3, 3], INTRINSICS, None)[0][:, 0]
+    expected = np.linalg.norm(there - measured[:, :2], axis=1)
+    one = reprojection_error_px(camera_from_world, points, measured[:, :2], INTRINSICS)
+    each = reprojection_error_px(np.tile(camera_from_world, (50, 1, 1)), points, measured[:, :2], INTRINSICS)
+    assert np.allclose(one, expected, atol=1e-9)
+    assert np.allclose(each, expected, atol=1e-9)
+    behind = POSE[:3, 3] - POSE[:3, 2]
+    assert np.isinf(reprojection_error_px(np.linalg.inv(POSE), behind[None], np.zeros((1, 2)), INTRINSICS)[0])

@@ -1,0 +1,140 @@
+"""The loops stage: closes a walk that comes back, keeps odometry beside it, resumes, and leaves a drive without loops alone."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from firstsight.evaluation.trajectory import absolute_errors_m
+from firstsight.perceive.measure import measure_trajectory
+from firstsight.perceive.plan import choose_loops
+from firstsight.perceive.stage import run_stage
+from firstsight.perceive.stages import loops, motion
+from firstsight.perceive.stages.loops import CameraLoops, DepthCameraLoops
+from firstsight.perceive.stages.motion import write_poses
+from firstsight.perceive.workspace import Workspace
+from firstsight.recordings.recording import Channel, Recording, select
+from firstsight.recordings.simulated import simulate
+from firstsight.run_folder import RunFolder
+from firstsight.show.path_drawings import loop_edges, plan_figure, read_paths
+
+FRAMES = [*range(0, 40, 4), *range(48, 280, 8), *range(284, 320, 4)]
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.fixture(scope="module")
+def walk() -> Recording:
+    """A small walk that comes back; its pictures are rendered once."""
+    recording = select(simulate("rooms", frames=320, height=180, width=240), FRAMES)
+    name = recording.rig.cameras[0].name
+    pictures, depth = list(recording.images[name]), recording.truth.depth
+    assert depth is not None
+    depths = list(depth)
+    return replace(
+        recording,
+        images={name: Channel(len(pictures), lambda i: pictures[i])},
+        truth=replace(recording.truth, depth=Channel(len(depths), lambda i: depths[i])),
+    )
+
+
+def begun(walk: Recording, folder: Path) -> Workspace:
+    """With the true depth, and a trajectory that turns a little too far at every step."""
+    work = Workspace(walk, RunFolder(folder))
+    true, bias = walk.truth.world_from_camera, np.eye(4)
+    bias[0, 0] = bias[2, 2] = np.cos(0.003)
+    bias[0, 2], bias[2, 0] = np.sin(0.003), -np.sin(0.003)
+    poses = [true[0]]
+    for i in range(1, len(walk)):
+        poses.append(poses[-1] @ np.linalg.inv(true[i - 1]) @ true[i] @ bias)
+    for i in range(len(walk)):
+        work.run.write_depth(i, walk.truth.depth[i])
+    write_poses(work, np.arange(len(walk)), np.array(poses))
+    return work
+
+
+@pytest.fixture(scope="module")
+def closed(walk: Recording, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    work = begun(walk, tmp_path_factory.mktemp("walk"))
+    record = run_stage(DepthCameraLoops(work), lambda frames: None)
+    assert "loops of" in record.reason
+    return work
+
+
+def test_the_walk_closes_and_says_by_how_much(closed: Workspace):
+    values = {metric.name: metric.value for metric in measure_trajectory(closed, "metric")}
+    assert values["ATE RMSE, without loops"] > 0.05
+    assert values["ATE RMSE"] < values["ATE RMSE, without loops"] / 3
+
+
+def test_loops_join_frames_of_the_same_place(closed: Workspace):
+    true, pairs = closed.recording.truth.world_from_camera, closed.run.read_loops()
+    assert len(pairs) >= 3
+    for a, b in pairs:
+        assert np.linalg.norm(true[a, :3, 3] - true[b, :3, 3]) < 2
+        assert FRAMES[b] - FRAMES[a] > 200
+
+
+@pytest.mark.slow  # closes the walk three times more
+def test_killed_anywhere_it_ends_the_same(walk: Recording, closed: Workspace, tmp_path: Path, monkeypatch):
+    work = begun(walk, tmp_path)
+    opened = work.run.trajectory_path.read_bytes()
+    monkeypatch.setattr("firstsight.perceive.stage.SAVE_EVERY_S", 0.0)
+
+    def die(*_: object) -> None:
+        raise Killed
+
+    class Dying(DepthCameraLoops):
+        def observe(self, frame: int):
+            return die() if frame >= 30 else super().observe(frame)
+
+    with pytest.raises(Killed):
+        run_stage(Dying(work), lambda frames: None)
+    monkeypatch.setattr(loops, "write_poses", die)
+    with pytest.raises(Killed):  # after all frames, before the trajectory is written
+        run_stage(DepthCameraLoops(work), lambda frames: None)
+    assert work.run.trajectory_path.read_bytes() == opened
+    monkeypatch.setattr(loops, "write_poses", write_poses)
+    run_stage(DepthCameraLoops(work), lambda frames: None)
+    run_stage(DepthCameraLoops(work), lambda frames: None)  # killed before the record was written
+    assert work.run.odometry_path.read_bytes() == opened == closed.run.odometry_path.read_bytes()
+    assert work.run.trajectory_path.read_bytes() == closed.run.trajectory_path.read_bytes()
+
+
+def test_a_street_has_no_loops_and_stays_as_it_is(tmp_path: Path):
+    street = simulate("street", frames=24, height=96, width=320)
+    work = Workspace(street, RunFolder(tmp_path))
+    for i in range(len(street)):
+        work.run.write_depth(i, street.truth.depth[i])
+    write_poses(work, np.arange(len(street)), street.truth.world_from_camera)
+    before = work.run.trajectory_path.read_bytes()
+    record = run_stage(DepthCameraLoops(work), lambda frames: None)
+    assert record.reason.startswith("0 loops")
+    assert work.run.trajectory_path.read_bytes() == before
+    assert json.loads(work.run.loops_path.read_text())["loops"] == []
+
+
+def test_the_plan_shows_before_after_and_loops(closed: Workspace):
+    paths = read_paths(closed.run, closed.recording, "m")
+    assert paths is not None
+    assert np.isnan(loop_edges(paths)[2::3]).all()
+    drawing = plan_figure(closed.run, paths)
+    assert "before its loops were closed" in drawing
+    assert np.nanmax(absolute_errors_m(paths.without_loops, paths.estimated, "first")) > 0.05
+
+
+@pytest.mark.parametrize(
+    ("stage", "expected"),
+    [(motion.DepthCameraMotion, DepthCameraLoops), (motion.CameraMotion, CameraLoops)],
+)
+def test_which_motion_can_be_closed(stage: type, expected: type):
+    assert choose_loops(stage) is expected
+
+
+@pytest.mark.parametrize("stage", [motion.LidarMotion, motion.RecordedMotion])
+def test_why_others_cannot(stage: type):
+    assert choose_loops(stage).name == "loops"
