@@ -1,0 +1,45 @@
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from firstsight.errors import InputError
+from firstsight.formats.state import read_state, write_state
+
+
+def test_what_is_written_is_read(tmp_path: Path):
+    points = np.array([[1.5, -2.0, np.nan]], np.float32)
+    state = {"frame": 7, "name": "a", "none": None, "views": [{"points": points, "at": 3}], "array": {"array": 1}}
+    write_state(tmp_path / "state.npz", state)
+    again = read_state(tmp_path / "state.npz")
+    assert again["views"][0]["points"].dtype == np.float32
+    np.testing.assert_array_equal(again["views"][0]["points"], points)
+    again["views"][0]["points"] = state["views"][0]["points"] = None
+    assert again == state
+
+
+class Planted:
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def test_a_planted_pickle_runs_nothing(tmp_path: Path):
+    (tmp_path / "state.npz").write_bytes(pickle.dumps(Planted(tmp_path / "ran")))
+    with pytest.raises(InputError, match="not a readable state"):
+        read_state(tmp_path / "state.npz")
+    np.savez(tmp_path / "object.npz", tree=np.array([Planted(tmp_path / "ran")], dtype=object))
+    with pytest.raises(InputError, match="not a readable state"):
+        read_state(tmp_path / "object.npz")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_cut_file_is_refused(tmp_path: Path):
+    write_state(tmp_path / "whole.npz", {"points": np.ones((50, 3))})
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "whole.npz").read_bytes()[:-40])
+    with pytest.raises(InputError, match=r"cut\.npz"):
+        read_state(tmp_path / "cut.npz")
