@@ -15,15 +15,15 @@ from time import process_time
 
 import numpy as np
 import torch
+from firstsight.training.data.samples import Dataset, Pictures, Sample, tarred_pictures
 
 from firstsight.evaluation.probes import Labelled, encoded, linear_metric, neighbour_metric, numbered
 from firstsight.nets.vit import Config as VitConfig
 from firstsight.representation.joint_embedding.dino import LARGE, RECIPE, SMALL, TINY, TINY_CONFIG, Config, Dino
 from firstsight.run_folder import Metric
-from firstsight.training.data.samples import Dataset, Pictures, Sample, tarred_pictures
-from firstsight.training.diary import Regular
-from firstsight.training.draws import Draws
-from firstsight.training.fit import Surroundings, fit
+from firstsight.training.fit import Runtime, fit
+from firstsight.training.metrics_log import Measurement
+from firstsight.training.random_numbers import StepRandom
 from firstsight.training.toys.drawn_patterns import Patterns
 from firstsight.training.views import views
 
@@ -86,7 +86,7 @@ def chosen(pictures: Pictures, part: str, count: int, seed: int = 0) -> np.ndarr
     return np.random.default_rng(seed).permutation(of_part)[:count]
 
 
-class Probing(Regular):
+class Probing(Measurement):
     """Every now and then, the accuracy of the teacher's features."""
 
     def __init__(self, method: Dino, probe: Probe, path: Path, every: int):
@@ -116,7 +116,7 @@ def print_patterns() -> None:
     method = Dino(TINY_CONFIG)
     untrained = copy.deepcopy(method)
     started = process_time()
-    fit(method, known, TINY, surroundings=Surroundings(device="cpu"))
+    fit(method, known, TINY, runtime=Runtime(device="cpu"))
     spent_s = process_time() - started
     print(f"## Eight kinds of drawn pattern, {size_px} px, TINY: {TINY.steps} steps of {TINY.batch}, {spent_s:.0f} s\n")
     print("| features | accuracy (%) | protocol |\n|---|--:|---|")
@@ -140,7 +140,7 @@ def print_correlations() -> None:
             torch.manual_seed(0)
             method = Dino(replace(TINY_CONFIG, vit=replace(TINY_CONFIG.vit, patch=patch)))
             with torch.no_grad():
-                crops = views(images, [large, large, small], Draws(0, 0, len(images)))
+                crops = views(images, [large, large, small], StepRandom(0, 0, len(images)))
                 outputs = [method.teacher.head(method.teacher.vit(crop).cls) for crop in crops]
             first, *others = (output - output.mean(0) for output in outputs)
             shared = [float((first * other).mean() / (first.std() * other.std())) for other in others]
@@ -174,7 +174,7 @@ def print_cifar(archive: Path, out: Path, steps: int, every: int) -> None:
     probe, recipe, path = Probe(pictures), replace(SMALL_RECIPE, steps=steps), out / "probed.jsonl"
     training = Chosen(pictures, chosen(pictures, "train", PICTURES, seed=1))
     watch = Probing(method, probe, path, every)
-    fit(method, training, recipe, out, surroundings=Surroundings(device="cpu"), watch=watch)
+    fit(method, training, recipe, out, runtime=Runtime(device="cpu"), callback=watch)
 
     vit = SMALL_CONFIG.vit
     print(f"`python benchmarks/dino.py --cifar CIFAR --out RUN --steps {steps} --every {every}`\n")

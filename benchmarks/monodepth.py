@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from firstsight.training.data.batches import collate
+from firstsight.training.data.samples import Dataset, Frames, Sample
 
 from firstsight.depth import monodepth, monodepth2
 from firstsight.evaluation.depth import DepthErrors, DepthProtocol
@@ -21,12 +23,10 @@ from firstsight.recordings.opening import open_recording, scan_depth
 from firstsight.recordings.recording import DepthImage
 from firstsight.recordings.simulated import simulate
 from firstsight.roles import DepthEstimator
-from firstsight.training.data.batches import collate
-from firstsight.training.data.samples import Dataset, Frames, Sample
-from firstsight.training.diary import Watch
-from firstsight.training.fit import Surroundings, fit
+from firstsight.training.fit import Runtime, fit
+from firstsight.training.metrics_log import Callback
 
-CPU = Surroundings(device="cpu")
+CPU = Runtime(device="cpu")
 STREETS, UNSEEN = range(8), range(100, 102)
 FRAMES, EVERY = 40, 4
 DRIVE = "kitti_raw/2011_09_26/2011_09_26_drive_0000_sync"
@@ -77,13 +77,13 @@ def estimated(method: DepthEstimator, images: list[torch.Tensor]) -> list[np.nda
     return [method(image).depth[0, 0].numpy() for image in images]
 
 
-class Curve(Watch):
+class Curve(Callback):
     """Errors on the unseen streets now and then."""
 
     def __init__(self, method: monodepth.Monodepth, images: list[torch.Tensor], truth: list[DepthImage], every: int):
         self.method, self.images, self.truth, self.every, self.start = method, images, truth, every, time.process_time()
 
-    def stepped(self, step, numbers):
+    def on_step(self, step, numbers):
         if step % self.every:
             return
         began = time.process_time()
@@ -113,7 +113,7 @@ def print_streets() -> None:
     )
     print(HEAD)
     print(row("best constant depth", constants(truth, DepthProtocol())), flush=True)
-    fit(method, learned, monodepth.TINY, surroundings=CPU, watch=Curve(method, images, truth, 100))
+    fit(method, learned, monodepth.TINY, runtime=CPU, callback=Curve(method, images, truth, 100))
     method.config = replace(method.config, post_process=False)
     print(row("the same without post-processing", errors(estimated(method, images), truth, DepthProtocol())))
 
@@ -137,7 +137,7 @@ def print_losses() -> None:
         torch.manual_seed(0)
         weights = {f"{removed}_weight": 0.0} if removed else {}
         method = monodepth.Monodepth(replace(monodepth.TINY_CONFIG, **weights))
-        fit(method, streets(STREETS, method)[0], ABLATED, surroundings=CPU)
+        fit(method, streets(STREETS, method)[0], ABLATED, runtime=CPU)
         unseen, truth = streets(UNSEEN, method)
         images = [torch.from_numpy(sample.images[:1]).float() / 255 for sample in unseen.rows]
         found, left = errors(estimated(method, images), truth, DepthProtocol()), left_over(method, unseen)
@@ -183,7 +183,7 @@ def print_drive(folder: Path) -> None:
     print(f"Judged by the LiDAR's returns in the same pictures; {protocol}.\n")
     first = (method.eval(), errors(estimated(method, images), truth, protocol), explained(method, samples))
     start = time.process_time()
-    fit(method, samples, DRIVE_RECIPE, surroundings=CPU)
+    fit(method, samples, DRIVE_RECIPE, runtime=CPU)
     seconds, (after, unmoved) = time.process_time() - start, explained(method, samples)
     print(HEAD)
     flat = [np.ones(t.depth.shape, np.float32) for t in truth]

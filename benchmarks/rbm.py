@@ -30,11 +30,11 @@ from firstsight.representation.energy.rbm import (
     log_partition,
     visible_probability,
 )
-from firstsight.training.fit import Surroundings, fit
+from firstsight.training.fit import Runtime, fit
 from firstsight.training.recipe import Recipe
-from firstsight.training.toys.binary_images import BinaryPictures, bars, bars_and_stripes, bars_entropy
+from firstsight.training.toys.binary_images import BinaryImages, bars, bars_and_stripes, bars_entropy
 
-CPU = Surroundings(device="cpu")
+CPU = Runtime(device="cpu")
 BARS_STEPS = 3000
 LOSSES = """## What falls short
 
@@ -116,7 +116,7 @@ def print_bars() -> None:
         for seed in range(3):
             torch.manual_seed(seed)
             model, start = Rbm(Config(side=3, hidden=24, **settings)), time.process_time()
-            fit(model, BinaryPictures(pictures), recipe, surroundings=CPU)
+            fit(model, BinaryImages(pictures), recipe, runtime=CPU)
             seconds.append(time.process_time() - start)
             reached.append(log_likelihood(model.machine, data))
             begin = data.repeat(40_000 // 14 + 1, 1)[:40_000]
@@ -195,7 +195,7 @@ def print_crossing() -> None:
     for seed in range(3):
         torch.manual_seed(seed)
         model, start = Rbm(TINY_CONFIG), time.process_time()
-        fit(model, BinaryPictures(pictures), replace(TINY, seed=seed), surroundings=CPU)
+        fit(model, BinaryImages(pictures), replace(TINY, seed=seed), runtime=CPU)
         machines.append(model.machine)
         seconds.append(time.process_time() - start)
     reached = [log_likelihood(machine, new) for machine in machines]

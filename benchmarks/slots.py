@@ -17,8 +17,8 @@ from torch import nn
 from firstsight.discovery.slot_attention import TINY, TINY_CONFIG, Config, SlotAttention
 from firstsight.evaluation.object_masks import ids_of
 from firstsight.gallery.figures.discovery.slot_iterations import HASTY, as_images, measured
-from firstsight.training.fit import Surroundings, fit
-from firstsight.training.toys.object_images import ObjectPictures, clustered_ids
+from firstsight.training.fit import Runtime, fit
+from firstsight.training.toys.object_images import ObjectImages, clustered_ids
 
 SEEDS, TRAINED, TESTED, BEGINNING = 3, 8000, 200, 400
 NAMES = ("FG-ARI", "ARI", "mBO", "mIoU")
@@ -45,13 +45,13 @@ def print_found() -> None:
     print(f"{TRAINED} pictures to learn, {TESTED} new ones to measure; k-means of colour and place, each in [0, 1].\n")
     print(f"| pictures | method | {' | '.join(NAMES)} | CPU s |\n|---|---|{'--:|' * (len(NAMES) + 1)}")
     for kind, settings in KINDS.items():
-        new, rng = ObjectPictures(TESTED, size, seed=99, **settings), np.random.default_rng(0)
+        new, rng = ObjectImages(TESTED, size, seed=99, **settings), np.random.default_rng(0)
         values, attended, seconds = [], [], []
         for seed in range(SEEDS):
             torch.manual_seed(seed)
             model, start = SlotAttention(TINY_CONFIG), time.process_time()
-            pictures = ObjectPictures(TRAINED, size, seed=seed, **settings)
-            fit(model, pictures, replace(TINY, seed=seed), surroundings=Surroundings(device="cpu"))
+            pictures = ObjectImages(TRAINED, size, seed=seed, **settings)
+            fit(model, pictures, replace(TINY, seed=seed), runtime=Runtime(device="cpu"))
             seconds.append(time.process_time() - start)
             with torch.no_grad():
                 found = model.explain(as_images(new), model.fixed_noise(TESTED))
@@ -83,7 +83,7 @@ def print_beginnings() -> None:
     )
     print("| | loss | FG-ARI | largest share |\n|---|--:|--:|--:|")
     size = TINY_CONFIG.size[0]
-    pictures, new = ObjectPictures(TRAINED, size, (3, 3)), ObjectPictures(TESTED, size, (3, 3), seed=99)
+    pictures, new = ObjectImages(TRAINED, size, (3, 3)), ObjectImages(TESTED, size, (3, 3), seed=99)
     images = as_images(new)
     for name, edges, begun in (
         ("TINY", TINY_CONFIG.edges, ()),
@@ -94,7 +94,7 @@ def print_beginnings() -> None:
         for part in begun:
             model.get_submodule(part).apply(begin_as_glorot)
         recipe = replace(HASTY, steps=BEGINNING, schedule="constant")
-        fit(model, pictures, recipe, surroundings=Surroundings(device="cpu"))
+        fit(model, pictures, recipe, runtime=Runtime(device="cpu"))
         with torch.no_grad():
             found = model.explain(images, model.fixed_noise(TESTED))
         loss, share = 4 * float((found.picture - images).square().mean()), float(found.masks.amax(1).mean())

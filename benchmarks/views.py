@@ -13,7 +13,7 @@ import torch
 from pairs import best_ms
 
 from firstsight.representation.joint_embedding.dino import LARGE, SMALL
-from firstsight.training.draws import Draws
+from firstsight.training.random_numbers import StepRandom
 from firstsight.training.views import View, view
 
 BATCH, SEED, ROUNDS = 32, 0, 4
@@ -34,7 +34,7 @@ NOTHING = {"jitter": 0.0, "grey": 0.0, "blur": 0.0, "solarise": 0.0}
 
 
 def ours(images: torch.Tensor, kind: View) -> Callable[[], torch.Tensor]:
-    return lambda: view(images, kind, Draws(SEED, 0, len(images)))
+    return lambda: view(images, kind, StepRandom(SEED, 0, len(images)))
 
 
 def kornias(images: torch.Tensor, kind: View) -> Callable[[], torch.Tensor]:

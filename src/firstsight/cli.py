@@ -121,7 +121,7 @@ def train(
         config: The method's settings.
     """
     from firstsight.commands import train as command
-    from firstsight.training.fit import Surroundings
+    from firstsight.training.fit import Runtime
 
     entry = command.trainable(command.chosen_method(sources) if method == "auto" else method)
     folder = out or Path("runs") / entry.name
@@ -133,7 +133,7 @@ def train(
         seed=seed,
         checkpoint_every=checkpoint_every,
     )
-    around = Surroundings(device=device, workers=workers, tensorboard=tensorboard)
+    runtime = Runtime(device=device, workers=workers, tensorboard=tensorboard)
     command.train(
         entry,
         sources,
@@ -141,7 +141,7 @@ def train(
         recipe=recipe,
         config=config,
         changes=changes,
-        surroundings=around,
+        runtime=runtime,
         overwrite=overwrite,
     )
 

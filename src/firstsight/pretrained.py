@@ -11,10 +11,10 @@ from typing import Any
 from firstsight import catalogue
 from firstsight.errors import InputError
 from firstsight.formats.atomic import write_json
+from firstsight.formats.configuration import from_json
 from firstsight.formats.weights import load_into, load_weights, save_weights
 from firstsight.training import Trainable
 from firstsight.training.checkpoint import FORMAT, identity, read_json
-from firstsight.training.configuration import from_json
 
 HUB_TIMEOUT_S = 10
 
@@ -34,9 +34,20 @@ def load(name: Path | str) -> Trainable:
     if about.get("format") != FORMAT:
         raise InputError(f"{folder}/config.json: format {about.get('format')}, this version reads {FORMAT}")
     entry = entry_of(about, folder)
-    method = entry.load()(from_json(entry.module.Config, about["config"], f"{folder}/config.json"))
+    learned = learning(entry)
+    config = type(learned.PRESETS["paper"].config)
+    method = learned(from_json(config, about["config"], f"{folder}/config.json"))
     load_into(method, load_weights(folder / "model.safetensors"), folder / "model.safetensors")
     return method.eval()
+
+
+def learning(entry: catalogue.Entry) -> type[Trainable]:
+    """The class of a method that learns. Raises InputError for one that does not."""
+    kind = entry.load()
+    if not issubclass(kind, Trainable):
+        others = [other.name for other in catalogue.entries() if issubclass(other.load(), Trainable)]
+        raise InputError(f"{entry.name}: is not trainable; methods that learn: {', '.join(others)}")
+    return kind
 
 
 def kind(folder: Path | str) -> type:

@@ -11,6 +11,8 @@ import jaxtyping
 import numpy as np
 import pytest
 import torch
+from firstsight.training.data.batches import collate
+from firstsight.training.data.samples import Dataset, Frames, Sample
 
 from firstsight.depth.monodepth import (
     TINY,
@@ -29,14 +31,12 @@ from firstsight.evaluation.depth import DepthErrors, DepthProtocol
 from firstsight.formats.weights import load_weights
 from firstsight.recordings.recording import DepthImage
 from firstsight.recordings.simulated import simulate
-from firstsight.training.data.batches import collate
-from firstsight.training.data.samples import Dataset, Frames, Sample
-from firstsight.training.diary import Watch
-from firstsight.training.draws import Draws
-from firstsight.training.fit import Surroundings, fit
-from firstsight.training.trainable import Moment
+from firstsight.training.fit import Runtime, fit
+from firstsight.training.metrics_log import Callback
+from firstsight.training.random_numbers import StepRandom
+from firstsight.training.trainable import StepContext
 
-CPU = Surroundings(device="cpu")
+CPU = Runtime(device="cpu")
 SMALL = Config(size=(64, 64), layers=18, encoder_width=8, decoder_width=4, first_share=0.02)
 
 
@@ -75,7 +75,7 @@ class Kept(Dataset):
 
 
 def moment(rows: int = 4, seed: int = 0) -> Moment:
-    return Moment(0, 10, Draws(seed, 0, rows))
+    return StepContext(0, 10, StepRandom(seed, 0, rows))
 
 
 def small(seed: int = 0, **changes) -> Monodepth:
@@ -168,7 +168,7 @@ def test_gradient():
 def test_a_mirror_swaps_the_cameras():
     """A disparity that explains the pair explains the mirrored pair as well."""
     samples = collate([Random()[i] for i in range(8)])
-    left, right = mirrored_pairs(samples.view(0), samples.view(1), Draws(0, 0, 8))
+    left, right = mirrored_pairs(samples.view(0), samples.view(1), StepRandom(0, 0, 8))
     turned = (left != samples.view(0)).flatten(1).any(1)
     assert 0 < turned.sum() < 8
     shares = torch.full((8, 2, 64, 64), 3 / 64)
@@ -179,11 +179,11 @@ def test_a_mirror_swaps_the_cameras():
 
 def test_colours_change_alike_in_both_pictures():
     image = torch.rand(16, 3, 4, 4)
-    a, b = recoloured([image, image], Draws(0, 0, 16), 0.5)
+    a, b = recoloured([image, image], StepRandom(0, 0, 16), 0.5)
     assert torch.equal(a, b)
     changed = (a != image).flatten(1).any(1)
     assert 2 < changed.sum() < 14
-    assert torch.equal(recoloured([image], Draws(0, 0, 16), 0.0)[0], image)
+    assert torch.equal(recoloured([image], StepRandom(0, 0, 16), 0.0)[0], image)
 
 
 def test_post_processing_takes_each_border_from_the_picture_that_saw_it():
@@ -222,8 +222,8 @@ class Stop(Exception):
     pass
 
 
-class Killer(Watch):
-    def stepped(self, step, numbers):
+class Killer(Callback):
+    def on_step(self, step, numbers):
         if step == 3:
             raise Stop
 
@@ -231,10 +231,10 @@ class Killer(Watch):
 def test_a_killed_run_goes_on_bit_for_bit(tmp_path):
     recipe = replace(TINY, steps=4, batch=2, log_every=1, checkpoint_every=2)
     whole, resumed = small(), small(seed=1)
-    fit(whole, Random(), recipe, tmp_path / "whole", surroundings=CPU)
+    fit(whole, Random(), recipe, tmp_path / "whole", runtime=CPU)
     with pytest.raises(Stop):
-        fit(small(), Random(), recipe, tmp_path / "killed", surroundings=CPU, watch=Killer())
-    fit(resumed, Random(), recipe, tmp_path / "killed", surroundings=CPU)
+        fit(small(), Random(), recipe, tmp_path / "killed", runtime=CPU, callback=Killer())
+    fit(resumed, Random(), recipe, tmp_path / "killed", runtime=CPU)
     for name, weight in whole.state_dict().items():
         assert torch.equal(weight, resumed.state_dict()[name]), name
 
@@ -249,7 +249,7 @@ from firstsight.training.fit import fit
 from dataclasses import replace
 torch.set_num_threads(1)
 recipe = replace(TINY, steps=20, batch=2, learning_rate=1e-4)
-fit(small(), Random(), recipe, Path(sys.argv[1]), surroundings=CPU)
+fit(small(), Random(), recipe, Path(sys.argv[1]), runtime=CPU)
 """
 
 
@@ -259,7 +259,7 @@ def test_two_processes_equal_one(tmp_path):
     run = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
     subprocess.run([*run, str(tmp_path / "program.py"), str(tmp_path / "many")], env=environment, check=True)
     alone = small()
-    fit(alone, Random(), replace(TINY, steps=20, batch=2, learning_rate=1e-4), surroundings=CPU)
+    fit(alone, Random(), replace(TINY, steps=20, batch=2, learning_rate=1e-4), runtime=CPU)
     many = load_weights(tmp_path / "many" / "model.safetensors")
     for name, weight in alone.state_dict().items():
         assert torch.allclose(weight, many[name], atol=1e-5), name
@@ -273,7 +273,7 @@ def learned(steps: int) -> tuple[float, float]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jaxtyping.config, "jaxtyping_disable", True)
         streets, unseen = Kept(range(8), 40, 4, method), Kept(range(100, 101), 40, 8, method)
-        fit(method, streets, replace(TINY, steps=steps), surroundings=CPU)
+        fit(method, streets, replace(TINY, steps=steps), runtime=CPU)
         images = [torch.from_numpy(row.images[:1]).float() / 255 for row in unseen.rows]
         found = [method(image).depth[0, 0].numpy() for image in images]
     return abs_rel(found, unseen.truth), best_constant(unseen.truth)

@@ -6,6 +6,8 @@ import jaxtyping
 import numpy as np
 import pytest
 import torch
+from firstsight.training.data.batches import collate
+from firstsight.training.data.samples import Dataset, Sample
 
 from firstsight.depth.monodepth2 import (
     TINY,
@@ -21,14 +23,12 @@ from firstsight.depth.monodepth2 import (
 from firstsight.errors import InputError
 from firstsight.geometry.se3 import inverse, se3_exp
 from firstsight.losses.photometric import photometric
-from firstsight.training.data.batches import collate
-from firstsight.training.data.samples import Dataset, Sample
-from firstsight.training.diary import Watch
-from firstsight.training.draws import Draws
-from firstsight.training.fit import Surroundings, fit
-from firstsight.training.trainable import Moment
+from firstsight.training.fit import Runtime, fit
+from firstsight.training.metrics_log import Callback
+from firstsight.training.random_numbers import StepRandom
+from firstsight.training.trainable import StepContext
 
-CPU = Surroundings(device="cpu")
+CPU = Runtime(device="cpu")
 SMALL = Config(size=(64, 64), encoder_width=8, decoder_width=4, norm="none")
 FOCAL_PX, WALL, STEP = 48.0, 4.0, 0.25
 
@@ -49,7 +49,7 @@ class Wall(Dataset):
 
 
 def moment(rows: int) -> Moment:
-    return Moment(0, 10, Draws(0, 0, rows))
+    return StepContext(0, 10, StepRandom(0, 0, rows))
 
 
 def small(seed: int = 0, **changes) -> Monodepth2:
@@ -145,7 +145,7 @@ def test_a_mirror_keeps_the_geometry():
     samples = collate([Wall()[i] for i in range(8)])
     intrinsics = samples.intrinsics.clone()
     intrinsics[:, 0, 2] = 20.0
-    views, turned = mirrored_clips([samples.view(k) for k in range(3)], intrinsics, Draws(0, 0, 8))
+    views, turned = mirrored_clips([samples.view(k) for k in range(3)], intrinsics, StepRandom(0, 0, 8))
     changed = turned[:, 0, 2] != 20
     assert 0 < changed.sum() < 8
     assert (turned[changed, 0, 2] == 63 - 20).all()
@@ -185,7 +185,7 @@ def test_tiny_learns():
     unmoved = float(least([photometric(views[1], views[k]) for k in (0, 2)]).mean())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jaxtyping.config, "jaxtyping_disable", True)
-        fit(method, Wall(), replace(TINY, steps=60), surroundings=CPU)
+        fit(method, Wall(), replace(TINY, steps=60), runtime=CPU)
     with torch.no_grad():
         inverse_d, motions = method.inverse_depths(views[1])[0], method.motions(*views)
         seen = [
@@ -204,8 +204,8 @@ class Stop(Exception):
     pass
 
 
-class Killer(Watch):
-    def stepped(self, step, numbers):
+class Killer(Callback):
+    def on_step(self, step, numbers):
         if step == 3:
             raise Stop
 
@@ -213,10 +213,10 @@ class Killer(Watch):
 def test_a_killed_run_goes_on_bit_for_bit(tmp_path):
     recipe = replace(TINY, steps=4, batch=2, log_every=1, checkpoint_every=2)
     whole, resumed = small(norm="batch"), small(seed=1, norm="batch")
-    fit(whole, Wall(), recipe, tmp_path / "whole", surroundings=CPU)
+    fit(whole, Wall(), recipe, tmp_path / "whole", runtime=CPU)
     with pytest.raises(Stop):
-        fit(small(norm="batch"), Wall(), recipe, tmp_path / "killed", surroundings=CPU, watch=Killer())
-    fit(resumed, Wall(), recipe, tmp_path / "killed", surroundings=CPU)
+        fit(small(norm="batch"), Wall(), recipe, tmp_path / "killed", runtime=CPU, callback=Killer())
+    fit(resumed, Wall(), recipe, tmp_path / "killed", runtime=CPU)
     for name, weight in whole.state_dict().items():
         assert torch.equal(weight, resumed.state_dict()[name]), name
 

@@ -24,14 +24,14 @@ from firstsight.discovery.slot_attention import (
 from firstsight.errors import InputError
 from firstsight.evaluation.object_masks import ids_of
 from firstsight.gallery.figures.discovery.slot_iterations import HASTY, as_images, measured
-from firstsight.training.diary import Watch
-from firstsight.training.draws import Draws
-from firstsight.training.fit import Surroundings, fit
+from firstsight.training.fit import Runtime, fit
+from firstsight.training.metrics_log import Callback
+from firstsight.training.random_numbers import StepRandom
 from firstsight.training.recipe import Recipe
-from firstsight.training.toys.object_images import ObjectPictures, clustered_ids
-from firstsight.training.trainable import Moment, Samples
+from firstsight.training.toys.object_images import ObjectImages, clustered_ids
+from firstsight.training.trainable import Samples, StepContext
 
-CPU = Surroundings(device="cpu")
+CPU = Runtime(device="cpu")
 THREE = (3, 3)  # objects in a picture
 SMALL = Config(
     size=(8, 8),
@@ -63,7 +63,7 @@ def some(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def moment(step: int = 0, batch: int = 4) -> Moment:
-    return Moment(step, 10, Draws(0, step, batch))
+    return StepContext(step, 10, StepRandom(0, step, batch))
 
 
 def samples(batch: int = 4, size: int = 8) -> Samples:
@@ -192,7 +192,7 @@ def test_slots_that_begin_the_same_stay_the_same():
 
 
 def test_the_true_masks_and_colours_explain_a_picture_best():
-    image, ids = ObjectPictures(1, 16).pictures[0]
+    image, ids = ObjectImages(1, 16).pictures[0]
     picture = torch.from_numpy(image).float().permute(2, 0, 1)[None] / 255
     masks = F.one_hot(torch.from_numpy(ids)).permute(2, 0, 1)[None].float()
     colours = [(picture * mask).sum((2, 3)) / mask.sum() for mask in masks[0]]
@@ -281,19 +281,19 @@ class Stop(Exception):
     """A kill."""
 
 
-class Killer(Watch):
-    def stepped(self, step, numbers):
+class Killer(Callback):
+    def on_step(self, step, numbers):
         if step == 4:
             raise Stop
 
 
 def test_a_killed_training_goes_on_bit_for_bit(tmp_path, unchecked):
     recipe = Recipe(steps=6, batch=4, learning_rate=1e-3, clip=1.0, checkpoint_every=3)
-    whole, resumed, pictures = small(), small(seed=1), ObjectPictures(10, 8, (1, 2))
-    fit(whole, pictures, recipe, surroundings=CPU)
+    whole, resumed, pictures = small(), small(seed=1), ObjectImages(10, 8, (1, 2))
+    fit(whole, pictures, recipe, runtime=CPU)
     with pytest.raises(Stop):
-        fit(small(), pictures, recipe, tmp_path, surroundings=CPU, watch=Killer())
-    fit(resumed, pictures, recipe, tmp_path, surroundings=CPU)
+        fit(small(), pictures, recipe, tmp_path, runtime=CPU, callback=Killer())
+    fit(resumed, pictures, recipe, tmp_path, runtime=CPU)
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), resumed.parameters(), strict=True))
     assert torch.equal(whole(torch.ones(1, 3, 8, 8)), resumed(torch.ones(1, 3, 8, 8)))
 
@@ -306,25 +306,25 @@ def test_shares_of_a_batch_have_its_mean_loss_and_gradient():
     model.zero_grad()
     for rows in (slice(0, 2), slice(2, 4)):
         share = Samples(*(part[rows] for part in seen))
-        (model.loss(share, Moment(0, 10, Draws(0, 0, 4, rows))).total / 2).backward()
+        (model.loss(share, StepContext(0, 10, StepRandom(0, 0, 4, rows))).total / 2).backward()
     for expected, parameter in zip(whole, model.parameters(), strict=True):
         assert torch.allclose(parameter.grad, expected, atol=1e-6)
 
 
-def random_masks(new: ObjectPictures) -> dict[str, float]:
+def random_masks(new: ObjectImages) -> dict[str, float]:
     ids = np.random.default_rng(0).integers(0, TINY_CONFIG.slots, (len(new), *TINY_CONFIG.size))
     return measured(ids, new)
 
 
-def k_means(new: ObjectPictures, clusters: int) -> dict[str, float]:
+def k_means(new: ObjectImages, clusters: int) -> dict[str, float]:
     return measured(np.stack([clustered_ids(picture.image, clusters) for picture in new.pictures]), new)
 
 
-def found_by(recipe: Recipe) -> tuple[SlotAttention, dict[str, float], ObjectPictures]:
+def found_by(recipe: Recipe) -> tuple[SlotAttention, dict[str, float], ObjectImages]:
     """TINY_CONFIG after a training, and its measures on pictures that were not shown."""
     torch.manual_seed(recipe.seed)
-    model, new = SlotAttention(TINY_CONFIG), ObjectPictures(100, TINY_CONFIG.size[0], THREE, seed=99)
-    fit(model, ObjectPictures(8000, TINY_CONFIG.size[0], THREE, seed=recipe.seed), recipe, surroundings=CPU)
+    model, new = SlotAttention(TINY_CONFIG), ObjectImages(100, TINY_CONFIG.size[0], THREE, seed=99)
+    fit(model, ObjectImages(8000, TINY_CONFIG.size[0], THREE, seed=recipe.seed), recipe, runtime=CPU)
     with torch.no_grad():
         return model, measured(ids_of(model(as_images(new))).numpy(), new), new
 
@@ -352,17 +352,17 @@ def test_tiny_learns(seed, unchecked):
 
 
 def test_pictures_of_shapes_show_enough_of_each():
-    pictures = ObjectPictures(30, 16, (3, 4), striped=True).pictures
+    pictures = ObjectImages(30, 16, (3, 4), striped=True).pictures
     for image, ids in pictures:
         assert set(np.unique(ids)) in ({0, 1, 2, 3}, {0, 1, 2, 3, 4})
         assert (image[ids == 0] == image[ids == 0][0]).all()
         assert len(np.unique(image[ids == 1], axis=0)) <= 2
-    again = ObjectPictures(3, 16, (3, 4), striped=True).pictures
+    again = ObjectImages(3, 16, (3, 4), striped=True).pictures
     assert all(np.array_equal(a.image, b.image) for a, b in zip(again, pictures, strict=False))
 
 
 def test_k_means_of_plain_shapes_is_a_strong_baseline():
-    new = ObjectPictures(50, 16, THREE, seed=99)
+    new = ObjectImages(50, 16, THREE, seed=99)
     assert 0.45 < k_means(new, 4)["FG-ARI"] < k_means(new, 5)["FG-ARI"] < 0.75
 
 

@@ -92,7 +92,7 @@ def test_without_norm_a_block_begins_as_the_identity():
 
 
 def test_channels_that_enter_are_free():
-    assert ResNet(18, width=8, entering=6)(torch.zeros(1, 6, 64, 64)).shape == (1, 64)
+    assert ResNet(18, width=8, in_channels=6)(torch.zeros(1, 6, 64, 64)).shape == (1, 64)
 
 
 def test_the_decoder_answers_at_four_scales():

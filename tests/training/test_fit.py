@@ -14,25 +14,25 @@ from toy import Colours, Toy, toy
 from firstsight.errors import InputError
 from firstsight.formats.weights import load_weights
 from firstsight.training import checkpoint
-from firstsight.training.diary import Watch, read_metrics
-from firstsight.training.fit import Surroundings, fit
+from firstsight.training.fit import Runtime, fit
+from firstsight.training.metrics_log import Callback, read_metrics
 from firstsight.training.recipe import Recipe
 from firstsight.training.trainable import Loss
 
 HERE = Path(__file__).parent
 RECIPE = Recipe(steps=10, batch=8, learning_rate=1e-2, weight_decay=1e-2, clip=1.0, log_every=1, checkpoint_every=5)
-CPU = Surroundings(device="cpu")
+CPU = Runtime(device="cpu")
 
 
 class Stop(Exception):
     """A kill, for tests that stay in one process."""
 
 
-class Killer(Watch):
+class Killer(Callback):
     def __init__(self, step: int):
         self.step = step
 
-    def stepped(self, step, numbers):
+    def on_step(self, step, numbers):
         if step == self.step:
             raise Stop
 
@@ -47,8 +47,8 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 
 def test_it_learns():
     method = toy()
-    before = fit(method, Colours(), replace(RECIPE, steps=1), surroundings=CPU).numbers["loss"]
-    after = fit(method, Colours(), replace(RECIPE, steps=300), surroundings=CPU).numbers["loss"]
+    before = fit(method, Colours(), replace(RECIPE, steps=1), runtime=CPU).numbers["loss"]
+    after = fit(method, Colours(), replace(RECIPE, steps=300), runtime=CPU).numbers["loss"]
     assert after < 0.3 * before
 
 
@@ -56,11 +56,11 @@ def test_it_learns():
 def test_a_killed_run_goes_on_bit_for_bit(tmp_path, optimiser):
     recipe = replace(RECIPE, optimiser=optimiser, learning_rate=3e-3)
     whole = toy(dropout=0.5)
-    fit(whole, Colours(), recipe, tmp_path / "whole", surroundings=CPU)
+    fit(whole, Colours(), recipe, tmp_path / "whole", runtime=CPU)
     with pytest.raises(Stop):
-        fit(toy(dropout=0.5), Colours(), recipe, tmp_path / "killed", surroundings=CPU, watch=Killer(7))
+        fit(toy(dropout=0.5), Colours(), recipe, tmp_path / "killed", runtime=CPU, callback=Killer(7))
     resumed = toy(seed=1, dropout=0.5)  # begun from other weights: all must come from the checkpoint
-    fit(resumed, Colours(), recipe, tmp_path / "killed", surroundings=CPU)
+    fit(resumed, Colours(), recipe, tmp_path / "killed", runtime=CPU)
     assert same(weights(whole), weights(resumed))
     assert float(resumed.seen) == 80
     timeless = [
@@ -75,7 +75,7 @@ def test_another_seed_is_another_training():
     ends = []
     for seed in (0, 0, 1):
         method = toy()
-        fit(method, Colours(), replace(RECIPE, seed=seed), surroundings=CPU)
+        fit(method, Colours(), replace(RECIPE, seed=seed), runtime=CPU)
         ends.append(weights(method))
     assert same(ends[0], ends[1])
     assert not same(ends[0], ends[2])
@@ -89,12 +89,12 @@ def test_a_kill_while_a_checkpoint_is_written_leaves_the_one_before(tmp_path, mo
 
     monkeypatch.setattr(checkpoint, "write_json", cut_off)
     with pytest.raises(Stop):
-        fit(toy(), Colours(), RECIPE, tmp_path, surroundings=CPU)
+        fit(toy(), Colours(), RECIPE, tmp_path, runtime=CPU)
     monkeypatch.undo()
     assert [path.name for path in checkpoint.written(tmp_path)] == ["00000005"]
     whole, resumed = toy(), toy(seed=1)
-    fit(resumed, Colours(), RECIPE, tmp_path, surroundings=CPU)
-    fit(whole, Colours(), RECIPE, surroundings=CPU)
+    fit(resumed, Colours(), RECIPE, tmp_path, runtime=CPU)
+    fit(whole, Colours(), RECIPE, runtime=CPU)
     assert same(weights(whole), weights(resumed))
 
 
@@ -103,11 +103,11 @@ def test_the_teacher_is_the_moving_average():
     start = method.teacher[1].weight.clone()
     seen = []
 
-    class Watcher(Watch):
-        def stepped(self, step, numbers):
+    class Watcher(Callback):
+        def on_step(self, step, numbers):
             seen.append(method.net[1].weight.detach().clone())
 
-    fit(method, Colours(), replace(RECIPE, steps=3, ema=0.9, final_ema=0.9), surroundings=CPU, watch=Watcher())
+    fit(method, Colours(), replace(RECIPE, steps=3, ema=0.9, final_ema=0.9), runtime=CPU, callback=Watcher())
     expected = start
     for weight in seen:
         expected = 0.9 * expected + 0.1 * weight
@@ -122,7 +122,7 @@ def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint(tmp_path):
 
     torch.manual_seed(0)
     with pytest.raises(InputError, match=r"inf after step 8; the last good checkpoint is .*00000005\. Lower"):
-        fit(Breaks(), Colours(), RECIPE, tmp_path, surroundings=CPU)
+        fit(Breaks(), Colours(), RECIPE, tmp_path, runtime=CPU)
     assert [path.name for path in checkpoint.written(tmp_path)] == ["00000005"]
 
 
@@ -134,45 +134,45 @@ def test_out_of_memory_says_which_batch_fits():
             return super().loss(samples, moment)
 
     with pytest.raises(InputError, match="a batch of 8 does not fit into memory; 2 does"):
-        fit(Large(), Colours(), RECIPE, surroundings=CPU)
+        fit(Large(), Colours(), RECIPE, runtime=CPU)
 
 
 def test_a_folder_of_another_training_is_refused(tmp_path):
-    fit(toy(), Colours(), RECIPE, tmp_path, surroundings=CPU)
+    fit(toy(), Colours(), RECIPE, tmp_path, runtime=CPU)
     with pytest.raises(InputError, match=r"config\.json: its config differs \(hidden: 8 there, 9 here\)"):
-        fit(toy(hidden=9), Colours(), RECIPE, tmp_path, surroundings=CPU)
+        fit(toy(hidden=9), Colours(), RECIPE, tmp_path, runtime=CPU)
     with pytest.raises(InputError, match=r"its recipe differs \(steps: 10 there, 20 here\)"):
-        fit(toy(), Colours(), replace(RECIPE, steps=20), tmp_path, surroundings=CPU)
+        fit(toy(), Colours(), replace(RECIPE, steps=20), tmp_path, runtime=CPU)
     written = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(written | {"format": 99}))
     with pytest.raises(InputError, match="format 99, this version reads 1"):
-        fit(toy(), Colours(), RECIPE, tmp_path, surroundings=CPU)
+        fit(toy(), Colours(), RECIPE, tmp_path, runtime=CPU)
 
 
 def test_a_damaged_checkpoint_is_one_line(tmp_path):
-    fit(toy(), Colours(), RECIPE, tmp_path, surroundings=CPU)
+    fit(toy(), Colours(), RECIPE, tmp_path, runtime=CPU)
     path = checkpoint.written(tmp_path)[-1] / "model.safetensors"
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(InputError, match="not readable as safetensors"):
-        fit(toy(), Colours(), RECIPE, tmp_path, surroundings=CPU)
+        fit(toy(), Colours(), RECIPE, tmp_path, runtime=CPU)
 
 
 def test_half_precision_is_refused_on_a_cpu():
     with pytest.raises(InputError, match="precision bf16 is for GPUs"):
-        fit(toy(), Colours(), replace(RECIPE, precision="bf16"), surroundings=CPU)
+        fit(toy(), Colours(), replace(RECIPE, precision="bf16"), runtime=CPU)
 
 
 def test_workers_change_nothing():
     ends = []
     for workers in (0, 2):
         method = toy()
-        fit(method, Colours(), RECIPE, surroundings=Surroundings(device="cpu", workers=workers))
+        fit(method, Colours(), RECIPE, runtime=Runtime(device="cpu", workers=workers))
         ends.append(weights(method))
     assert same(*ends)
 
 
 def test_features_are_watched(tmp_path):
-    fit(toy(), Colours(), RECIPE, tmp_path, surroundings=CPU)
+    fit(toy(), Colours(), RECIPE, tmp_path, runtime=CPU)
     last = read_metrics(tmp_path)[-1]
     assert 0 < last["feature std"] <= 1
     assert 1 <= last["effective rank"] <= 8
@@ -183,12 +183,12 @@ import sys
 from pathlib import Path
 import torch
 from toy import Colours, toy
-from firstsight.training.fit import Surroundings, fit
+from firstsight.training.fit import Runtime, fit
 from firstsight.training.recipe import Recipe
 torch.set_num_threads(1)
 method = toy()
 recipe = Recipe(steps=20, batch=8, learning_rate=1e-2, weight_decay=1e-2, clip=1.0, log_every=1, checkpoint_every=10)
-fit(method, Colours(), recipe, Path(sys.argv[1]), surroundings=Surroundings(device="cpu"))
+fit(method, Colours(), recipe, Path(sys.argv[1]), runtime=Runtime(device="cpu"))
 """
 
 
@@ -202,7 +202,7 @@ def test_two_processes_equal_one_with_their_batches_together(tmp_path, processes
     )
     alone = toy()
     recipe = replace(RECIPE, steps=20, checkpoint_every=10)
-    fit(alone, Colours(), recipe, tmp_path / "one", surroundings=CPU)
+    fit(alone, Colours(), recipe, tmp_path / "one", runtime=CPU)
     many = load_weights(tmp_path / "many" / "model.safetensors")
     for name, tensor in weights(alone).items():
         if name != "seen":  # each process counts its own

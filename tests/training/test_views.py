@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from firstsight.training import views as module
-from firstsight.training.draws import Draws
+from firstsight.training.random_numbers import StepRandom
 from firstsight.training.views import (
     View,
     blurred,
@@ -82,7 +82,7 @@ def torchvision_box(height: int, width: int, kind: View, draw: random.Random) ->
 @pytest.mark.parametrize("size", [(60, 80), (20, 80), (64, 64)])
 def test_boxes_are_distributed_as_torchvisions(size):
     kind, draw = View(scale=(0.3, 1.0)), random.Random(0)
-    ours = torch.cat([random_boxes(Draws(0, step, 500), size, kind) for step in range(8)]).numpy()
+    ours = torch.cat([random_boxes(StepRandom(0, step, 500), size, kind) for step in range(8)]).numpy()
     theirs = np.array([torchvision_box(*size, kind, draw) for _ in range(4000)])
     assert (ours[:, :2] >= -1e-3).all()
     assert (ours[:, 0] + ours[:, 2] <= size[1] + 1e-3).all()
@@ -152,7 +152,7 @@ def test_blur_is_opencvs():
 
 def test_what_is_drawn_is_distributed_as_it_says():
     kind = View(brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1, jitter=0.8, grey=0.2, blur=0.5, solarise=0.2)
-    colours = random_colours(Draws(0, 0, 4000), kind)
+    colours = random_colours(StepRandom(0, 0, 4000), kind)
     for column, (low, high) in zip(colours.factors.T, ((0.6, 1.4), (0.6, 1.4), (0.8, 1.2), (-0.1, 0.1)), strict=True):
         assert low <= column.min() < low + 0.01 * (high - low)
         assert high >= column.max() > high - 0.01 * (high - low)
@@ -167,7 +167,7 @@ def test_what_is_drawn_is_distributed_as_it_says():
 def test_each_picture_has_its_order():
     """Brightness up and contrast down do not commute where values are cut off."""
     images, kind = pictures(40), View(size=(12, 16), **{**PLAIN, "jitter": 1.0})
-    colours = random_colours(Draws(3, 0, 40), kind)
+    colours = random_colours(StepRandom(3, 0, 40), kind)
     together = module.coloured(images.clone(), colours, kind)
     changes = (brightened, contrasted, saturated, hue_turned)
     for i in range(40):
@@ -182,17 +182,17 @@ KIND = View(size=(8, 10), solarise=0.3)
 
 def test_any_split_into_processes_and_chunks_gives_the_same(monkeypatch):
     images = pictures(8, (16, 16))
-    whole = view(images, KIND, Draws(5, 2, 8))
-    parts = [view(images[rows], KIND, Draws(5, 2, 8, rows)) for rows in (slice(0, 2), slice(2, 8))]
+    whole = view(images, KIND, StepRandom(5, 2, 8))
+    parts = [view(images[rows], KIND, StepRandom(5, 2, 8, rows)) for rows in (slice(0, 2), slice(2, 8))]
     assert torch.allclose(torch.cat(parts), whole, atol=1e-6)
     monkeypatch.setattr(module, "CHUNK_PX", 80)
-    assert torch.allclose(view(images, KIND, Draws(5, 2, 8)), whole, atol=1e-6)
+    assert torch.allclose(view(images, KIND, StepRandom(5, 2, 8)), whole, atol=1e-6)
 
 
 def test_the_given_pictures_stay_as_they_are_and_views_differ():
     images = pictures(8, (16, 16))
     before = images.clone()
-    one, other, small = views(images, [KIND, KIND, View(size=(4, 4))], Draws(0, 0, 8))
+    one, other, small = views(images, [KIND, KIND, View(size=(4, 4))], StepRandom(0, 0, 8))
     assert torch.equal(images, before)
     assert one.shape == other.shape == (8, 3, 8, 10)
     assert small.shape == (8, 3, 4, 4)
@@ -204,4 +204,4 @@ def test_the_given_pictures_stay_as_they_are_and_views_differ():
 def test_nothing_drawn_is_nothing_done():
     images = pictures(4)
     kind = View(size=(12, 16), scale=(1.0, 1.0), ratio=(4 / 3, 4 / 3), **PLAIN)
-    assert torch.allclose(view(images, kind, Draws(0, 0, 4)), images, atol=1e-5)
+    assert torch.allclose(view(images, kind, StepRandom(0, 0, 4)), images, atol=1e-5)

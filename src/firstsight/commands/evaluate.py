@@ -36,7 +36,10 @@ from firstsight.roles import (
 )
 from firstsight.run_folder import Metric
 from firstsight.training import Trainable
-from firstsight.training.data.samples import Pictures, open_source, scaled
+from firstsight.training.data.batch import ImageBatch
+from firstsight.training.data.images import Images, scaled
+from firstsight.training.data.opening import open_source
+from firstsight.training.data.wanted import Wanted
 
 Metrics = tuple[Metric, ...]
 
@@ -123,14 +126,20 @@ def features(method: Encoder, source: str, _: str | None, protocol: Protocol) ->
     if not isinstance(method, Trainable):
         raise InputError(f"{type(method).__name__}: learns nothing; probes are for features that were learned")
     with TemporaryDirectory() as scratch:
-        pictures = open_source(source, method.wanted, Path(scratch))
-        if not isinstance(pictures, Pictures) or len(set(pictures.labels)) < 2:
+        images = open_source(source, Wanted(ImageBatch, input_size(method)), Path(scratch))
+        if not isinstance(images, Images) or len(set(images.class_names())) < 2:
             raise InputError(f"{source}: probes need pictures in folders by class (or train/CLASS and test/CLASS)")
-        labels = numbered(pictures.labels)
-        train, test = split(pictures.names, protocol.known, protocol.held_out)
-        known = Labelled(encoded(method, pictures, train), labels[train])
-        held_out = Labelled(encoded(method, pictures, test), labels[test])
+        labels = numbered(images.class_names())
+        train, test = split(images.names, protocol.known, protocol.held_out)
+        known = Labelled(encoded(method, images, train), labels[train])
+        held_out = Labelled(encoded(method, images, test), labels[test])
     return (neighbour_metric(known, held_out), linear_metric(known, held_out))
+
+
+def input_size(method: Trainable) -> tuple[int, int]:
+    """(height, width) of the images that the method was trained on."""
+    height, width = method.example_inputs()["image"].shape[-2:]
+    return height, width
 
 
 def split(names: Sequence[str], known: int, held_out: int) -> tuple[list[int], list[int]]:
@@ -150,10 +159,10 @@ def objects(method: Discoverer, source: str, frames: str | None, _: Protocol) ->
         raise InputError(f"{type(method).__name__}: learns nothing; there is no evaluation for it yet")
     recording = open_recording(source, frames=frames)
     truth = known(recording.truth.moving, source, "objects")
-    errors = ObjectMaskErrors()
+    errors, size = ObjectMaskErrors(), input_size(method)
     for frame in shown(recording):
-        image = torch.from_numpy(scaled(frame.image(), method.wanted.size))[None].float() / 255
-        true_ids = cv2.resize(truth[frame.index], method.wanted.size[::-1], interpolation=cv2.INTER_NEAREST)
+        image = torch.from_numpy(scaled(frame.image(), size))[None].float() / 255
+        true_ids = cv2.resize(truth[frame.index], size[::-1], interpolation=cv2.INTER_NEAREST)
         errors.add(ids_of(method(image))[0].numpy(), true_ids.astype(np.int64))
     return errors.metrics()
 

@@ -20,7 +20,8 @@ from firstsight.errors import InputError
 from firstsight.formats.atomic import replacing
 from firstsight.training import Trainable
 
-LARGER = 3, 2  # the second size: times 3, by 2
+# The second size is that many times the first.
+LARGER = 1.5
 TOLERANCE = 1e-5
 
 
@@ -39,8 +40,8 @@ class Flat(nn.Module):
         super().__init__()
         self.method = method
 
-    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        result = self.method(image)
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        result = self.method(*inputs)
         return tuple(part.float() for part in result) if isinstance(result, tuple) else (result,)
 
 
@@ -51,22 +52,21 @@ def export(folder: Path, out: Path | None = None) -> list[Parity]:
     """
     method, out = Flat(pretrained.load(folder)).eval(), out or folder / "export"
     runtime = import_onnx()
-    height, width = method.method.wanted.size
-    sizes = [(2, height, width), (1, height * LARGER[0] // LARGER[1], width * LARGER[0] // LARGER[1])]
-    examples = [torch.rand(batch, 3, *size, generator=torch.Generator().manual_seed(0)) for batch, *size in sizes]
+    shown = [method.method.example_inputs(2), method.method.example_inputs(1, LARGER)]
+    names, examples = list(shown[0]), [tuple(inputs.values()) for inputs in shown]
     out.mkdir(parents=True, exist_ok=True)
     with quiet(), torch.no_grad():
-        free = ({0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC},)
-        program = torch.export.export(method, (examples[0],), dynamic_shapes=free, strict=False)
+        free = (tuple({0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC} for _ in names),)
+        program = torch.export.export(method, examples[0], dynamic_shapes=free, strict=False)
         with replacing(out / "model.pt2") as part:
             torch.export.save(program, part)
         with replacing(out / "model.onnx") as part:
             torch.onnx.export(
-                program, (examples[0],), part, dynamo=True, external_data=False, input_names=["image"], verbose=False
+                program, examples[0], part, dynamo=True, external_data=False, input_names=names, verbose=False
             )
         session = runtime.InferenceSession(out / "model.onnx", providers=["CPUExecutionProvider"])
         again = torch.export.load(out / "model.pt2").module()
-        found = [parity(method, session, again, image) for image in examples]
+        found = [parity(method, session, again, inputs) for inputs in shown]
     require_equal(found, out)
     return found
 
@@ -78,11 +78,13 @@ def require_equal(found: list[Parity], out: Path) -> None:
         raise InputError(f"{out}: the exported method differs from the original by {worst:.1e}; do not use it")
 
 
-def parity(method: nn.Module, session: Any, again: nn.Module, image: Tensor) -> Parity:
-    expected = method(image)
-    by_onnx = [torch.from_numpy(part) for part in session.run(None, {"image": image.numpy()})]
-    batch, _, height, width = image.shape
-    return Parity((batch, height, width), largest_gap(expected, by_onnx), largest_gap(expected, again(image)))
+def parity(method: nn.Module, session: Any, again: nn.Module, inputs: dict[str, Tensor]) -> Parity:
+    tensors = tuple(inputs.values())
+    expected = method(*tensors)
+    given = {name: tensor.numpy() for name, tensor in inputs.items()}
+    by_onnx = [torch.from_numpy(part) for part in session.run(None, given)]
+    batch, _, height, width = tensors[0].shape
+    return Parity((batch, height, width), largest_gap(expected, by_onnx), largest_gap(expected, again(*tensors)))
 
 
 def largest_gap(expected: tuple[Tensor, ...], found: list[Tensor] | tuple[Tensor, ...]) -> float:

@@ -14,15 +14,18 @@ from torch import Tensor
 from firstsight import catalogue
 from firstsight.doctor import examine
 from firstsight.errors import InputError
+from firstsight.pretrained import learning
 from firstsight.progress import progress_bars
 from firstsight.recordings.recording import Recording
 from firstsight.show.sheet import write_sheet
 from firstsight.training import Recipe, Trainable, fit
 from firstsight.training.checkpoint import written
-from firstsight.training.data.samples import Frames, Joined, open_samples
-from firstsight.training.diary import Watch
-from firstsight.training.distributed import world
-from firstsight.training.fit import Fitted, Surroundings
+from firstsight.training.data.clips import Clips
+from firstsight.training.data.dataset import Joined
+from firstsight.training.data.opening import open_dataset
+from firstsight.training.fit import FitResult, Runtime
+from firstsight.training.metrics_log import Callback
+from firstsight.training.processes import world
 
 RecipeName = Literal["auto", "tiny", "paper"]
 STEREO, ONE_CAMERA, PICTURES = "monodepth", "monodepth2", "dino"  # what `auto` chooses
@@ -46,9 +49,7 @@ class Changes:
 def trainable(name: str) -> catalogue.Entry:
     """Raises InputError where there is no such method, or none that learns."""
     entry = catalogue.find(name)
-    if not issubclass(entry.load(), Trainable):
-        learning = [other.name for other in catalogue.entries() if issubclass(other.load(), Trainable)]
-        raise InputError(f"{name}: nothing in it is learned; methods that learn: {', '.join(learning)}")
+    learning(entry)
     return entry
 
 
@@ -74,7 +75,7 @@ def settled(recipe: RecipeName) -> Literal["tiny", "paper"]:
 
 def default_config(entry: catalogue.Entry, recipe: Literal["tiny", "paper"]) -> Any:
     """Of the method, for that recipe."""
-    return entry.module.TINY_CONFIG if recipe == "tiny" else entry.module.Config()
+    return learning(entry).PRESETS[recipe].config
 
 
 def train(
@@ -85,28 +86,28 @@ def train(
     recipe: RecipeName = "auto",
     config: Any = None,
     changes: Changes | None = None,
-    surroundings: Surroundings | None = None,
+    runtime: Runtime | None = None,
     overwrite: bool = False,
-) -> Fitted:
+) -> FitResult:
     """Trains and writes to the folder `out`, or goes on with the training there. Of many processes the first one speaks.
 
     Raises InputError for sources that the method cannot learn from and for all that `fit` raises.
     """
-    size, around = settled(recipe), surroundings or Surroundings()
-    plan = (changes or Changes()).of(entry.module.TINY if size == "tiny" else entry.module.RECIPE)
+    size, runtime = settled(recipe), runtime or Runtime()
+    plan = (changes or Changes()).of(learning(entry).PRESETS[size].recipe)
     torch.manual_seed(plan.seed)
     method = entry.load()(config if config is not None else default_config(entry, size))
-    with world(around.device) as here:
+    with world(runtime.device) as here:
         if overwrite and here.leads:
             forget(out)
         here.barrier()
         console = Console(stderr=True)
-        samples = open_samples(sources, method.wanted, out / ".work")
+        samples = open_dataset(sources, method.wanted, out / ".work")
         if here.leads:
             describe(f"{entry.name}: {weights_of(method):,} weights", samples, f"{size} recipe", console)
         with Bar(out, console) as watch:
             about = {"name": entry.name, "sources": list(sources)}
-            fitted = fit(method, samples, plan, out, about=about, surroundings=around, watch=watch)
+            fitted = fit(method, samples, plan, out, about=about, runtime=runtime, callback=watch)
     if here.leads:
         use = f"firstsight evaluate {out} SOURCE, or firstsight perceive SOURCE --use {out}"
         print(f"trained: {out}\nnext:    {use}")
@@ -116,7 +117,7 @@ def train(
 def describe(method: str, samples: Joined, recipe: str, console: Console) -> None:
     """What begins, after what the doctor calls unfit in it."""
     for part in samples.parts:
-        if isinstance(part, Frames):
+        if isinstance(part, Clips):
             warn_if_unfit(part.recording, console)
     console.print(f"{method}, {len(samples):,} samples, {recipe}", markup=False)
 
@@ -140,8 +141,8 @@ def warn_if_unfit(recording: Recording, console: Console) -> None:
             console.print(words, style="yellow", markup=False, soft_wrap=True)
 
 
-class Bar(Watch):
-    """A progress bar with the loss and the pace, and `sheet.png` at every checkpoint."""
+class Bar(Callback):
+    """A progress bar with the loss and the pace, and `preview.png` at every checkpoint."""
 
     def __init__(self, out: Path, console: Console):
         self.out, self.console = out, console
@@ -153,7 +154,7 @@ class Bar(Watch):
     def __exit__(self, *_: object) -> None:
         self._open.close()
 
-    def began(self, step: int, steps: int) -> None:
+    def on_start(self, step: int, steps: int) -> None:
         if step >= steps:
             self.console.print(f"already complete: {self.out} (--overwrite trains anew)", markup=False)
         elif step:
@@ -161,12 +162,12 @@ class Bar(Watch):
         self.bars = self._open.enter_context(progress_bars(self.console))
         self.task = self.bars.add_task("training", total=steps, completed=step)
 
-    def stepped(self, step: int, numbers: Mapping[str, float] | None) -> None:
+    def on_step(self, step: int, numbers: Mapping[str, float] | None) -> None:
         self.bars.update(self.task, completed=step)
         if numbers is not None:
             pace = numbers.get("samples per second")
             shown = f"loss {numbers['loss']:.4g}" + (f", {pace:.3g} samples/s" if pace else "")
             self.bars.update(self.task, description=shown)
 
-    def saved(self, step: int, sheet: Mapping[str, Tensor]) -> None:
-        write_sheet(self.out / "sheet.png", sheet)
+    def on_checkpoint(self, step: int, preview: Mapping[str, Tensor]) -> None:
+        write_sheet(self.out / "preview.png", preview)

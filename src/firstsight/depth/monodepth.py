@@ -7,7 +7,7 @@ Idea:   a network sees the left picture alone and answers with the disparities o
         C_ap = mean of alpha (1 - SSIM(I, I~)) / 2 + (1 - alpha) |I - I~|     eq. 2    -> losses.photometric
         C_ds = mean of |d_x| exp(-|I_x|) + |d_y| exp(-|I_y|)                  eq. 3    -> losses.smoothness
         C_lr^l = mean of |d^l(x) - d^r(x - d^l(x))|                           eq. 4    -> losses.consistency
-        C_s = a_ap (C_ap^l + C_ap^r) + a_ds / 2^s (C_ds^l + C_ds^r) + a_lr (C_lr^l + C_lr^r) eq. 1 -> terms(), weighed()
+        C_s = a_ap (C_ap^l + C_ap^r) + a_ds / 2^s (C_ds^l + C_ds^r) + a_lr (C_lr^l + C_lr^r) eq. 1 -> terms(), weighted()
         C = sum over the four scales s, each with the pictures of its size                     -> Monodepth.loss()
         afterwards one camera is enough: depth = fx baseline / d, of the cameras that trained it.
         Its left border, which the right camera did not see, is taken from the mirrored picture -> blended()
@@ -17,14 +17,14 @@ Role:   DepthEstimator in metres, for cameras like those it learned from, whatev
 Units:  disparities are shares of the width, as in the paper's code, so that losses of all scales weigh the same.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple, final
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Float32
-from torch import Tensor, nn
+from jaxtyping import Float, Float32, UInt8
+from torch import Tensor
 
 from firstsight.errors import InputError
 from firstsight.geometry.pixels import resize
@@ -32,17 +32,22 @@ from firstsight.geometry.warp import warp_by_disparity
 from firstsight.losses.consistency import left_right
 from firstsight.losses.photometric import photometric
 from firstsight.losses.smoothness import edge_aware
-from firstsight.nets.resnet import Norm, ResNet
-from firstsight.nets.unet import SCALES, UNet
+from firstsight.nets.depth_net import DepthNet, check_size
+from firstsight.nets.resnet import Norm
+from firstsight.nets.unet import SCALES
 from firstsight.roles import Depth, DepthEstimator, Images
-from firstsight.training.draws import Draws
+from firstsight.training.data.batch import unit_range
+from firstsight.training.data.wanted import Wanted
+from firstsight.training.random_numbers import StepRandom
 from firstsight.training.recipe import Recipe
-from firstsight.training.trainable import Loss, Moment, Samples, Trainable, Wanted
+from firstsight.training.trainable import Loss, Preset, StepContext, Trainable
+from firstsight.training.views import recoloured
 
 Shares = Float[Tensor, "batch 2 height width"]  # disparity of the left and of the right picture
-MEAN, SPREAD = 0.45, 0.225  # of the pixels of natural pictures
-REMEMBERED = 0.99  # share of the cameras' reach that a step keeps
-RAMP = 0.05  # of the width, at both borders
+# Share of the cameras' reach that a step keeps.
+KEPT = 0.99
+# Of the width, at both borders.
+RAMP = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,10 +74,13 @@ class Config:
             raise InputError(f"first_share = {self.first_share:g}: must lie between 0 and largest_share")
 
 
-def check_size(size: tuple[int, int]) -> None:
-    """Raises InputError for a size that the network's halvings do not fit."""
-    if any(side % 32 or side < 64 for side in size):
-        raise InputError(f"size {size[0]}x{size[1]}: both sides must be multiples of 32 and at least 64")
+class Batch(NamedTuple):
+    """Rectified pairs of one instant, from cameras of known focal length and baseline."""
+
+    images: UInt8[Tensor, "batch time 3 height width"]
+    right: UInt8[Tensor, "batch time 3 height width"]
+    intrinsics: Float32[Tensor, "batch 3 3"]
+    baseline_m: Float32[Tensor, " batch"]
 
 
 class Terms(NamedTuple):
@@ -97,7 +105,7 @@ def terms(left: Float[Tensor, "batch 3 height width"], right: Tensor, shares: Sh
     )
 
 
-def weighed(of_scales: Sequence[Terms], config: Config) -> Terms:
+def weighted(of_scales: Sequence[Terms], config: Config) -> Terms:
     """The three terms with their weights, summed over the scales."""
     return Terms(
         config.appearance_weight * sum_of([t.appearance for t in of_scales]),
@@ -115,18 +123,10 @@ def pyramid(image: Float[Tensor, "batch channels height width"]) -> list[Tensor]
     return [image if scale == 0 else F.avg_pool2d(image, 2**scale) for scale in range(SCALES)]
 
 
-def mirrored_pairs(left: Images, right: Images, draws: Draws) -> tuple[Images, Images]:
+def mirrored_pairs(left: Images, right: Images, random: StepRandom) -> tuple[Images, Images]:
     """Half of the pairs as a mirror shows them, in which the right camera is the left one."""
-    mirrored = (draws.uniform() < 0.5)[:, None, None, None]
+    mirrored = (random.uniform() < 0.5)[:, None, None, None]
     return torch.where(mirrored, right.flip(-1), left), torch.where(mirrored, left.flip(-1), right)
-
-
-def recoloured(views: Sequence[Images], draws: Draws, share: float) -> list[Images]:
-    """All views of a sample with the same gamma, brightness and tint, for a share of the samples (section 4)."""
-    gamma, brightness = draws.uniform(1, 1, 1, low=0.8, high=1.2), draws.uniform(1, 1, 1, low=0.5, high=2.0)
-    tint = draws.uniform(3, 1, 1, low=0.8, high=1.2)
-    chosen = (draws.uniform() < share)[:, None, None, None]
-    return [torch.where(chosen, (view**gamma * brightness * tint).clamp(0, 1), view) for view in views]
 
 
 def blended(
@@ -140,24 +140,27 @@ def blended(
 
 
 @final
-class DepthNet(nn.Module):
-    """Encoder and decoder: a picture in, `answers` maps in [0, 1] at four scales out, which begin at `first`."""
-
-    def __init__(
-        self, answers: int, first: float, layers: Literal[18, 34, 50, 101], widths: tuple[int, int], norm: Norm
-    ):
-        super().__init__()
-        self.encoder = ResNet(layers, width=widths[0], norm=norm)
-        self.decoder = UNet(self.encoder.channels, answers, widths[1], first)
-
-    def forward(self, image: Images) -> list[Tensor]:
-        return self.decoder(self.encoder.features((image - MEAN) / SPREAD))
-
-
-@final
-class Monodepth(Trainable, DepthEstimator):
+class Monodepth(Trainable[Batch], DepthEstimator):
     """`reach_m` = fx baseline / width is the depth whose disparity is as wide as the picture; it is kept with the weights."""
 
+    PRESETS: ClassVar = {
+        # 50 epochs of KITTI's 29,000 pairs
+        "paper": Preset(
+            Config(),
+            Recipe(
+                steps=181_250,
+                batch=8,
+                learning_rate=1e-4,
+                schedule="halving",
+                halvings=(0.6, 0.8),
+                checkpoint_every=2000,
+            ),
+        ),
+        "tiny": Preset(
+            Config(size=(64, 192), layers=18, encoder_width=16, decoder_width=8, first_share=0.02, post_process=True),
+            Recipe(steps=600, batch=4, learning_rate=2e-3, warm_up=1 / 30, schedule="cosine", log_every=50),
+        ),
+    }
     scale: ClassVar = "metric"
     reach_m: Tensor
 
@@ -170,27 +173,27 @@ class Monodepth(Trainable, DepthEstimator):
 
     @property
     def wanted(self) -> Wanted:
-        return Wanted(self.config.size, stereo=True)
+        return Wanted(Batch, self.config.size)
 
     def disparities(self, left: Images) -> list[Tensor]:
-        """Of both pictures at each scale, from the left one."""
-        return [self.config.largest_share * answer for answer in self.net(left)]
+        """The disparities of both images at each scale, from the left one."""
+        return [self.config.largest_share * output for output in self.net(left)]
 
-    def loss(self, samples: Samples, moment: Moment) -> Loss:
-        self.remember(samples)
-        left, right = mirrored_pairs(samples.view(0), samples.view(1), moment.draws)
-        left, right = recoloured([left, right], moment.draws, self.config.recoloured_share)
+    def loss(self, batch: Batch, context: StepContext) -> Loss:
+        left, right = unit_range(batch.images[:, 0]), unit_range(batch.right[:, 0])
+        left, right = mirrored_pairs(left, right, context.random)
+        left, right = recoloured([left, right], context.random, self.config.recoloured_share)
         scales = zip(pyramid(left), pyramid(right), self.disparities(left), strict=True)
-        parts = weighed([terms(*scale, self.config.alpha) for scale in scales], self.config)
-        return Loss(sum_of(parts), {name: part.detach() for name, part in parts._asdict().items()})
+        parts = weighted([terms(*scale, self.config.alpha) for scale in scales], self.config)
+        shown = {name: part.detach() for name, part in parts._asdict().items()}
+        return Loss(
+            sum_of(parts), shown, carry={"reach_m": batch.intrinsics[:, 0, 0] * batch.baseline_m / left.shape[-1]}
+        )
 
-    @torch.no_grad()
-    def remember(self, samples: Samples) -> None:
+    def after_update(self, carry: Mapping[str, Tensor], context: StepContext) -> None:
         """Follows the cameras' reach, which turns disparity into depth where there is one camera only."""
-        seen = (samples.intrinsics[:, 0, 0] * samples.baseline_m).mean() / samples.images.shape[-1]
-        if not seen > 0:
-            raise InputError("monodepth learns from stereo pairs whose baseline is known; these samples have none")
-        kept = REMEMBERED if self.reach_m > 0 else 0.0
+        seen = carry["reach_m"].mean()
+        kept = KEPT if self.reach_m > 0 else 0.0
         self.reach_m.copy_(kept * self.reach_m + (1 - kept) * seen)
 
     def left_share(self, image: Images) -> Float32[Tensor, "batch 1 height width"]:
@@ -209,21 +212,9 @@ class Monodepth(Trainable, DepthEstimator):
         return Depth(depth, torch.ones_like(depth, dtype=torch.bool))
 
     @torch.no_grad()
-    def sheet(self, samples: Samples, moment: Moment) -> dict[str, Tensor]:
-        left, right = samples.view(0), samples.view(1)
+    def preview(self, batch: Batch, context: StepContext) -> dict[str, Tensor]:
+        left, right = unit_range(batch.images[:, 0]), unit_range(batch.right[:, 0])
         shares = self.disparities(left)[0]
         again = warp_by_disparity(right, left.shape[-1] * shares[:, :1]).values
         shown = shares / shares.amax((-2, -1), keepdim=True)
         return {"left": left, "left from right": again, "disparity": shown[:, :1], "of right": shown[:, 1:]}
-
-
-RECIPE = Recipe(
-    steps=181_250,  # 50 epochs of KITTI's 29,000 pairs
-    batch=8,
-    learning_rate=1e-4,
-    schedule="halving",
-    halvings=(0.6, 0.8),
-    checkpoint_every=2000,
-)
-TINY_CONFIG = Config(size=(64, 192), layers=18, encoder_width=16, decoder_width=8, first_share=0.02, post_process=True)
-TINY = Recipe(steps=600, batch=4, learning_rate=2e-3, warm_up=20, schedule="cosine", log_every=50)

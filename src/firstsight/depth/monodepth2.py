@@ -6,7 +6,7 @@ Idea:   one network answers with the depth D of picture I_t, another with the ca
         and the one after; where both are right, those pictures seen from where I_t was taken look like it.
         D = 1 / (1 / far + (1 / near - 1 / far) sigma)                                section 3.2 -> inverse_depth()
         I_t'->t(p) = I_t'(project(K T_t->t' D(p) K^-1 p))                             eq. 2       -> seen_from()
-        L_p(p) = min over t' of pe(I_t, I_t'->t)(p), pe = losses.photometric          eq. 4       -> least()
+        L_p(p) = min over t' of pe(I_t, I_t'->t)(p), pe = losses.photometric          eq. 4       -> min_reprojection()
         mu(p) = [min pe(I_t, I_t'->t) < min pe(I_t, I_t')]: what stays where it is while the camera moves, and a camera
         that stands, say nothing of depth                                             eq. 5       -> automask()
         L_s = |d*_x| exp(-|I_x|) + |d*_y| exp(-|I_y|), d* = 1 / D over its mean       eq. 3       -> losses.smoothness
@@ -24,26 +24,30 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple, final
 
 import torch
-from jaxtyping import Bool, Float, Float32
+from jaxtyping import Bool, Float, Float32, UInt8
 from torch import Tensor, nn
 
-from firstsight.depth.monodepth import MEAN, SPREAD, DepthNet, check_size, recoloured, sum_of
 from firstsight.errors import InputError
 from firstsight.geometry.pixels import resize
 from firstsight.geometry.se3 import inverse, se3_exp
 from firstsight.geometry.warp import rigid_flow, warp_by_flow
 from firstsight.losses.photometric import photometric
 from firstsight.losses.smoothness import edge_aware
+from firstsight.nets.depth_net import DepthNet, check_size, normalised
 from firstsight.nets.resnet import Norm, ResNet
 from firstsight.roles import Depth, DepthEstimator, Images
-from firstsight.training.draws import Draws
+from firstsight.training.data.batch import unit_range
+from firstsight.training.data.wanted import Wanted, frames
+from firstsight.training.random_numbers import StepRandom
 from firstsight.training.recipe import Recipe
-from firstsight.training.trainable import Loss, Moment, Samples, Trainable, Wanted
+from firstsight.training.trainable import Loss, Preset, StepContext, Trainable
+from firstsight.training.views import recoloured
 
-Answer = Float[Tensor, "batch 1 height width"]
+Output = Float[Tensor, "batch 1 height width"]
 ErrorMap = Float[Tensor, "batch 1 rows columns"]
 Motion = Float[Tensor, "batch 4 4"]
-POSE_UNIT = 0.01  # of the pose network's answers: motion begins small, and suits a depth of 0.2
+# Of the pose network's outputs: motion begins small, and suits a depth of 0.2.
+POSE_UNIT = 0.01
 POSE_CHANNELS = 256
 
 
@@ -71,14 +75,14 @@ class Config:
             raise InputError(f"near = {self.near:g}, far = {self.far:g}: choose 0 < near < far")
 
 
-def inverse_depth(answer: Answer, near: float, far: float) -> Answer:
-    """1 / D of the network's answer in [0, 1]."""
-    return 1 / far + (1 / near - 1 / far) * answer
+def inverse_depth(output: Output, near: float, far: float) -> Output:
+    """1 / D of the network's output in [0, 1]."""
+    return 1 / far + (1 / near - 1 / far) * output
 
 
 def seen_from(
     source: Float[Tensor, "batch 3 height width"],
-    depth: Answer,
+    depth: Output,
     source_from_target: Motion,
     intrinsics: Float[Tensor, "batch 3 3"],
 ) -> Float[Tensor, "batch 3 height width"]:
@@ -87,7 +91,7 @@ def seen_from(
     return warp_by_flow(source, flow).values
 
 
-def least(errors: Sequence[ErrorMap], minimum: bool = True) -> ErrorMap:
+def min_reprojection(errors: Sequence[ErrorMap], minimum: bool = True) -> ErrorMap:
     """That of the best neighbour: a pixel hidden in one is often seen in another. The mean without `minimum`."""
     stacked = torch.stack(list(errors))
     return stacked.amin(0) if minimum else stacked.mean(0)
@@ -99,10 +103,10 @@ def automask(moved: ErrorMap, unmoved: ErrorMap) -> Bool[Tensor, "batch 1 rows c
 
 
 def mirrored_clips(
-    views: Sequence[Images], intrinsics: Float32[Tensor, "batch 3 3"], draws: Draws
+    views: Sequence[Images], intrinsics: Float32[Tensor, "batch 3 3"], random: StepRandom
 ) -> tuple[list[Images], Float32[Tensor, "batch 3 3"]]:
     """Half of the samples as a mirror shows them, with the principal point where it then is."""
-    mirrored = draws.uniform() < 0.5
+    mirrored = random.uniform() < 0.5
     turned = intrinsics.clone()
     turned[:, 0, 2] = views[0].shape[-1] - 1 - intrinsics[:, 0, 2]
     chosen = mirrored[:, None, None, None]
@@ -117,7 +121,7 @@ class PoseNet(nn.Module):
 
     def __init__(self, layers: Literal[18, 34, 50, 101], width: int, norm: Norm):
         super().__init__()
-        self.encoder = ResNet(layers, entering=6, width=width, norm=norm)
+        self.encoder = ResNet(layers, in_channels=6, width=width, norm=norm)
         inner = POSE_CHANNELS * width // 64
         self.head = nn.Sequential(
             nn.Conv2d(self.encoder.channels[-1], inner, 1),
@@ -130,22 +134,47 @@ class PoseNet(nn.Module):
         )
 
     def forward(self, earlier: Images, later: Images) -> Motion:
-        both = (torch.cat([earlier, later], 1) - MEAN) / SPREAD
+        both = normalised(torch.cat([earlier, later], 1))
         tangent = self.head(self.encoder.features(both)[-1]).mean((-2, -1))
         return se3_exp(POSE_UNIT * tangent)
 
 
+class Batch(NamedTuple):
+    """Clips of three frames, before, target and after, from a camera whose intrinsics are known."""
+
+    images: UInt8[Tensor, "batch time 3 height width"]
+    intrinsics: Float32[Tensor, "batch 3 3"]
+
+
 class Terms(NamedTuple):
-    """Of one scale."""
+    """The terms of one scale."""
 
     appearance: Float[Tensor, ""]
     smoothness: Float[Tensor, ""]
 
 
 @final
-class Monodepth2(Trainable, DepthEstimator):
+class Monodepth2(Trainable[Batch], DepthEstimator):
     """Learns from each picture with the one before and the one after."""
 
+    PRESETS: ClassVar = {
+        # 20 epochs of KITTI's 39,810 clips
+        "paper": Preset(
+            Config(),
+            Recipe(
+                steps=66_000,
+                batch=12,
+                learning_rate=1e-4,
+                schedule="halving",
+                halvings=(0.75,),
+                checkpoint_every=2000,
+            ),
+        ),
+        "tiny": Preset(
+            Config(size=(64, 192), encoder_width=16, decoder_width=8, norm="none"),
+            Recipe(steps=300, batch=4, learning_rate=1e-3, warm_up=1 / 15, schedule="cosine", log_every=50),
+        ),
+    }
     scale: ClassVar = "unknown"
 
     def __init__(self, config: Config | None = None):
@@ -156,26 +185,24 @@ class Monodepth2(Trainable, DepthEstimator):
 
     @property
     def wanted(self) -> Wanted:
-        return Wanted(self.config.size, offsets=(-1, 0, 1))
+        return Wanted(Batch, self.config.size, clip=frames(-1, 0, 1))
 
-    def inverse_depths(self, image: Images) -> list[Answer]:
+    def inverse_depths(self, image: Images) -> list[Output]:
         """1 / D at each scale, at the picture's size."""
-        answers = self.net(image)
-        return [inverse_depth(resize(a, *image.shape[-2:]), self.config.near, self.config.far) for a in answers]
+        outputs = self.net(image)
+        return [inverse_depth(resize(a, *image.shape[-2:]), self.config.near, self.config.far) for a in outputs]
 
     def motions(self, before: Images, target: Images, after: Images) -> tuple[Motion, Motion]:
         """before_from_target, after_from_target."""
         return inverse(self.pose(before, target)), self.pose(target, after)
 
-    def loss(self, samples: Samples, moment: Moment) -> Loss:
-        if not (samples.intrinsics[:, 0, 0] > 0).all():
-            raise InputError("monodepth2 learns from cameras whose intrinsics are known; these samples have none")
-        views = [samples.view(number) for number in range(3)]
-        views, intrinsics = mirrored_clips(views, samples.intrinsics, moment.draws)
-        shown = recoloured(views, moment.draws, self.config.recoloured_share)
+    def loss(self, batch: Batch, context: StepContext) -> Loss:
+        views = [unit_range(batch.images[:, number]) for number in range(3)]
+        views, intrinsics = mirrored_clips(views, batch.intrinsics, context.random)
+        shown = recoloured(views, context.random, self.config.recoloured_share)
         of_scales = self.terms(views, intrinsics, self.inverse_depths(shown[1]), self.motions(*shown))
-        appearance = sum_of([t.appearance for t in of_scales]) / len(of_scales)
-        smoothness = sum_of([t.smoothness / 2**s for s, t in enumerate(of_scales)]) / len(of_scales)
+        appearance = torch.stack([t.appearance for t in of_scales]).sum() / len(of_scales)
+        smoothness = torch.stack([t.smoothness / 2**s for s, t in enumerate(of_scales)]).sum() / len(of_scales)
         total = appearance + self.config.smoothness_weight * smoothness
         return Loss(total, {"appearance": appearance.detach(), "smoothness": smoothness.detach()})
 
@@ -183,20 +210,20 @@ class Monodepth2(Trainable, DepthEstimator):
         self,
         views: Sequence[Images],
         intrinsics: Float[Tensor, "batch 3 3"],
-        inverse_depths: Sequence[Answer],
+        inverse_depths: Sequence[Output],
         motions: Sequence[Motion],
     ) -> list[Terms]:
         """mu L_p and L_s of each scale, for pictures (before, target, after)."""
         before, target, after = views
         sources, c = (before, after), self.config
-        unmoved = least([photometric(target, source, c.alpha) for source in sources], c.minimum)
+        unmoved = min_reprojection([photometric(target, source, c.alpha) for source in sources], c.minimum)
         of_scales = []
         for inverse_d in inverse_depths:
             seen = [
                 seen_from(source, 1 / inverse_d, motion, intrinsics)
                 for source, motion in zip(sources, motions, strict=True)
             ]
-            moved = least([photometric(target, again, c.alpha) for again in seen], c.minimum)
+            moved = min_reprojection([photometric(target, again, c.alpha) for again in seen], c.minimum)
             judged = torch.where(automask(moved, unmoved), moved, unmoved) if c.masked else moved
             normal = inverse_d / inverse_d.mean((-2, -1), keepdim=True)
             of_scales.append(Terms(judged.mean(), edge_aware(normal, target).mean()))
@@ -204,29 +231,17 @@ class Monodepth2(Trainable, DepthEstimator):
 
     def forward(self, image: Images) -> Depth:
         with torch.no_grad():
-            answer = resize(self.net(resize(image, *self.config.size))[0], *image.shape[-2:])
-            depth = 1 / inverse_depth(answer, self.config.near, self.config.far)
+            output = resize(self.net(resize(image, *self.config.size))[0], *image.shape[-2:])
+            depth = 1 / inverse_depth(output, self.config.near, self.config.far)
         return Depth(depth, torch.ones_like(depth, dtype=torch.bool))
 
     @torch.no_grad()
-    def sheet(self, samples: Samples, moment: Moment) -> dict[str, Tensor]:
-        before, target, after = (samples.view(number) for number in range(3))
+    def preview(self, batch: Batch, context: StepContext) -> dict[str, Tensor]:
+        before, target, after = (unit_range(batch.images[:, number]) for number in range(3))
         inverse_d, motions = self.inverse_depths(target)[0], self.motions(before, target, after)
-        again = seen_from(after, 1 / inverse_d, motions[1], samples.intrinsics)
+        again = seen_from(after, 1 / inverse_d, motions[1], batch.intrinsics)
         return {
             "picture": target,
             "picture from the next": again,
             "inverse depth": inverse_d / inverse_d.amax((-2, -1), keepdim=True),
         }
-
-
-RECIPE = Recipe(
-    steps=66_000,  # 20 epochs of KITTI's 39,810 clips
-    batch=12,
-    learning_rate=1e-4,
-    schedule="halving",
-    halvings=(0.75,),
-    checkpoint_every=2000,
-)
-TINY_CONFIG = Config(size=(64, 192), encoder_width=16, decoder_width=8, norm="none")
-TINY = Recipe(steps=300, batch=4, learning_rate=1e-3, warm_up=20, schedule="cosine", log_every=50)

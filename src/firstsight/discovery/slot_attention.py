@@ -2,7 +2,7 @@
 
 Paper:  Locatello, Weissenborn, Unterthiner, Mahendran, Heigold, Uszkoreit, Dosovitskiy, Kipf. Object-Centric Learning
         with Slot Attention. NeurIPS 2020; Watters, Matthey, Burgess, Lerchner. Spatial Broadcast Decoder. 2019.
-Idea:   x = MLP(LN(CNN(picture) + position)), one row for each place                               -> PictureEncoder
+Idea:   x = MLP(LN(CNN(picture) + position)), one row for each place                               -> ImageEncoder
         slots m = mu + sigma n, n ~ N(0, 1): all from one learnt Gaussian; then T times
           A_ij = exp(k(x_i) q(m_j)' / sqrt(D)), divided by its sum over the slots j                  -> competition()
           w_ij = (A_ij + eps) / sum_i (A_ij + eps),  u_j = sum_i w_ij v(x_i)                       -> weighted_means()
@@ -27,7 +27,7 @@ Units:  RGB in [0, 1] outside, in [-1, 1] where it is compared.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple, final
+from typing import ClassVar, NamedTuple, final
 
 import torch
 from jaxtyping import Float32
@@ -36,8 +36,10 @@ from torch.nn import functional as F
 
 from firstsight.errors import InputError
 from firstsight.roles import Discoverer, Images
+from firstsight.training.data.batch import ImageBatch, unit_range
+from firstsight.training.data.wanted import Wanted
 from firstsight.training.recipe import Recipe
-from firstsight.training.trainable import Loss, Moment, Samples, Trainable, Wanted
+from firstsight.training.trainable import Loss, Preset, StepContext, Trainable
 
 EPSILON = 1e-8
 
@@ -137,7 +139,7 @@ class Position(nn.Module):
         return maps + self.linear(self.places).permute(2, 0, 1)
 
 
-class PictureEncoder(nn.Module):
+class ImageEncoder(nn.Module):
     """A picture as one vector for each place."""
 
     def __init__(self, config: Config):
@@ -158,7 +160,7 @@ class PictureEncoder(nn.Module):
         return self.mlp(self.position(maps).flatten(2).mT)
 
 
-def begin_loud(layer: nn.Module) -> None:
+def init_he(layer: nn.Module) -> None:
     """He's weights for convolutions, whose outputs are then as large as the inputs, and Glorot's for linear layers."""
     if isinstance(layer, nn.Conv2d):
         nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
@@ -197,16 +199,52 @@ class SlotDecoder(nn.Module):
 
 
 @final
-class SlotAttention(Trainable, Discoverer):
+class SlotAttention(Trainable[ImageBatch], Discoverer):
     """Learns to take pictures apart by having to draw them from few slots."""
 
+    PRESETS: ClassVar = {
+        "paper": Preset(
+            Config(),
+            Recipe(
+                steps=500_000,
+                batch=64,
+                learning_rate=4e-4,
+                warm_up=0.02,
+                schedule="halving",
+                halvings=(0.2, 0.4, 0.6, 0.8),
+            ),
+        ),
+        "tiny": Preset(
+            Config(
+                size=(16, 16),
+                slots=5,
+                features=32,
+                hidden=64,
+                kernel=3,
+                encoder_strides=(1, 1, 1),
+                decoder_size=(8, 8),
+                upsamplings=1,
+                edges=(-3.0, 3.0),
+            ),
+            Recipe(
+                steps=2000,
+                batch=16,
+                learning_rate=2e-3,
+                warm_up=0.1,
+                schedule="cosine",
+                final_rate=0.1,
+                clip=1.0,
+                log_every=50,
+            ),
+        ),
+    }
     noise: Tensor
 
     def __init__(self, config: Config | None = None):
         super().__init__()
         self.config = config or Config()
         features = self.config.features
-        self.encoder, self.decoder = PictureEncoder(self.config), SlotDecoder(self.config)
+        self.encoder, self.decoder = ImageEncoder(self.config), SlotDecoder(self.config)
         self.slots = Slots(features, self.config.hidden, self.config.iterations)
         self.mean, self.log_sigma = (nn.Parameter(torch.empty(1, 1, features)) for _ in range(2))
         nn.init.xavier_uniform_(self.mean)
@@ -214,15 +252,15 @@ class SlotAttention(Trainable, Discoverer):
         drawn = torch.randn((self.config.slots, features), generator=torch.Generator().manual_seed(self.config.draw))
         self.register_buffer("noise", drawn, persistent=False)
         for part in (self.encoder.convolutions, self.slots):
-            part.apply(begin_loud)
+            part.apply(init_he)
 
     @property
     def wanted(self) -> Wanted:
-        return Wanted(self.config.size)
+        return Wanted(ImageBatch, self.config.size)
 
-    def loss(self, samples: Samples, moment: Moment) -> Loss:
-        picture = samples.view(0)
-        found = self.explain(picture, moment.draws.normal(self.config.slots, self.config.features))
+    def loss(self, batch: ImageBatch, context: StepContext) -> Loss:
+        picture = unit_range(batch.images[:, 0])
+        found = self.explain(picture, context.random.normal(self.config.slots, self.config.features))
         total = 4 * (found.picture - picture).square().mean()  # 4: of RGB in [-1, 1]
         return Loss(total, {}, found.slots.detach().flatten(0, 1))
 
@@ -248,8 +286,8 @@ class SlotAttention(Trainable, Discoverer):
         return masks if given == size else F.interpolate(masks, given, mode="bilinear", align_corners=False)
 
     @torch.no_grad()
-    def sheet(self, samples: Samples, moment: Moment) -> dict[str, Tensor]:
-        picture = samples.view(0)
+    def preview(self, batch: ImageBatch, context: StepContext) -> dict[str, Tensor]:
+        picture = unit_range(batch.images[:, 0])
         found = self.explain(picture, self.fixed_noise(len(picture)))
         return {
             "input": picture,
@@ -258,22 +296,3 @@ class SlotAttention(Trainable, Discoverer):
             "attention in the last iteration": found.attention[-1].argmax(1),
             **{f"slot {j + 1}": found.slot_pictures[:, j].clamp(0, 1) for j in range(self.config.slots)},
         }
-
-
-RECIPE = Recipe(
-    steps=500_000, batch=64, learning_rate=4e-4, warm_up=10_000, schedule="halving", halvings=(0.2, 0.4, 0.6, 0.8)
-)
-TINY_CONFIG = Config(
-    size=(16, 16),
-    slots=5,
-    features=32,
-    hidden=64,
-    kernel=3,
-    encoder_strides=(1, 1, 1),
-    decoder_size=(8, 8),
-    upsamplings=1,
-    edges=(-3.0, 3.0),
-)
-TINY = Recipe(
-    steps=2000, batch=16, learning_rate=2e-3, warm_up=200, schedule="cosine", final_rate=0.1, clip=1.0, log_every=50
-)

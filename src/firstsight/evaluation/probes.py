@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from firstsight.errors import InputError
 from firstsight.roles import Images
 from firstsight.run_folder import Metric
-from firstsight.training.data.samples import Dataset
+from firstsight.training.data.dataset import Dataset
 
 BLOCK = 1024  # rows that are compared with each other at a time
 Features = Float32[Tensor, "rows features"]
@@ -39,7 +39,7 @@ def encoded(
     """The features (an Encoder's, or any other function's) of the first view of some samples, on the CPU."""
     blocks = []
     for start in range(0, len(indices), batch):
-        pictures = np.stack([samples[int(i)].images[0] for i in indices[start : start + batch]])
+        pictures = np.stack([samples.sample(int(i))["images"][0] for i in indices[start : start + batch]])
         blocks.append(encoder(torch.from_numpy(pictures).float() / 255).cpu())
     return torch.cat(blocks)
 

@@ -23,7 +23,8 @@ def write_state(path: Path, state: dict[str, Any]) -> None:
     tree = _packed(state, arrays)
     content = BytesIO()
     text = np.frombuffer(json.dumps(tree).encode(), np.uint8)
-    np.savez(content, **{TREE: text}, **{str(number): array for number, array in enumerate(arrays)})
+    named = {str(number): array for number, array in enumerate(arrays)}
+    np.savez(content, allow_pickle=False, **{TREE: text, **named})
     write_bytes(path, content.getvalue())
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 Norm = Literal["batch", "none"]
 Map = Float[Tensor, "batch channels height width"]
-NewMap = Float[Tensor, "batch leaving rows columns"]
+NewMap = Float[Tensor, "batch out_channels rows columns"]
 
 
 class Layout(NamedTuple):
@@ -38,8 +38,8 @@ LAYOUTS = {
 }
 
 
-def convolution(entering: int, leaving: int, size: int, stride: int = 1, norm: Norm = "batch") -> nn.Conv2d:
-    made = nn.Conv2d(entering, leaving, size, stride, size // 2, bias=norm == "none")
+def convolution(in_channels: int, out_channels: int, size: int, stride: int = 1, norm: Norm = "batch") -> nn.Conv2d:
+    made = nn.Conv2d(in_channels, out_channels, size, stride, size // 2, bias=norm == "none")
     nn.init.kaiming_normal_(made.weight, mode="fan_out", nonlinearity="relu")
     if made.bias is not None:
         nn.init.zeros_(made.bias)
@@ -50,22 +50,22 @@ def normalisation(channels: int, norm: Norm) -> nn.Module:
     return nn.BatchNorm2d(channels) if norm == "batch" else nn.Identity()
 
 
-def shortcut(entering: int, leaving: int, stride: int, norm: Norm) -> nn.Sequential | None:
+def shortcut(in_channels: int, out_channels: int, stride: int, norm: Norm) -> nn.Sequential | None:
     """What brings x to the shape of F(x), None where it has it."""
-    if stride == 1 and entering == leaving:
+    if stride == 1 and in_channels == out_channels:
         return None
-    return nn.Sequential(convolution(entering, leaving, 1, stride, norm), normalisation(leaving, norm))
+    return nn.Sequential(convolution(in_channels, out_channels, 1, stride, norm), normalisation(out_channels, norm))
 
 
 @final
 class Basic(nn.Module):
     """Two 3x3 convolutions."""
 
-    def __init__(self, entering: int, width: int, stride: int, norm: Norm):
+    def __init__(self, in_channels: int, width: int, stride: int, norm: Norm):
         super().__init__()
-        self.conv1, self.bn1 = convolution(entering, width, 3, stride, norm), normalisation(width, norm)
+        self.conv1, self.bn1 = convolution(in_channels, width, 3, stride, norm), normalisation(width, norm)
         self.conv2, self.bn2 = convolution(width, width, 3, 1, norm), normalisation(width, norm)
-        self.downsample = shortcut(entering, width, stride, norm)
+        self.downsample = shortcut(in_channels, width, stride, norm)
         if norm == "none":
             nn.init.zeros_(self.conv2.weight)
 
@@ -79,12 +79,12 @@ class Basic(nn.Module):
 class Bottleneck(nn.Module):
     """1x1 to fewer channels, 3x3, 1x1 to four times as many."""
 
-    def __init__(self, entering: int, width: int, stride: int, norm: Norm):
+    def __init__(self, in_channels: int, width: int, stride: int, norm: Norm):
         super().__init__()
-        self.conv1, self.bn1 = convolution(entering, width, 1, 1, norm), normalisation(width, norm)
+        self.conv1, self.bn1 = convolution(in_channels, width, 1, 1, norm), normalisation(width, norm)
         self.conv2, self.bn2 = convolution(width, width, 3, stride, norm), normalisation(width, norm)
         self.conv3, self.bn3 = convolution(width, 4 * width, 1, 1, norm), normalisation(4 * width, norm)
-        self.downsample = shortcut(entering, 4 * width, stride, norm)
+        self.downsample = shortcut(in_channels, 4 * width, stride, norm)
         if norm == "none":
             nn.init.zeros_(self.conv3.weight)
 
@@ -97,21 +97,21 @@ class Bottleneck(nn.Module):
 
 @final
 class ResNet(nn.Module):
-    """`width` is that of the first stage, 64 in the paper; `entering` the channels of its input."""
+    """`width` is that of the first stage, 64 in the paper; `in_channels` the channels of its input."""
 
     def __init__(
         self,
         layers: Literal[18, 34, 50, 101] = 18,
         *,
         classes: int | None = None,
-        entering: int = 3,
+        in_channels: int = 3,
         width: int = 64,
         norm: Norm = "batch",
     ):
         super().__init__()
         layout = LAYOUTS[layers]
         self.channels = (width, *(width * 2**stage * layout.expansion for stage in range(4)))
-        self.conv1, self.bn1 = convolution(entering, width, 7, 2, norm), normalisation(width, norm)
+        self.conv1, self.bn1 = convolution(in_channels, width, 7, 2, norm), normalisation(width, norm)
         self.maxpool = nn.MaxPool2d(3, 2, 1)
         for stage, count in enumerate(layout.blocks):
             self.add_module(f"layer{stage + 1}", self._stage(layout, stage, count, width * 2**stage, norm))

@@ -6,6 +6,7 @@ from typing import Any
 from firstsight import catalogue, pretrained
 from firstsight.errors import InputError
 from firstsight.roles import DepthCompleter, DepthEstimator, FlowEstimator, MultiViewDepthEstimator, StereoEstimator
+from firstsight.training import Trainable
 
 ROLES = (FlowEstimator, StereoEstimator, MultiViewDepthEstimator, DepthCompleter, DepthEstimator)
 """What may be exchanged: methods that need nothing but pictures and what they return."""
@@ -21,7 +22,7 @@ def check_use(names: tuple[str, ...]) -> None:
             )
         if pretrained.is_folder(name):
             pretrained.find(name)  # its training has ended
-        elif hasattr(catalogue.find(name).module, "RECIPE"):
+        elif issubclass(kind(name), Trainable):
             raise InputError(
                 f"--use {name}: it must be trained first: firstsight train {name} SOURCE; then --use its folder"
             )

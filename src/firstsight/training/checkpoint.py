@@ -17,9 +17,9 @@ from torch import Tensor
 
 from firstsight.errors import InputError
 from firstsight.formats.atomic import write_json
+from firstsight.formats.configuration import to_json
 from firstsight.formats.weights import load_into, load_weights, save_weights
-from firstsight.training.configuration import to_json
-from firstsight.training.distributed import World
+from firstsight.training.processes import World
 from firstsight.training.trainable import Trainable
 
 FORMAT = 1

@@ -15,11 +15,12 @@ class Recipe:
     batch: int
     optimiser: Literal["adam", "adamw", "sgd"] = "adam"
     learning_rate: float = 1e-3
-    warm_up: int = 0  # steps in which the rate rises from 0
+    warm_up: float = 0.0  # share of the steps in which the rate rises from 0
     schedule: Literal["constant", "cosine", "halving"] = "constant"
     final_rate: float = 0.0  # share of the learning rate that a cosine ends with
     halvings: tuple[float, ...] = ()  # shares after which the rate is halved
     momentum: float = 0.9  # of sgd, and beta_1 of Adam
+    second_momentum: float = 0.999  # beta_2 of Adam
     weight_decay: float = 0.0  # of matrices and kernels, not of biases and norms
     final_weight_decay: float | None = None  # where it ends, by a cosine
     clip: float | None = None  # largest norm of each parameter's gradient if clip_each, of all together otherwise
@@ -45,11 +46,12 @@ def cosine(start: float, end: float, progress: float) -> float:
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:
-    """Of step 0, 1, ..."""
-    if step < recipe.warm_up:
-        return recipe.learning_rate * (step + 1) / (recipe.warm_up + 1)
+    """The learning rate of a step, counted from 0."""
+    rising = round(recipe.warm_up * recipe.steps)
+    if step < rising:
+        return recipe.learning_rate * (step + 1) / (rising + 1)
     if recipe.schedule == "cosine":
-        progress = (step - recipe.warm_up) / max(recipe.steps - recipe.warm_up, 1)
+        progress = (step - rising) / max(recipe.steps - rising, 1)
         return cosine(recipe.learning_rate, recipe.learning_rate * recipe.final_rate, progress)
     if recipe.schedule == "halving":
         return recipe.learning_rate * 0.5 ** sum(step >= share * recipe.steps for share in recipe.halvings)

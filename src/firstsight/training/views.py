@@ -2,7 +2,7 @@
 
 Paper:  Chen, Kornblith, Norouzi, Hinton. SimCLR. ICML 2020, appendix A (two views);
         Caron et al. SwAV. NeurIPS 2020, section 3.2 (multi-crop); Grill et al. BYOL. NeurIPS 2020, appendix B (solarise).
-Idea:   every number is a row of `draws`, so that a picture gets the same views in any process
+Idea:   every number is a row of `random`, so that a picture gets the same views in any process
         crop       area share U(scale), log of width / height U(ratio); flipped half the time   -> random_boxes(), cropped()
         colours    brightness, contrast, saturation, hue in an order of the picture's own                     -> coloured()
         grey, blur (sigma U), solarise (what is above the threshold is inverted)          -> to_grey(), blurred(), solarised()
@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from firstsight.geometry.pixels import sample
-from firstsight.training.draws import Draws
+from firstsight.training.random_numbers import StepRandom
 
 ATTEMPTS = 10  # at a box that fits
 CHUNK_PX = 2**16  # of the pictures that a CPU works on at a time: few enough to stay in its cache
@@ -53,18 +53,18 @@ class View:
     threshold: float = 0.5
 
 
-def views(images: Images, kinds: Sequence[View], draws: Draws) -> list[Tensor]:
+def views(images: Images, kinds: Sequence[View], random: StepRandom) -> list[Tensor]:
     """One view of every picture for each kind."""
-    return [view(images, kind, draws) for kind in kinds]
+    return [view(images, kind, random) for kind in kinds]
 
 
 @torch.no_grad()
-def view(images: Images, kind: View, draws: Draws) -> Float32[Tensor, "batch 3 rows columns"]:
+def view(images: Images, kind: View, random: StepRandom) -> Float32[Tensor, "batch 3 rows columns"]:
     """The pictures by themselves, or a few at a time: what is worked on stays in a CPU's cache."""
     height, width = images.shape[-2:]
-    boxes = random_boxes(draws, (height, width), kind)
-    flips = draws.uniform() < kind.flip
-    colours = random_colours(draws, kind)
+    boxes = random_boxes(random, (height, width), kind)
+    flips = random.uniform() < kind.flip
+    colours = random_colours(random, kind)
     step = len(images) if images.is_cuda else max(CHUNK_PX // math.prod(kind.size), 1)
     done = []
     for start in range(0, len(images), step):
@@ -77,12 +77,12 @@ def view(images: Images, kind: View, draws: Draws) -> Float32[Tensor, "batch 3 r
 # Geometry
 
 
-def random_boxes(draws: Draws, size: tuple[int, int], kind: View) -> Float32[Tensor, "batch 4"]:
+def random_boxes(random: StepRandom, size: tuple[int, int], kind: View) -> Float32[Tensor, "batch 4"]:
     """(left, top, width, height) in px from the picture's outer edge; the first that fits, or the largest in the middle."""
     height, width = size
-    area = draws.uniform(ATTEMPTS, low=kind.scale[0], high=kind.scale[1]) * (height * width)
-    aspect = draws.uniform(ATTEMPTS, low=math.log(kind.ratio[0]), high=math.log(kind.ratio[1])).exp()
-    place = draws.uniform(2)
+    area = random.uniform(ATTEMPTS, low=kind.scale[0], high=kind.scale[1]) * (height * width)
+    aspect = random.uniform(ATTEMPTS, low=math.log(kind.ratio[0]), high=math.log(kind.ratio[1])).exp()
+    place = random.uniform(2)
     sides = torch.stack([(area * aspect).sqrt(), (area / aspect).sqrt()], -1)
     fits = (sides <= sides.new_tensor([width, height])).all(-1)
     first = fits.int().argmax(1)[:, None, None].expand(-1, 1, 2)
@@ -119,13 +119,13 @@ class Colours(NamedTuple):
     sigma_px: Factors
 
 
-def random_colours(draws: Draws, kind: View) -> Colours:
+def random_colours(random: StepRandom, kind: View) -> Colours:
     spread = (kind.brightness, kind.contrast, kind.saturation)
-    factors = [draws.uniform(low=max(0.0, 1 - by), high=1 + by) for by in spread]
-    factors.append(draws.uniform(low=-kind.hue, high=kind.hue))
-    order = draws.below(len(ORDERS))
-    done = [draws.uniform() < share for share in (kind.jitter, kind.grey, kind.blur, kind.solarise)]
-    sigma_px = draws.uniform(low=kind.sigma_px[0], high=kind.sigma_px[1])
+    factors = [random.uniform(low=max(0.0, 1 - by), high=1 + by) for by in spread]
+    factors.append(random.uniform(low=-kind.hue, high=kind.hue))
+    order = random.below(len(ORDERS))
+    done = [random.uniform() < share for share in (kind.jitter, kind.grey, kind.blur, kind.solarise)]
+    sigma_px = random.uniform(low=kind.sigma_px[0], high=kind.sigma_px[1])
     return Colours(torch.stack(factors, 1), order, torch.stack(done, 1), sigma_px)
 
 
@@ -191,6 +191,14 @@ def hue_turned(images: Images, turns: Factors) -> Images:
     hue = hue.add_(6 * turns[:, None, None] + 6).remainder_(6)
     parts = ((hue - 3).abs_().sub_(1), 2 - (hue - 2).abs_(), 2 - (hue - 4).abs_())
     return torch.stack([part.clamp_(0, 1).mul_(chroma).add_(low) for part in parts], 1)
+
+
+def recoloured(views: Sequence[Images], random: StepRandom, share: float) -> list[Images]:
+    """All views of a sample with the same gamma, brightness and tint, for a share of the samples (section 4)."""
+    gamma, brightness = random.uniform(1, 1, 1, low=0.8, high=1.2), random.uniform(1, 1, 1, low=0.5, high=2.0)
+    tint = random.uniform(3, 1, 1, low=0.8, high=1.2)
+    chosen = (random.uniform() < share)[:, None, None, None]
+    return [torch.where(chosen, (view**gamma * brightness * tint).clamp(0, 1), view) for view in views]
 
 
 def solarised(images: Images, threshold: float) -> Images:

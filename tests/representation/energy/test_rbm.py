@@ -26,14 +26,14 @@ from firstsight.representation.energy.rbm import (
     pixels,
     visible_probability,
 )
-from firstsight.training.diary import Watch
-from firstsight.training.draws import Draws
-from firstsight.training.fit import Surroundings, fit
+from firstsight.training.fit import Runtime, fit
+from firstsight.training.metrics_log import Callback
+from firstsight.training.random_numbers import StepRandom
 from firstsight.training.recipe import Recipe
-from firstsight.training.toys.binary_images import BinaryPictures, bars, bars_and_stripes, bars_entropy
-from firstsight.training.trainable import Moment, Samples
+from firstsight.training.toys.binary_images import BinaryImages, bars, bars_and_stripes, bars_entropy
+from firstsight.training.trainable import Samples, StepContext
 
-CPU = Surroundings(device="cpu")
+CPU = Runtime(device="cpu")
 VISIBLE, HIDDEN = binary_states(0, 16, 4), binary_states(0, 8, 3)
 
 
@@ -87,7 +87,7 @@ def rbm(given: Machine | None = None, **config) -> Rbm:
 
 def gradient(model: Rbm, data: torch.Tensor, seed: int = 0) -> torch.Tensor:
     model.zero_grad()
-    model.loss(shown(data, 2), Moment(0, 1, Draws(seed, 0, len(data)))).total.backward()
+    model.loss(shown(data, 2), StepContext(0, 1, StepRandom(seed, 0, len(data)))).total.backward()
     return model.weight.grad.clone()
 
 
@@ -141,7 +141,7 @@ def test_the_loss_has_the_gradient_of_contrastive_divergence():
     """<v h> of the data less <v h> of where the chains ended, with the signs of a descent."""
     model, data = rbm(), VISIBLE[torch.tensor([1, 7, 7, 12])]
     found = gradient(model, data)
-    uniform = Draws(0, 0, 4).uniform
+    uniform = StepRandom(0, 0, 4).uniform
     assert torch.equal((uniform(4) < data).float(), data)
     dreamt = gibbs(model.machine, data, 1, uniform)
     slow = torch.zeros(4, 3)
@@ -261,7 +261,7 @@ def test_grey_pixels_are_drawn_or_used_as_they_are():
 
 
 def test_the_sheet_shows_filters_and_dreams():
-    sheet = rbm().eval().sheet(shown(VISIBLE[:5], 2), Moment(0, 1, Draws(0, 0, 5)))
+    sheet = rbm().eval().sheet(shown(VISIBLE[:5], 2), StepContext(0, 1, StepRandom(0, 0, 5)))
     assert sheet["filters"].shape == (3, 1, 2, 2)
     assert sheet["dreams from noise"].unique().tolist() == [0, 1]
     assert sheet["filters"][1, 0].flatten().tolist() == pytest.approx(machine().weight[:, 1].tolist())
@@ -276,8 +276,8 @@ class Stop(Exception):
     """A kill."""
 
 
-class Killer(Watch):
-    def stepped(self, step, numbers):
+class Killer(Callback):
+    def on_step(self, step, numbers):
         if step == 7:
             raise Stop
 
@@ -285,14 +285,14 @@ class Killer(Watch):
 @pytest.mark.parametrize("persistent", [False, True])
 def test_a_killed_training_goes_on_bit_for_bit(tmp_path, unchecked, persistent):
     recipe = Recipe(steps=10, batch=8, optimiser="sgd", learning_rate=0.1, checkpoint_every=5)
-    config, pictures = Config(side=3, hidden=4, persistent=persistent, chains=11), BinaryPictures(bars_and_stripes(3))
+    config, pictures = Config(side=3, hidden=4, persistent=persistent, chains=11), BinaryImages(bars_and_stripes(3))
     torch.manual_seed(0)
     whole, killed, resumed = Rbm(config), Rbm(config), Rbm(config)
     killed.load_state_dict(whole.state_dict())
-    fit(whole, pictures, recipe, surroundings=CPU)
+    fit(whole, pictures, recipe, runtime=CPU)
     with pytest.raises(Stop):
-        fit(killed, pictures, recipe, tmp_path, surroundings=CPU, watch=Killer())
-    fit(resumed, pictures, recipe, tmp_path, surroundings=CPU)
+        fit(killed, pictures, recipe, tmp_path, runtime=CPU, callback=Killer())
+    fit(resumed, pictures, recipe, tmp_path, runtime=CPU)
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, resumed.state_dict()[name]), name
 
@@ -303,7 +303,7 @@ def test_shares_of_a_batch_have_its_gradient():
     whole, halves = gradient(model, data), torch.zeros(4, 3)
     for rows in (slice(0, 2), slice(2, 4)):
         model.zero_grad()
-        model.loss(shown(data[rows], 2), Moment(0, 1, Draws(0, 0, 4, rows))).total.backward()
+        model.loss(shown(data[rows], 2), StepContext(0, 1, StepRandom(0, 0, 4, rows))).total.backward()
         halves += model.weight.grad / 2
     assert torch.allclose(halves, whole, atol=1e-6)
 
@@ -320,7 +320,7 @@ def test_bars_and_stripes_are_learnt(unchecked):
     data = torch.from_numpy(pictures).float().flatten(1)
     torch.manual_seed(0)
     model = Rbm(BARS)
-    fit(model, BinaryPictures(pictures), BARS_RECIPE, surroundings=CPU)
+    fit(model, BinaryImages(pictures), BARS_RECIPE, runtime=CPU)
     reached, bound = log_likelihood(model.machine, data), -math.log(14)
     assert bound - 0.2 < reached < bound
     assert log_likelihood(Machine(torch.zeros(9, 1), bias_of(data), torch.zeros(1)), data) < -6
@@ -338,7 +338,7 @@ def test_tiny_learns(unchecked):
     shown, new = (torch.from_numpy(part).float().flatten(1) for part in (pictures, bars(1000, side, seed=1)))
     torch.manual_seed(0)
     model = Rbm(TINY_CONFIG)
-    fit(model, BinaryPictures(pictures), TINY, surroundings=CPU)
+    fit(model, BinaryImages(pictures), TINY, runtime=CPU)
     alone = log_likelihood(Machine(torch.zeros(side**2, 1), bias_of(shown), torch.zeros(1)), new)
     reached = log_likelihood(model.machine, new)
     assert alone + 15 < reached < -bars_entropy(side) + 0.5

@@ -26,15 +26,15 @@ from firstsight.representation.joint_embedding.dino import (
     teacher_says,
     teacher_temperature,
 )
-from firstsight.training.diary import Watch, read_metrics
-from firstsight.training.draws import Draws
-from firstsight.training.fit import Surroundings, fit
+from firstsight.training.fit import Runtime, fit
+from firstsight.training.metrics_log import Callback, read_metrics
+from firstsight.training.random_numbers import StepRandom
 from firstsight.training.recipe import learning_rate, teacher_momentum, weight_decay
 from firstsight.training.toys.drawn_patterns import Patterns
-from firstsight.training.trainable import Moment, Samples
+from firstsight.training.trainable import Samples, StepContext
 
 HERE = Path(__file__).parent
-CPU = Surroundings(device="cpu")
+CPU = Runtime(device="cpu")
 
 
 def softmax(values: list[float]) -> list[float]:
@@ -87,7 +87,7 @@ def test_the_centre_is_a_moving_average():
 def test_the_centre_moves_after_it_was_used():
     method, again, samples = dino(), dino(), first_samples(4)
     method.centre += 1.0
-    off, on = (one.loss(samples, Moment(0, 20, Draws(0, 0, 4))) for one in (method, again))
+    off, on = (one.loss(samples, StepContext(0, 20, StepRandom(0, 0, 4))) for one in (method, again))
     assert torch.allclose(off.total, on.total, atol=1e-5)  # a shift of all changes nothing
     assert torch.allclose(method.centre, BLINK_CONFIG.centre_momentum + again.centre, atol=1e-5)
 
@@ -132,7 +132,7 @@ def test_gradient():
     student = torch.randn(4, 2, 4, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda logits: cross_view(teacher, logits, 0.1).cross_entropy, student)
     method = dino()
-    method.loss(first_samples(4), Moment(0, 20, Draws(0, 0, 4))).total.backward()
+    method.loss(first_samples(4), StepContext(0, 20, StepRandom(0, 0, 4))).total.backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in method.student.parameters())
     assert all(p.grad is None and not p.requires_grad for p in method.teacher.parameters())
     assert not method.centre.requires_grad
@@ -147,11 +147,11 @@ def test_prototypes_stand_still_at_first():
     method, moved = dino(), []
     start = method.student.head.prototypes.detach().clone()
 
-    class Watcher(Watch):
-        def stepped(self, step, numbers):
+    class Watcher(Callback):
+        def on_step(self, step, numbers):
             moved.append(not torch.equal(method.student.head.prototypes, start))
 
-    fit(method, Patterns(32, 16), BLINK_RECIPE, surroundings=CPU, watch=Watcher())
+    fit(method, Patterns(32, 16), BLINK_RECIPE, runtime=CPU, callback=Watcher())
     assert moved == [False] * 4 + [True] * 16
 
 
@@ -172,8 +172,8 @@ class Stop(Exception):
     """A kill, for tests that stay in one process."""
 
 
-class Killer(Watch):
-    def stepped(self, step, numbers):
+class Killer(Callback):
+    def on_step(self, step, numbers):
         if step == 7:
             raise Stop
 
@@ -181,10 +181,10 @@ class Killer(Watch):
 def test_a_killed_run_goes_on_bit_for_bit(tmp_path):
     pictures, recipe = Patterns(32, 16), replace(BLINK_RECIPE, steps=12)
     whole, resumed = dino(), dino(seed=1)
-    fit(whole, pictures, recipe, tmp_path / "whole", surroundings=CPU)
+    fit(whole, pictures, recipe, tmp_path / "whole", runtime=CPU)
     with pytest.raises(Stop):
-        fit(dino(), pictures, recipe, tmp_path / "killed", surroundings=CPU, watch=Killer())
-    fit(resumed, pictures, recipe, tmp_path / "killed", surroundings=CPU)
+        fit(dino(), pictures, recipe, tmp_path / "killed", runtime=CPU, callback=Killer())
+    fit(resumed, pictures, recipe, tmp_path / "killed", runtime=CPU)
     assert all(
         torch.equal(a, b) for a, b in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True)
     )
@@ -196,9 +196,9 @@ from pathlib import Path
 import torch
 from tiny_dino import BLINK_RECIPE, dino
 from firstsight.training.toys.drawn_patterns import Patterns
-from firstsight.training.fit import Surroundings, fit
+from firstsight.training.fit import Runtime, fit
 torch.set_num_threads(1)
-fit(dino(), Patterns(32, 16), BLINK_RECIPE, Path(sys.argv[1]), surroundings=Surroundings(device="cpu"))
+fit(dino(), Patterns(32, 16), BLINK_RECIPE, Path(sys.argv[1]), runtime=Runtime(device="cpu"))
 """
 
 
@@ -210,7 +210,7 @@ def test_two_processes_equal_one_with_their_batches_together(tmp_path):
         [*run, str(tmp_path / "program.py"), str(tmp_path / "many")], env=environment, check=True, timeout=300
     )
     alone = dino()
-    fit(alone, Patterns(32, 16), BLINK_RECIPE, tmp_path / "one", surroundings=CPU)
+    fit(alone, Patterns(32, 16), BLINK_RECIPE, tmp_path / "one", runtime=CPU)
     many = load_weights(tmp_path / "many" / "model.safetensors")
     assert many["centre"].abs().max() > 1e-3
     for name, tensor in alone.state_dict().items():
@@ -222,7 +222,7 @@ def test_two_processes_equal_one_with_their_batches_together(tmp_path):
 
 def test_it_is_an_encoder_and_shows_its_attention():
     method = dino()
-    samples, moment = first_samples(3), Moment(0, 20, Draws(0, 0, 3))
+    samples, moment = first_samples(3), StepContext(0, 20, StepRandom(0, 0, 3))
     assert method(samples.view(0)).shape == (3, BLINK_CONFIG.vit.width)
     sheet = method.sheet(samples, moment)
     assert {title: part.shape for title, part in sheet.items()} == {
@@ -252,7 +252,7 @@ def test_tiny_learns():
         return linear_metric(known, other, 1e-2).value, neighbour_metric(few, other, 5).value
 
     pixels, untrained = measured(lambda images: images.flatten(1) - 0.5), measured(method)
-    fit(method, pictures, TINY, surroundings=CPU)
+    fit(method, pictures, TINY, runtime=CPU)
     learned = measured(method)
     assert learned[0] > max(untrained[0], pixels[0]) + 20
     assert learned[1] > max(untrained[1], pixels[1]) + 5

@@ -9,14 +9,14 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from firstsight.training.data.batches import batches
+from firstsight.training.data.samples import Frames, covering, open_samples, scaled_intrinsics
 
 from firstsight.errors import InputError
 from firstsight.formats import png
 from firstsight.recordings.opening import open_recording
-from firstsight.training.data.batches import batches
 from firstsight.training.data.order import batch_indices
-from firstsight.training.data.samples import Frames, covering, open_samples, scaled_intrinsics
-from firstsight.training.draws import Draws
+from firstsight.training.random_numbers import StepRandom
 from firstsight.training.trainable import Wanted
 
 ALONE = Wanted((16, 16))
@@ -114,11 +114,11 @@ def test_every_epoch_shows_every_sample_once():
 
 
 def test_draws_of_two_processes_are_the_rows_of_one():
-    whole = Draws(1, 5, 6)
-    parts = [Draws(1, 5, 6, slice(0, 3)), Draws(1, 5, 6, slice(3, 6))]
+    whole = StepRandom(1, 5, 6)
+    parts = [StepRandom(1, 5, 6, slice(0, 3)), StepRandom(1, 5, 6, slice(3, 6))]
     for draw in (lambda d: d.uniform(2, low=-1.0), lambda d: d.normal(3), lambda d: d.below(9)):
         assert torch.equal(draw(whole), torch.cat([draw(part) for part in parts]))
-    assert not torch.equal(Draws(1, 6, 6).normal(3), Draws(1, 5, 6).normal(3))
+    assert not torch.equal(StepRandom(1, 6, 6).normal(3), StepRandom(1, 5, 6).normal(3))
 
 
 def test_reading_many_batches_takes_the_memory_of_a_few(tmp_path):

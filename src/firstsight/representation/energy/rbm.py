@@ -23,10 +23,10 @@ Units:  nats; pixels in [0, 1], where 1 is white.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal, NamedTuple, final
+from typing import ClassVar, Literal, NamedTuple, final
 
 import torch
 from jaxtyping import Float32
@@ -35,12 +35,14 @@ from torch.nn import functional as F
 
 from firstsight.errors import InputError
 from firstsight.roles import Encoder, Images
+from firstsight.training.data.batch import ImageBatch, unit_range
+from firstsight.training.data.wanted import Wanted
 from firstsight.training.recipe import Recipe
-from firstsight.training.trainable import Loss, Moment, Samples, Trainable, Wanted
+from firstsight.training.trainable import Loss, Preset, StepContext, Trainable
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 FIRST_SIGMA = 0.01  # of the weights (the guide, section 8)
-MOST_ENUMERATED = 22  # units of the smaller layer
+MAX_ENUMERATED = 22  # units of the smaller layer
 ENUMERATED_AT_ONCE = 2**12
 SIGMAS = 3  # of the bounds of an estimate
 
@@ -58,7 +60,7 @@ class Machine(NamedTuple):
     hidden_bias: Float32[Tensor, " hidden"]
 
     @property
-    def turned(self) -> "Machine":
+    def transposed(self) -> "Machine":
         """The same with visible and hidden exchanged."""
         return Machine(self.weight.mT, self.hidden_bias, self.visible_bias)
 
@@ -76,7 +78,7 @@ def hidden_probability(machine: Machine, visible: Visible) -> Hidden:
 
 
 def visible_probability(machine: Machine, hidden: Hidden) -> Visible:
-    return hidden_probability(machine.turned, hidden)
+    return hidden_probability(machine.transposed, hidden)
 
 
 def free_energy(machine: Machine, visible: Visible) -> Float32[Tensor, " rows"]:
@@ -106,11 +108,11 @@ def binary_states(first: int, last: int, units: int) -> Float32[Tensor, "states 
 @torch.no_grad()
 def log_partition(machine: Machine) -> float:
     """log Z, summed over all states of the smaller layer. Raises InputError where they are too many."""
-    smaller = machine if len(machine.visible_bias) <= len(machine.hidden_bias) else machine.turned
+    smaller = machine if len(machine.visible_bias) <= len(machine.hidden_bias) else machine.transposed
     units = len(smaller.visible_bias)
-    if units > MOST_ENUMERATED:
+    if units > MAX_ENUMERATED:
         raise InputError(
-            f"rbm: 2^{units} states are too many to add up; estimate log Z, or take {MOST_ENUMERATED} units"
+            f"rbm: 2^{units} states are too many to add up; estimate log Z, or take {MAX_ENUMERATED} units"
         )
     parts = []
     for first in range(0, 2**units, ENUMERATED_AT_ONCE):
@@ -131,7 +133,7 @@ class Estimate(NamedTuple):
 def estimated_log_partition(
     machine: Machine, base_bias: Float32[Tensor, " visible"], levels: int, uniform: Uniform
 ) -> Estimate:
-    """Annealed importance sampling (Salakhutdinov, Murray, section 4.1.3), one run for each row that `uniform` draws.
+    """Annealed importance sampling (Salakhutdinov, Murray, section 4.1.3), one run for each row that `uniform` random.
 
     From a machine whose units are independent, with this visible bias, over `levels` mixtures
     p_t(v) ~ exp((1 - t) base_bias'v + t a'v) prod_j (1 + exp(t (b_j + sum_i v_i W_ij))), t from 0 to 1.
@@ -187,9 +189,21 @@ class Config:
 
 
 @final
-class Rbm(Trainable, Encoder):
+class Rbm(Trainable[ImageBatch], Encoder):
     """Learns which pixels go together; its features are the causes it believes in."""
 
+    PRESETS: ClassVar = {
+        # 50 epochs of MNIST
+        "paper": Preset(
+            Config(),
+            Recipe(steps=30_000, batch=100, optimiser="sgd", learning_rate=0.05, momentum=0.9, weight_decay=2e-4),
+        ),
+        # small enough for log_partition()
+        "tiny": Preset(
+            Config(side=8, hidden=20, persistent=True, chains=50),
+            Recipe(steps=3000, batch=50, optimiser="sgd", learning_rate=0.2, momentum=0.5, schedule="cosine"),
+        ),
+    }
     chains: Tensor  # where there are persistent ones
 
     def __init__(self, config: Config | None = None):
@@ -199,7 +213,9 @@ class Rbm(Trainable, Encoder):
         self.weight = nn.Parameter(FIRST_SIGMA * torch.randn(visible, hidden))
         self.visible_bias, self.hidden_bias = nn.Parameter(torch.zeros(visible)), nn.Parameter(torch.zeros(hidden))
         if self.config.persistent:
-            self.register_buffer("chains", torch.bernoulli(torch.full((self.config.chains, visible), 0.5)))
+            self.register_buffer(
+                "chains", torch.bernoulli(torch.full((self.config.chains, visible), 0.5)), persistent=False
+            )
 
     @property
     def machine(self) -> Machine:
@@ -207,30 +223,39 @@ class Rbm(Trainable, Encoder):
 
     @property
     def wanted(self) -> Wanted:
-        return Wanted((self.config.side, self.config.side))
+        return Wanted(ImageBatch, (self.config.side, self.config.side))
 
-    def loss(self, samples: Samples, moment: Moment) -> Loss:
-        visible, machine = pixels(samples.view(0)), self.machine
+    def loss(self, batch: ImageBatch, context: StepContext) -> Loss:
+        visible, machine = pixels(unit_range(batch.images[:, 0])), self.machine
         if self.config.pixels == "drawn":
-            visible = drawn(visible, moment.draws.uniform)
-        dreamt = self.dreamt(visible, moment)
-        total = free_energy(machine, visible).mean() - free_energy(machine, dreamt).mean()
+            visible = drawn(visible, context.random.uniform)
+        negative = self.negative_samples(visible, context)
+        total = free_energy(machine, visible).mean() - free_energy(machine, negative).mean()
         with torch.no_grad():
             features = hidden_probability(machine, visible)
             error = (visible_probability(machine, features) - visible).square().mean()
-        return Loss(total, {"reconstruction error": error}, features)
+        return Loss(total, {"reconstruction error": error}, features, carry={"negative": negative})
 
-    def dreamt(self, visible: Visible, moment: Moment) -> Visible:
+    def negative_samples(self, visible: Visible, context: StepContext) -> Visible:
         """k steps on from the data, or from where the chains are."""
         if not self.config.persistent:
-            return gibbs(self.machine, visible, self.config.k, moment.draws.uniform)
+            return gibbs(self.machine, visible, self.config.k, context.random.uniform)
 
         def uniform(columns: int) -> Tensor:
             rows = -(-self.config.chains // len(visible))
-            return moment.draws.uniform(rows, columns).flatten(0, 1)[: self.config.chains]
+            return context.random.uniform(rows, columns).flatten(0, 1)[: self.config.chains]
 
-        self.chains.copy_(gibbs(self.machine, self.chains, self.config.k, uniform))
-        return self.chains.clone()
+        return gibbs(self.machine, self.chains, self.config.k, uniform)
+
+    @property
+    def couples_samples(self) -> bool:
+        """Persistent chains are moved once for all samples of a batch."""
+        return self.config.persistent
+
+    def after_update(self, carry: Mapping[str, Tensor], context: StepContext) -> None:
+        """Persistent chains go on from where they are."""
+        if self.config.persistent:
+            self.chains.copy_(carry["negative"])
 
     def forward(self, image: Images) -> Float32[Tensor, "batch features"]:
         size = (self.config.side, self.config.side)
@@ -239,10 +264,12 @@ class Rbm(Trainable, Encoder):
         return hidden_probability(self.machine, pixels(image))
 
     @torch.no_grad()
-    def sheet(self, samples: Samples, moment: Moment) -> dict[str, Tensor]:
-        visible, machine = pixels(samples.view(0)), self.machine
+    def preview(self, batch: ImageBatch, context: StepContext) -> dict[str, Tensor]:
+        visible, machine = pixels(unit_range(batch.images[:, 0])), self.machine
         after = visible_probability(machine, hidden_probability(machine, visible))
-        dreams = gibbs(machine, drawn(torch.full_like(visible, 0.5), moment.draws.uniform), 100, moment.draws.uniform)
+        dreams = gibbs(
+            machine, drawn(torch.full_like(visible, 0.5), context.random.uniform), 100, context.random.uniform
+        )
         shown = {"input": visible, "what the causes explain": after, "dreams from noise": dreams}
         return {title: self.as_pictures(rows) for title, rows in shown.items()} | {"filters": self.filters()}
 
@@ -257,10 +284,3 @@ class Rbm(Trainable, Encoder):
 def pixels(image: Float32[Tensor, "batch 3 height width"]) -> Float32[Tensor, "batch pixels"]:
     """Luma, row after row."""
     return torch.einsum("bcyx,c->byx", image, image.new_tensor(LUMA)).flatten(1)
-
-
-RECIPE = Recipe(
-    steps=30_000, batch=100, optimiser="sgd", learning_rate=0.05, momentum=0.9, weight_decay=2e-4
-)  # 50 epochs of MNIST
-TINY_CONFIG = Config(side=8, hidden=20, persistent=True, chains=50)  # small enough for log_partition()
-TINY = Recipe(steps=3000, batch=50, optimiser="sgd", learning_rate=0.2, momentum=0.5, schedule="cosine")

@@ -4,13 +4,13 @@ Paper:  Caron, Touvron, Misra, Jégou, Mairal, Bojanowski, Joulin. Emerging Prop
         Transformers. ICCV 2021.
 Idea:   g = head(CLS), a point on the unit sphere compared with K prototypes                                    -> Head
         student   P_s = softmax(g_s / tau_s), of every view                                             -> cross_view()
-        teacher   P_t = softmax((g_t - c) / tau_t), of the two large views, without gradient           -> teacher_says()
+        teacher   P_t = softmax((g_t - c) / tau_t), of the two large views, without gradient           -> teacher_probs()
                   Low tau_t sharpens: without it P_t becomes uniform. c centres: without it P_t becomes one-hot.
         L = mean over pairs (x large, x' another view) of H(P_t(x), P_s(x'))                            -> cross_view()
         c <- m c + (1 - m) mean g_t over the batch of all processes                                       -> centred()
         theta_t <- l theta_t + (1 - l) theta_s, l by a cosine from 0.996 to 1                    the recipe's `ema`
         tau_t rises linearly while training begins                                               -> teacher_temperature()
-        The prototypes of the student stand still for the first share of the training             -> before_update()
+        The prototypes of the student are frozen for the first share of the training                     -> groups()
 Differs: no stochastic depth (the authors' code has it, the paper does not name it). The length of each prototype is 1, as
         the code has it by default. Views are as in training/views.py. `centring` off and equal temperatures show collapse.
 Role:   Encoder: the CLS features of the teacher.
@@ -18,10 +18,10 @@ Units:  temperatures and entropies (nats) are pure numbers.
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple, final
 
 import torch
 from jaxtyping import Float, Float32
@@ -32,9 +32,11 @@ from firstsight.nets.vit import Config as VitConfig
 from firstsight.nets.vit import VisionTransformer, initialise
 from firstsight.representation.attention import at_pixels, cls_attention
 from firstsight.roles import Encoder, Images
-from firstsight.training.distributed import mean_over_processes
+from firstsight.training.data.batch import ImageBatch, unit_range
+from firstsight.training.data.wanted import Wanted
+from firstsight.training.processes import mean_over_processes
 from firstsight.training.recipe import Recipe
-from firstsight.training.trainable import Loss, Moment, Samples, Trainable, Wanted
+from firstsight.training.trainable import EmaPair, Group, Loss, Preset, StepContext, Trainable
 from firstsight.training.views import View, views
 
 VIT_SMALL = VitConfig()
@@ -51,10 +53,10 @@ LargeLogits = Float[Tensor, "large batch prototypes"]
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Shares are of all steps. `wanted` is the size (height, width) of the pictures that views are cut from."""
+    """Shares are of all steps. `size` is that (height, width) of the images that views are cut from."""
 
     vit: VitConfig = VIT_SMALL
-    wanted: tuple[int, int] = (256, 256)
+    size: tuple[int, int] = (256, 256)
     large: tuple[View, View] = LARGE
     small: View = SMALL
     small_views: int = 8
@@ -65,7 +67,7 @@ class Config:
     teacher_temperature: float = 0.07
     first_teacher_temperature: float = 0.04
     temperature_share: float = 0.3  # in which the teacher's temperature rises
-    frozen_share: float = 0.01  # in which prototypes stand still
+    frozen_share: float = 0.01  # in which prototypes are frozen
     centring: bool = True
     centre_momentum: float = 0.9
 
@@ -111,7 +113,7 @@ def teacher_temperature(config: Config, progress: float) -> float:
     return first + (last - first) * min(progress / max(config.temperature_share, 1e-9), 1.0)
 
 
-def teacher_says(logits: LargeLogits, centre: Float[Tensor, " prototypes"], temperature: float) -> LargeLogits:
+def teacher_probs(logits: LargeLogits, centre: Float[Tensor, " prototypes"], temperature: float) -> LargeLogits:
     """P_t = softmax((g - c) / tau)."""
     return ((logits - centre) / temperature).softmax(-1)
 
@@ -131,59 +133,14 @@ def cross_view(teacher: LargeLogits, student_logits: Logits, student_temperature
     return Agreement(cross_entropy, entropy, cross_entropy.detach() - entropy)
 
 
-class Dino(Trainable, Encoder):
-    """Pictures in, features out; learns from any pictures."""
-
-    def __init__(self, config: Config | None = None):
-        super().__init__()
-        self.config = config = config or Config()
-        self.student = Network(config)
-        self.teacher = copy.deepcopy(self.student).requires_grad_(False)
-        self.register_buffer("centre", torch.zeros(config.prototypes))
-
-    @property
-    def wanted(self) -> Wanted:
-        return Wanted(self.config.wanted)
-
-    def forward(self, image: Images) -> Float32[Tensor, "batch features"]:
-        return self.teacher.vit(image).cls
-
-    def loss(self, samples: Samples, moment: Moment) -> Loss:
-        config = self.config
-        crops = views(samples.view(0), [*config.large, *[config.small] * config.small_views], moment.draws)
-        features = self.student.features(crops)
-        student = self.student.head(features).unflatten(0, (len(crops), -1))
-        with torch.no_grad():
-            logits = self.teacher.head(self.teacher.features(crops[:2])).unflatten(0, (2, -1))
-            teacher = teacher_says(logits, self.centre, teacher_temperature(config, moment.progress))
-            if config.centring:
-                self.centre = centred(self.centre, logits, config.centre_momentum)
-        agreement = cross_view(teacher, student, config.student_temperature)
-        parts = {"teacher entropy": agreement.entropy, "KL to student": agreement.divergence}
-        return Loss(agreement.cross_entropy, parts, features[: len(samples.images)].detach())
-
-    def averaged(self) -> tuple[tuple[nn.Module, nn.Module], ...]:
-        return ((self.teacher, self.student),)
-
-    def before_update(self, moment: Moment) -> None:
-        if moment.progress < self.config.frozen_share:
-            self.student.head.prototypes.grad = None
-
-    def sheet(self, samples: Samples, moment: Moment) -> dict[str, Tensor]:
-        images, config = samples.view(0), self.config
-        large, _, small = views(images, [*config.large, config.small], moment.draws)
-        attention = at_pixels(cls_attention(self.teacher.vit, images), config.vit.patch).mean(1, keepdim=True)
-        attention = attention / attention.amax((2, 3), keepdim=True)
-        return {"input": images, "large view": large, "small view": small, "attention": attention}
-
-
-EPOCH = 1_281_167 // 1024  # steps: ImageNet, batches of 1024
-RECIPE = Recipe(
+# Steps of an epoch: ImageNet in batches of 1024.
+EPOCH = 1_281_167 // 1024
+PAPER = Recipe(
     steps=100 * EPOCH,
     batch=1024,
     optimiser="adamw",
     learning_rate=5e-4 * 1024 / 256,
-    warm_up=10 * EPOCH,
+    warm_up=0.1,
     schedule="cosine",
     final_rate=5e-4,
     weight_decay=0.04,
@@ -197,7 +154,7 @@ RECIPE = Recipe(
 PLAIN = {"jitter": 0.0, "grey": 0.0, "blur": 0.0, "solarise": 0.0}
 TINY_CONFIG = Config(
     vit=VitConfig(size=(24, 24), patch=4, width=48, blocks=3, heads=4),
-    wanted=(24, 24),
+    size=(24, 24),
     large=(replace(LARGE[0], size=(24, 24), **PLAIN), replace(LARGE[1], size=(24, 24), **PLAIN)),
     small=replace(SMALL, size=(12, 12), scale=(0.25, 0.6), **PLAIN),
     small_views=2,
@@ -209,4 +166,65 @@ TINY_CONFIG = Config(
     frozen_share=0.1,
     centre_momentum=0.5,
 )
-TINY = replace(RECIPE, steps=200, batch=32, learning_rate=5e-4, warm_up=20, ema=0.9, log_every=10, checkpoint_every=100)
+TINY_RECIPE = replace(
+    PAPER, steps=200, batch=32, learning_rate=5e-4, warm_up=0.1, ema=0.9, log_every=10, checkpoint_every=100
+)
+
+
+@final
+class Dino(Trainable[ImageBatch], Encoder):
+    """Pictures in, features out; learns from any pictures."""
+
+    PRESETS: ClassVar = {"paper": Preset(Config(), PAPER), "tiny": Preset(TINY_CONFIG, TINY_RECIPE)}
+    centre: Tensor
+
+    def __init__(self, config: Config | None = None):
+        super().__init__()
+        self.config = config = config or Config()
+        self.student = Network(config)
+        self.teacher = copy.deepcopy(self.student).requires_grad_(False)
+        self.register_buffer("centre", torch.zeros(config.prototypes), persistent=False)
+
+    @property
+    def wanted(self) -> Wanted:
+        return Wanted(ImageBatch, self.config.size)
+
+    def forward(self, image: Images) -> Float32[Tensor, "batch features"]:
+        return self.teacher.vit(image).cls
+
+    def loss(self, batch: ImageBatch, context: StepContext) -> Loss:
+        config = self.config
+        crops = views(
+            unit_range(batch.images[:, 0]), [*config.large, *[config.small] * config.small_views], context.random
+        )
+        features = self.student.features(crops)
+        student = self.student.head(features).unflatten(0, (len(crops), -1))
+        with torch.no_grad():
+            logits = self.teacher.head(self.teacher.features(crops[:2])).unflatten(0, (2, -1))
+            teacher = teacher_probs(logits, self.centre, teacher_temperature(config, context.progress))
+        agreement = cross_view(teacher, student, config.student_temperature)
+        parts = {"teacher entropy": agreement.entropy, "KL to student": agreement.divergence}
+        shown = features[: len(batch.images)].detach()
+        return Loss(agreement.cross_entropy, parts, shown, carry={"logits": logits.transpose(0, 1)})
+
+    def groups(self) -> tuple[Group, ...]:
+        """The prototypes begin to learn later than the rest."""
+        prototypes = self.student.head.prototypes
+        others = [parameter for parameter in self.student.parameters() if parameter is not prototypes]
+        return Group(others), Group([prototypes], frozen_until=self.config.frozen_share)
+
+    def ema_pairs(self) -> tuple[EmaPair, ...]:
+        return (EmaPair(self.teacher, self.student),)
+
+    def after_update(self, carry: Mapping[str, Tensor], context: StepContext) -> None:
+        """Moves the centre towards what the teacher says."""
+        if self.config.centring:
+            logits = carry["logits"].transpose(0, 1)
+            self.centre.copy_(centred(self.centre, logits, self.config.centre_momentum))
+
+    def preview(self, batch: ImageBatch, context: StepContext) -> dict[str, Tensor]:
+        images, config = unit_range(batch.images[:, 0]), self.config
+        large, _, small = views(images, [*config.large, config.small], context.random)
+        attention = at_pixels(cls_attention(self.teacher.vit, images), config.vit.patch).mean(1, keepdim=True)
+        attention = attention / attention.amax((2, 3), keepdim=True)
+        return {"input": images, "large view": large, "small view": small, "attention": attention}

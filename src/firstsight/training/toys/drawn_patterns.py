@@ -1,6 +1,6 @@
-"""Small pictures of eight kinds of pattern, at random places and of random periods.
+"""Small images of eight kinds of pattern, at random places and of random periods.
 
-All are grey, and of the same mean and spread: where pictures differ in these, features that are the same in two crops of one
+All are grey, and of the same mean and spread: where images differ in these, features that are the same in two crops of one
 need tell nothing else.
 """
 
@@ -8,7 +8,9 @@ import numpy as np
 from jaxtyping import Float64, UInt8
 from scipy.ndimage import gaussian_filter
 
-from firstsight.training.data.samples import NO_CAMERA, Dataset, Sample
+from firstsight.training.data.batch import ImageBatch
+from firstsight.training.data.dataset import Arrays
+from firstsight.training.data.wanted import Wanted
 
 KINDS = ("across", "upright", "slanted", "checks", "dots", "rings", "blobs", "grain")
 PERIODS_PX = (5.0, 8.0)
@@ -17,22 +19,17 @@ SPREAD, NOISE = 0.2, 0.05
 Shades = Float64[np.ndarray, "height width"]
 
 
-class Patterns(Dataset):
+class Patterns(Arrays):
     """Sample i is of kind i modulo their number; `labels` are the kinds."""
 
     def __init__(self, count: int, size_px: int = 32, seed: int = 0):
         generator = np.random.default_rng(seed)
         self.labels = np.arange(count) % len(KINDS)
-        self.images = np.stack([picture(KINDS[label], size_px, generator) for label in self.labels])
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, index: int) -> Sample:
-        return Sample(self.images[index][None], NO_CAMERA, 0.0)
+        self.images = np.stack([image(KINDS[label], size_px, generator) for label in self.labels])
+        super().__init__(Wanted(ImageBatch, (size_px, size_px)), {"images": self.images[:, None]}, "drawn patterns")
 
 
-def picture(kind: str, size_px: int, generator: np.random.Generator) -> UInt8[np.ndarray, "3 height width"]:
+def image(kind: str, size_px: int, generator: np.random.Generator) -> UInt8[np.ndarray, "3 height width"]:
     """A pattern, dark on light or light on dark, of the same mean and spread for all, and noise."""
     pattern = shades(kind, size_px, generator) * generator.choice([-1, 1])
     grey = 0.5 + SPREAD * (pattern - pattern.mean()) / pattern.std()

@@ -6,8 +6,10 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Int64, UInt8
 
-from firstsight.training.data.samples import NO_CAMERA, Dataset, Sample
-from firstsight.training.draws import mixed
+from firstsight.training.data.batch import ImageBatch
+from firstsight.training.data.dataset import Arrays
+from firstsight.training.data.wanted import Wanted
+from firstsight.training.random_numbers import combine_seeds
 
 SHAPES = ("square", "disc", "triangle")
 RADIUS = (0.13, 0.17)  # of a disc, share of the picture
@@ -21,15 +23,15 @@ TEXTURED = 0.45  # of the brightness: the darker end of a textured shape's strip
 LEAST_SEEN = 0.9  # of an object that others cover: share of its pixels
 
 
-class Picture(NamedTuple):
+class DrawnImage(NamedTuple):
     """`ids`: 0 is background; objects from 1, later ones lie in front."""
 
     image: UInt8[np.ndarray, "height width 3"]
     ids: Int64[np.ndarray, "height width"]
 
 
-class ObjectPictures(Dataset):
-    """`count` pictures, functions of (seed, number). `striped` shapes have two tones, so that colour alone misleads."""
+class ObjectImages(Arrays):
+    """`count` images, functions of (seed, number). `striped` shapes have two tones, so that colour alone misleads."""
 
     def __init__(
         self,
@@ -42,15 +44,11 @@ class ObjectPictures(Dataset):
         seed: int = 0,
     ):
         self.size_px, self.objects, self.striped, self.distinct = size_px, objects, striped, distinct
-        self.pictures = [self._drawn(np.random.default_rng(mixed(seed, number))) for number in range(count)]
+        self.drawn = [self._drawn(np.random.default_rng(combine_seeds(seed, number))) for number in range(count)]
+        images = np.stack([drawn.image.transpose(2, 0, 1)[None] for drawn in self.drawn])
+        super().__init__(Wanted(ImageBatch, (size_px, size_px)), {"images": images}, "drawn objects")
 
-    def __len__(self) -> int:
-        return len(self.pictures)
-
-    def __getitem__(self, index: int) -> Sample:
-        return Sample(self.pictures[index].image.transpose(2, 0, 1)[None].copy(), NO_CAMERA, 0.0)
-
-    def _drawn(self, rng: np.random.Generator) -> Picture:
+    def _drawn(self, rng: np.random.Generator) -> DrawnImage:
         """Drawn anew until an arrangement is found in which enough of every object is seen."""
         while True:
             count = int(rng.integers(self.objects[0], self.objects[1] + 1))
@@ -59,7 +57,7 @@ class ObjectPictures(Dataset):
             for number, inside in enumerate(insides, 1):
                 ids[inside] = number
             if all((ids == i).sum() >= LEAST_SEEN * inside.sum() for i, inside in enumerate(insides, 1)):
-                return Picture(self._coloured(rng, ids), ids)
+                return DrawnImage(self._coloured(rng, ids), ids)
 
     def _coloured(
         self, rng: np.random.Generator, ids: Int64[np.ndarray, "height width"]

@@ -20,7 +20,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from torch import Tensor
 
-from firstsight.depth.monodepth import Config, Shares, pyramid, sum_of, terms, weighed
+from firstsight.depth.monodepth import Config, Shares, pyramid, sum_of, terms, weighted
 from firstsight.gallery.drawing import Drawing, canvas, show_picture
 from firstsight.gallery.figures.depth.stereo_panels import NO_VALUE, add_disparity_bar, show_disparity, show_pair
 from firstsight.gallery.figures.depth.street_pair import FRAME, JUDGED, StreetPair, bad_1, street_pair
@@ -78,7 +78,7 @@ def optimised(left: Tensor, right: Tensor, config: Config, steps: int) -> Found:
     optimiser, pictures = torch.optim.Adam(grids, LEARNING_RATE), list(zip(pyramid(left), pyramid(right), strict=True))
     for _ in range(steps):
         scales = zip(pictures, pyramid(shares(grids, config)), strict=True)
-        loss = sum_of(weighed([terms(*pair, s, config.alpha) for pair, s in scales], config))
+        loss = sum_of(weighted([terms(*pair, s, config.alpha) for pair, s in scales], config))
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

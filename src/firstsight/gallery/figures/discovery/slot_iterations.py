@@ -19,16 +19,18 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import FigureBase
 from torch import Tensor
 
-from firstsight.discovery.slot_attention import TINY, TINY_CONFIG, Explanation, SlotAttention
+from firstsight.discovery.slot_attention import Explanation, SlotAttention
 from firstsight.evaluation.object_masks import ObjectMaskErrors, ids_of
 from firstsight.gallery.drawing import Drawing, canvas, show_picture
 from firstsight.run_folder import Metric
-from firstsight.training.diary import Regular
-from firstsight.training.fit import Surroundings, fit
-from firstsight.training.toys.object_images import ObjectPictures, clustered_ids
+from firstsight.training.fit import Runtime, fit
+from firstsight.training.metrics_log import Measurement
+from firstsight.training.toys.object_images import ObjectImages, clustered_ids
 
 SHOWN, TESTED, TRAINED, MEASURED, OBJECTS, STEPS = 4, 100, 1000, 8, (3, 3), 500
-HASTY = replace(TINY, learning_rate=3e-3, warm_up=30)  # shows sooner where it leads
+TINY_CONFIG, TINY = SlotAttention.PRESETS["tiny"]
+# Shows sooner where it leads.
+HASTY = replace(TINY, learning_rate=3e-3, warm_up=0.015)
 SLOT_COLOURS = ListedColormap(["#4c72b0", "#dd8452", "#55a868", "#c44e52", "#8172b3", "#937860"])
 COLOUR = {"FG-ARI": "#1f4e9e", "mBO": "#1f9e45"}
 
@@ -44,29 +46,27 @@ class Course(NamedTuple):
 class Experiment(NamedTuple):
     """New pictures, what became of the first of them, and the measures over training and of the baselines."""
 
-    pictures: ObjectPictures
+    pictures: ObjectImages
     explained: Explanation
     course: Course
     baselines: dict[str, dict[str, float]]
 
 
-def as_images(pictures: ObjectPictures) -> Tensor:
-    return (
-        torch.from_numpy(np.stack([picture.image for picture in pictures.pictures])).permute(0, 3, 1, 2).float() / 255
-    )
+def as_images(pictures: ObjectImages) -> Tensor:
+    return torch.from_numpy(np.stack([picture.image for picture in pictures.drawn])).permute(0, 3, 1, 2).float() / 255
 
 
-def measured(found: Int64[np.ndarray, "pictures height width"], pictures: ObjectPictures) -> dict[str, float]:
+def measured(found: Int64[np.ndarray, "pictures height width"], pictures: ObjectImages) -> dict[str, float]:
     errors = ObjectMaskErrors()
-    for ids, picture in zip(found, pictures.pictures, strict=True):
+    for ids, picture in zip(found, pictures.drawn, strict=True):
         errors.add(ids, picture.ids)
     return {metric.name: metric.value for metric in errors.metrics()}
 
 
-class Measuring(Regular):
+class Measuring(Measurement):
     """Measures on new pictures now and then."""
 
-    def __init__(self, model: SlotAttention, pictures: ObjectPictures, every: int):
+    def __init__(self, model: SlotAttention, pictures: ObjectImages, every: int):
         self.model, self.pictures, self.every, self.course = model, pictures, every, Course([], [], [])
         self._images = as_images(pictures)
 
@@ -80,17 +80,17 @@ class Measuring(Regular):
 
 def experiment(scale: float = 1.0) -> Experiment:
     size = TINY_CONFIG.size[0]
-    shown, new = (ObjectPictures(count, size, OBJECTS, seed=seed) for seed, count in enumerate((TRAINED, TESTED)))
+    shown, new = (ObjectImages(count, size, OBJECTS, seed=seed) for seed, count in enumerate((TRAINED, TESTED)))
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = SlotAttention(TINY_CONFIG)
     recipe = replace(HASTY, steps=max(round(scale**2 * STEPS), 2 * MEASURED))
     watch = Measuring(model, new, recipe.steps // MEASURED)
-    fit(model, shown, recipe, surroundings=Surroundings(device="cpu"), watch=watch)
+    fit(model, shown, recipe, runtime=Runtime(device="cpu"), callback=watch)
     with torch.no_grad():
         explained = model.explain(as_images(new)[:SHOWN], model.fixed_noise(SHOWN))
     rng, slots = np.random.default_rng(0), TINY_CONFIG.slots
-    clustered = np.stack([clustered_ids(picture.image, slots) for picture in new.pictures])
+    clustered = np.stack([clustered_ids(picture.image, slots) for picture in new.drawn])
     baselines = {
         "k-means of colour and place": measured(clustered, new),
         "random masks": measured(rng.integers(0, slots, clustered.shape), new),
@@ -132,7 +132,7 @@ def draw_pictures(figure: FigureBase, found: Experiment) -> None:
     """A row for each picture: itself, attention over iterations, masks, what all slots draw, what each draws."""
     explained, iterations, slots = found.explained, len(found.explained.attention), found.explained.masks.shape[1]
     panels = figure.subplots(SHOWN, iterations + slots + 3)
-    for row, picture in enumerate(found.pictures.pictures[:SHOWN]):
+    for row, picture in enumerate(found.pictures.drawn[:SHOWN]):
         titles = ["picture", *(f"attention, {t + 1}" for t in range(iterations)), "masks", "all slots"]
         attention = [explained.attention[t, row].argmax(0).numpy() for t in range(iterations)]
         shown = [picture.image, *attention, explained.masks[row].argmax(0).numpy(), picture_of(explained.picture[row])]

@@ -25,9 +25,10 @@ from firstsight.recordings.simulated import simulate
 from firstsight.representation.attention import at_pixels, cls_attention, coloured_heads, head_colours, query_attention
 from firstsight.representation.joint_embedding.dino import TINY_CONFIG, Dino
 from firstsight.run_folder import Metric
-from firstsight.training.data.samples import Frames
-from firstsight.training.fit import Surroundings, fit
-from firstsight.training.trainable import Wanted
+from firstsight.training.data.batch import ImageBatch
+from firstsight.training.data.clips import Clips
+from firstsight.training.data.wanted import Wanted
+from firstsight.training.fit import Runtime, fit
 
 PATCH_PX, SIZE_PX = 8, (120, 160)
 FRAMES, STEPS, SHARE = 60, 120, 0.25
@@ -36,7 +37,7 @@ CROPS = {"scale": (0.15, 0.5), "jitter": 0.5, "grey": 0.1, "solarise": 0.0}
 CONFIG = replace(
     TINY_CONFIG,
     vit=VitConfig(size=(64, 64), patch=PATCH_PX, width=48, blocks=3, heads=4),
-    wanted=SIZE_PX,
+    size=SIZE_PX,
     large=(
         replace(TINY_CONFIG.large[0], size=(64, 64), **CROPS),
         replace(TINY_CONFIG.large[1], size=(64, 64), **CROPS),
@@ -66,16 +67,16 @@ class Experiment(NamedTuple):
 def experiment(scale: float = 1.0) -> Experiment:
     recording = simulate("objects", frames=round(scale * FRAMES), height=SIZE_PX[0], width=SIZE_PX[1])
     assert recording.truth.moving is not None
-    frames, steps = Frames(recording, Wanted(SIZE_PX)), round(scale * STEPS)
+    frames, steps = Clips(recording, Wanted(ImageBatch, SIZE_PX)), round(scale * STEPS)
     shown = [int(share * len(frames)) for share in SHOWN]
-    images = torch.from_numpy(np.stack([frames[i].images[0] for i in shown])).float() / 255
+    images = torch.from_numpy(np.stack([frames.sample(i)["images"][0] for i in shown])).float() / 255
     moving = np.stack([recording.truth.moving[i] > 0 for i in shown])
     places = [largest_patch(mask) for mask in moving]
     with torch.random.fork_rng():
         torch.manual_seed(0)
         method = Dino(CONFIG)
     before = looked(method, images, places)
-    fit(method, frames, replace(RECIPE, steps=steps, batch=16), surroundings=Surroundings(device="cpu"))
+    fit(method, frames, replace(RECIPE, steps=steps, batch=16), runtime=Runtime(device="cpu"))
     return Experiment(images, moving, places, before, looked(method, images, places), steps)
 
 

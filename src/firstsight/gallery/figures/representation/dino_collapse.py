@@ -16,10 +16,10 @@ import numpy as np
 import torch
 
 from firstsight.gallery.drawing import Drawing, canvas
-from firstsight.representation.joint_embedding.dino import TINY, TINY_CONFIG, Config, Dino
+from firstsight.representation.joint_embedding.dino import TINY_CONFIG, TINY_RECIPE, Config, Dino
 from firstsight.run_folder import Metric
-from firstsight.training.diary import Watch
-from firstsight.training.fit import Surroundings, fit
+from firstsight.training.fit import Runtime, fit
+from firstsight.training.metrics_log import Callback
 from firstsight.training.toys.drawn_patterns import Patterns
 
 CONFIG = replace(
@@ -30,7 +30,7 @@ CONFIG = replace(
     teacher_temperature=0.025,
     first_teacher_temperature=0.025,
 )
-RECIPE = replace(TINY, learning_rate=1e-3, final_rate=0.2, ema=0.97, final_ema=0.99, clip_each=False)
+RECIPE = replace(TINY_RECIPE, learning_rate=1e-3, final_rate=0.2, ema=0.97, final_ema=0.99, clip_each=False)
 BLUNT = {"teacher_temperature": CONFIG.student_temperature, "first_teacher_temperature": CONFIG.student_temperature}
 VARIANTS = {
     "both": CONFIG,
@@ -53,11 +53,11 @@ class Curves(NamedTuple):
     spread: list[float]
 
 
-class Following(Watch):
+class Following(Callback):
     def __init__(self):
         self.rows: list[tuple[int, float, float, float]] = []
 
-    def stepped(self, step: int, numbers: Mapping[str, float] | None) -> None:
+    def on_step(self, step: int, numbers: Mapping[str, float] | None) -> None:
         if numbers:
             entropy, divergence = numbers["teacher entropy"], numbers["KL to student"]
             self.rows.append((step, entropy, divergence, numbers["feature std"]))
@@ -65,7 +65,7 @@ class Following(Watch):
 
 def experiment(scale: float = 1.0) -> dict[str, Curves]:
     """The curves of each variant."""
-    pictures = Patterns(PICTURES, CONFIG.wanted[0])
+    pictures = Patterns(PICTURES, CONFIG.size[0])
     steps = {name: round(scale * (STEPS if name == "both" else COLLAPSED)) for name in VARIANTS}
     return {name: trained(config, pictures, steps[name]) for name, config in VARIANTS.items()}
 
@@ -79,7 +79,7 @@ def beginning(config: Config) -> Dino:
 
 def trained(config: Config, pictures: Patterns, steps: int) -> Curves:
     following, recipe = Following(), replace(RECIPE, steps=steps, log_every=EVERY)
-    fit(beginning(config), pictures, recipe, surroundings=Surroundings(device="cpu"), watch=following)
+    fit(beginning(config), pictures, recipe, runtime=Runtime(device="cpu"), callback=following)
     return Curves(*(list(column) for column in zip(*following.rows, strict=True)))
 
 

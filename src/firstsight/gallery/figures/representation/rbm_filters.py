@@ -31,10 +31,10 @@ from firstsight.representation.energy.rbm import (
     visible_probability,
 )
 from firstsight.run_folder import Metric
-from firstsight.training.diary import Regular
-from firstsight.training.fit import Surroundings, fit
+from firstsight.training.fit import Runtime, fit
+from firstsight.training.metrics_log import Measurement
 from firstsight.training.recipe import Recipe
-from firstsight.training.toys.binary_images import BinaryPictures, bars, bars_entropy
+from firstsight.training.toys.binary_images import BinaryImages, bars, bars_entropy
 
 SIDE, HIDDEN, PICTURES, BATCH, STEPS, MEASURED = 6, 14, 1000, 50, 2500, 12
 KINDS = {"persistent chains": True, "CD-1": False}
@@ -64,7 +64,7 @@ class Experiment(NamedTuple):
     energies: tuple[Float32[Tensor, " new"], Float32[Tensor, " dreams"], Float32[Tensor, " noise"]]
 
 
-class Measuring(Regular):
+class Measuring(Measurement):
     """Notes the exact likelihood now and then."""
 
     def __init__(self, model: Rbm, new: Tensor, every: int):
@@ -106,7 +106,7 @@ def experiment(scale: float = 1.0) -> Experiment:
             log_every=steps,
         )
         watch = Measuring(model, new, steps // MEASURED)
-        fit(model, BinaryPictures(shown), recipe, surroundings=Surroundings(device="cpu"), watch=watch)
+        fit(model, BinaryImages(shown), recipe, runtime=Runtime(device="cpu"), callback=watch)
         courses[kind], models[kind] = watch.course, model
     model, generator = models["persistent chains"], torch.Generator().manual_seed(0)
 

@@ -5,7 +5,7 @@ from torch import nn
 
 
 @torch.no_grad()
-def follow(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
+def update_ema(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
     """teacher = momentum teacher + (1 - momentum) student, for parameters; buffers are the student's."""
     mine, theirs = ([p.data for p in module.parameters()] for module in (teacher, student))
     if mine:

@@ -1,4 +1,4 @@
-"""What a training tells: a line per logged step in metrics.jsonl, and TensorBoard where it is asked for and installed."""
+"""What a training reports: a line per logged step in metrics.jsonl, and TensorBoard where it is asked for and installed."""
 
 import json
 from collections.abc import Mapping
@@ -11,27 +11,27 @@ from firstsight.errors import InputError
 from firstsight.formats.atomic import write_text
 
 
-class Watch:
-    """Who is told while `fit` runs: a progress bar, a picture, a test. This one does nothing."""
+class Callback:
+    """Called while `fit` runs: a progress bar, an image, a test. This one does nothing."""
 
-    def began(self, step: int, steps: int) -> None: ...
+    def on_start(self, step: int, steps: int) -> None: ...
 
-    def stepped(self, step: int, numbers: Mapping[str, float] | None) -> None:
+    def on_step(self, step: int, numbers: Mapping[str, float] | None) -> None:
         """`numbers` where the step was logged."""
 
-    def saved(self, step: int, sheet: Mapping[str, Tensor]) -> None:
-        """A checkpoint was written; `sheet` is what the method shows of its last samples."""
+    def on_checkpoint(self, step: int, preview: Mapping[str, Tensor]) -> None:
+        """A checkpoint was written; `preview` is what the method shows of its last samples."""
 
 
-class Regular(Watch):
+class Measurement(Callback):
     """Measures before the first step and after every `every` of them."""
 
     every: int
 
-    def began(self, step: int, steps: int) -> None:
+    def on_start(self, step: int, steps: int) -> None:
         self.measure(step)
 
-    def stepped(self, step: int, numbers: Mapping[str, float] | None) -> None:
+    def on_step(self, step: int, numbers: Mapping[str, float] | None) -> None:
         if step % self.every == 0:
             self.measure(step)
 
@@ -40,7 +40,7 @@ class Regular(Watch):
         raise NotImplementedError
 
 
-class Diary:
+class MetricsLog:
     """Appends to metrics.jsonl; lines after the step that a run continues from are dropped, since they will come again."""
 
     def __init__(self, folder: Path | None, step: int, tensorboard: bool = False):
@@ -52,7 +52,7 @@ class Diary:
                 self.path, "".join(line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step)
             )
 
-    def note(self, step: int, numbers: Mapping[str, float]) -> None:
+    def append(self, step: int, numbers: Mapping[str, float]) -> None:
         if self.path:
             with self.path.open("a") as file:
                 file.write(json.dumps({"step": step, **numbers}) + "\n")
@@ -74,6 +74,6 @@ def summary_writer(folder: Path) -> Any:
 
 
 def read_metrics(folder: Path) -> list[dict[str, int | float]]:
-    """What was noted, in the order of the steps."""
+    """The logged numbers, in the order of the steps."""
     path = folder / "metrics.jsonl"
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []

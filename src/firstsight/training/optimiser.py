@@ -1,0 +1,54 @@
+"""The optimiser of a training: its parameter groups, and their rates and decays step by step."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from firstsight.training.recipe import Recipe, learning_rate, weight_decay
+from firstsight.training.trainable import Group
+
+ADAM_KINDS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+
+
+def make_optimiser(groups: Sequence[Group], recipe: Recipe) -> torch.optim.Optimizer:
+    """The recipe's optimiser. Matrices and kernels of a group decay, biases and norms do not."""
+    split = [part for group in groups for part in _split(group)]
+    if recipe.optimiser == "sgd":
+        return torch.optim.SGD(split, recipe.learning_rate, recipe.momentum, weight_decay=recipe.weight_decay)
+    betas = (recipe.momentum, recipe.second_momentum)
+    return ADAM_KINDS[recipe.optimiser](split, recipe.learning_rate, betas, weight_decay=recipe.weight_decay)
+
+
+def _split(group: Group) -> list[dict[str, object]]:
+    """The optimiser's groups of a group: what decays, and what does not."""
+    decaying = [p for p in group.parameters if p.ndim > 1 and group.decays]
+    others = [p for p in group.parameters if not (p.ndim > 1 and group.decays)]
+    about = {"rate": group.rate, "scheduled": group.scheduled, "frozen_until": group.frozen_until}
+    parts = ({"params": decaying, "decays": True}, {"params": others, "decays": False, "weight_decay": 0.0})
+    return [{**part, **about} for part in parts if part["params"]]
+
+
+def set_rates(optimiser: torch.optim.Optimizer, recipe: Recipe, step: int) -> None:
+    """Gives every group its learning rate and weight decay of this step."""
+    scheduled, decay = learning_rate(recipe, step), weight_decay(recipe, step)
+    for group in optimiser.param_groups:
+        group["lr"] = group["rate"] * (scheduled if group["scheduled"] else recipe.learning_rate)
+        group["weight_decay"] = decay if group["decays"] else 0.0
+
+
+def freeze(optimiser: torch.optim.Optimizer, progress: float) -> None:
+    """Takes the gradients of groups that are still frozen: the optimiser then leaves them and their moments alone."""
+    for group in optimiser.param_groups:
+        if progress < group["frozen_until"]:
+            for parameter in group["params"]:
+                parameter.grad = None
+
+
+def clip_gradients(parameters: Sequence[nn.Parameter], recipe: Recipe) -> None:
+    """Shortens gradients to the recipe's norm, each parameter's by itself or all together."""
+    if recipe.clip is None:
+        return
+    learned = [parameter for parameter in parameters if parameter.grad is not None]
+    for group in [[parameter] for parameter in learned] if recipe.clip_each else [learned]:
+        nn.utils.clip_grad_norm_(group, recipe.clip)
