@@ -32,6 +32,7 @@ METHODS = {
     "tsdf": "firstsight.mapping.tsdf:Tsdf",
     "occupancy-grid": "firstsight.mapping.occupancy:OccupancyGrid",
     "keyframe-graph": "firstsight.mapping.keyframes:KeyframeGraph",
+    "classifier": "firstsight.representation.supervised.classifier:Classifier",
     "rbm": "firstsight.representation.energy.rbm:Rbm",
     "dino": "firstsight.representation.joint_embedding.dino:Dino",
     "slot-attention": "firstsight.discovery.slot_attention:SlotAttention",

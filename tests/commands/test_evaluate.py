@@ -68,7 +68,7 @@ def test_methods_by_name_and_what_is_written(tmp_path):
 def encoder(tmp_path_factory):
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("run") / "dino"
-    pretrained.save(dino.Dino(dino.TINY_CONFIG), folder)
+    pretrained.save(dino.Dino.of_preset("tiny"), folder)
     return str(folder)
 
 
@@ -87,7 +87,7 @@ def test_features_are_probed_on_folders_by_class(encoder, tmp_path):
 
 def test_masks_are_judged_at_the_size_of_training(tmp_path):
     torch.manual_seed(0)
-    pretrained.save(slot_attention.SlotAttention(slot_attention.TINY_CONFIG), tmp_path)
+    pretrained.save(slot_attention.SlotAttention.of_preset("tiny"), tmp_path)
     metrics = evaluate(str(tmp_path), "sim:objects:frames=3")
     assert 0 <= value(metrics, "mBO") <= 100
     assert abs(value(metrics, "FG-ARI")) < 100

@@ -33,9 +33,11 @@ def without_type_checks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def networks() -> dict[str, torch.nn.Module]:
-    deep = monodepth.Monodepth(replace(monodepth.TINY_CONFIG, size=(64, 64), encoder_width=8, decoder_width=4))
+    deep = monodepth.Monodepth(
+        replace(monodepth.Monodepth.PRESETS["tiny"].config, size=(64, 64), encoder_width=8, decoder_width=4)
+    )
     deep.reach_m.fill_(12.0)
-    return {"monodepth": deep, "dino": dino.Dino(dino.TINY_CONFIG)}
+    return {"monodepth": deep, "dino": dino.Dino.of_preset("tiny")}
 
 
 def test_both_forms_answer_as_the_method_does(folder):

@@ -66,9 +66,9 @@ def test_it_leaves_what_it_says(trained, pictures):
         "config.json",
         "model.safetensors",
         "metrics.jsonl",
-        "sheet.png",
+        "preview.png",
     }
-    assert png.read_image(trained / "sheet.png").shape[1] > 100
+    assert png.read_image(trained / "preview.png").shape[1] > 100
     about = json.loads((trained / "config.json").read_text())
     assert about["name"] == "rbm"
     assert about["sources"] == [str(pictures)]
@@ -105,7 +105,7 @@ def test_mistakes_are_one_line(trained, pictures, tmp_path):
 
 def test_loading_gives_the_trained_method(trained, tmp_path):
     method = pretrained.load(trained)
-    image = torch.rand(2, 3, *method.wanted.size)
+    image = method.example_inputs()["image"]
     pretrained.save(method, tmp_path / "saved")
     assert torch.equal(pretrained.load(tmp_path / "saved")(image), method(image))
     assert pretrained.name(trained) == "rbm"
@@ -126,13 +126,13 @@ def test_what_is_no_trained_method_is_one_line(trained, tmp_path):
             pretrained.load(tmp_path / "saved")
 
 
-@pytest.mark.parametrize("name", [entry.name for entry in catalogue.entries() if hasattr(entry.module, "RECIPE")])
+@pytest.mark.parametrize("name", [entry.name for entry in catalogue.entries() if issubclass(entry.load(), Trainable)])
 def test_every_method_that_learns_has_both_recipes(name):
     entry = train.trainable(name)
     for recipe in ("tiny", "paper"):
         config = train.default_config(entry, recipe)
         assert isinstance(config, entry.module.Config)
-    assert entry.module.TINY.steps < entry.module.RECIPE.steps
+    assert entry.load().PRESETS["tiny"].recipe.steps < entry.load().PRESETS["paper"].recipe.steps
     assert issubclass(entry.load(), Trainable)
 
 

@@ -1,22 +1,16 @@
 """Monodepth: its losses against loops, the truth against what is near it, training that resumes and is shared, depth."""
 
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from functools import cache
-from pathlib import Path
+from typing import NamedTuple
 
 import jaxtyping
 import numpy as np
 import pytest
 import torch
-from firstsight.training.data.batches import collate
-from firstsight.training.data.samples import Dataset, Frames, Sample
 
 from firstsight.depth.monodepth import (
-    TINY,
-    TINY_CONFIG,
+    Batch,
     Config,
     Monodepth,
     Terms,
@@ -24,57 +18,75 @@ from firstsight.depth.monodepth import (
     mirrored_pairs,
     recoloured,
     terms,
-    weighed,
+    weighted,
 )
 from firstsight.errors import InputError
 from firstsight.evaluation.depth import DepthErrors, DepthProtocol
-from firstsight.formats.weights import load_weights
-from firstsight.recordings.recording import DepthImage
+from firstsight.recordings.recording import DepthImage, Recording
 from firstsight.recordings.simulated import simulate
+from firstsight.training.data.batch import collate, unit_range
+from firstsight.training.data.clips import Clips
+from firstsight.training.data.dataset import Arrays
+from firstsight.training.data.wanted import Wanted
 from firstsight.training.fit import Runtime, fit
-from firstsight.training.metrics_log import Callback
 from firstsight.training.random_numbers import StepRandom
 from firstsight.training.trainable import StepContext
 
 CPU = Runtime(device="cpu")
+TINY = Monodepth.PRESETS["tiny"].recipe
 SMALL = Config(size=(64, 64), layers=18, encoder_width=8, decoder_width=4, first_share=0.02)
 
 
-class Random(Dataset):
-    """Stereo pairs of a texture that is 3 px nearer in the left picture."""
-
-    def __len__(self) -> int:
-        return 8
-
-    def __getitem__(self, index: int) -> Sample:
-        texture = np.random.default_rng(index).integers(0, 255, (3, 16, 18), np.uint8).repeat(4, 1).repeat(4, 2)
-        intrinsics = np.array([[50, 0, 31.5], [0, 50, 31.5], [0, 0, 1]], np.float32)
-        return Sample(np.stack([texture[:, :, :64], texture[:, :, 3:67]]), intrinsics, 0.25)
+def mono_street() -> Recording:
+    recording = simulate("street", frames=2, height=64, width=64)
+    return replace(recording, rig=replace(recording.rig, stereo=None))
 
 
-class Kept(Dataset):
+def random_pairs() -> Arrays:
+    """Stereo pairs of a texture that is 3 px nearer in the left image."""
+    textures = [
+        np.random.default_rng(i).integers(0, 255, (3, 16, 18), np.uint8).repeat(4, 1).repeat(4, 2) for i in range(8)
+    ]
+    return Arrays(
+        Wanted(Batch, (64, 64)),
+        {
+            "images": np.stack([texture[None, :, :, :64] for texture in textures]),
+            "right": np.stack([texture[None, :, :, 3:67] for texture in textures]),
+            "intrinsics": np.tile(np.array([[50, 0, 31.5], [0, 50, 31.5], [0, 0, 1]], np.float32), (8, 1, 1)),
+            "baseline_m": np.full(8, 0.25, np.float32),
+        },
+    )
+
+
+def batch_of(count: int) -> Batch:
+    pairs = random_pairs()
+    return collate(Batch, [pairs.sample(i) for i in range(count)])
+
+
+def left_and_right(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    return unit_range(batch.images[:, 0]), unit_range(batch.right[:, 0])
+
+
+class Streets(NamedTuple):
     """Every few samples of some streets, in memory, with their true depth."""
 
-    def __init__(self, seeds: range, frames: int, every: int, method: Monodepth):
-        self.rows: list[Sample] = []
-        self.truth: list[DepthImage] = []
-        height, width = method.config.size
-        for seed in seeds:
-            recording = simulate("street", seed=seed, height=height, width=width, frames=frames)
-            assert recording.truth.depth is not None
-            samples = Frames(recording, method.wanted)
-            for i in range(0, frames, every):
-                self.rows.append(samples[i])
-                self.truth.append(recording.truth.depth[i])
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: int) -> Sample:
-        return self.rows[index]
+    data: Arrays
+    truth: list[DepthImage]
 
 
-def moment(rows: int = 4, seed: int = 0) -> Moment:
+def streets_of(seeds: range, frames: int, every: int, method: Monodepth) -> Streets:
+    rows, truth = [], []
+    height, width = method.config.size
+    for seed in seeds:
+        recording = simulate("street", seed=seed, height=height, width=width, frames=frames)
+        assert recording.truth.depth is not None
+        clips = Clips(recording, method.wanted)
+        rows += [clips.sample(i) for i in range(0, frames, every)]
+        truth += [recording.truth.depth[i] for i in range(0, frames, every)]
+    return Streets(Arrays(method.wanted, {name: np.stack([row[name] for row in rows]) for name in rows[0]}), truth)
+
+
+def context(rows: int = 4, seed: int = 0) -> StepContext:
     return StepContext(0, 10, StepRandom(seed, 0, rows))
 
 
@@ -137,20 +149,19 @@ def test_equation():
     assert {k: float(v) for k, v in measured._asdict().items()} == pytest.approx(expected, rel=1e-9)
 
 
-def test_scales_are_weighed_as_in_equation_1():
+def test_scales_are_weighted_as_in_equation_1():
     one = Terms(*(torch.tensor(v) for v in (1.0, 10.0, 100.0)))
-    total = weighed([one] * 4, Config(appearance_weight=2.0, smoothness_weight=0.1, consistency_weight=3.0))
+    total = weighted([one] * 4, Config(appearance_weight=2.0, smoothness_weight=0.1, consistency_weight=3.0))
     assert [float(v) for v in total] == pytest.approx([8, 0.1 * 10 * 1.875, 1200])
 
 
 def test_truth_beats_perturbation():
-    samples = collate([Random()[i] for i in range(4)])
-    left, right = samples.view(0), samples.view(1)
+    left, right = left_and_right(batch_of(4))
     shares = torch.full((4, 2, 64, 64), 3 / 64)
-    least = weighed([terms(left, right, shares)], SMALL)
+    best = weighted([terms(left, right, shares)], SMALL)
     for change in (0.5, -0.5, 3.0):
-        other = weighed([terms(left, right, shares + change / 64)], SMALL)
-        assert other.appearance > 1.5 * least.appearance
+        other = weighted([terms(left, right, shares + change / 64)], SMALL)
+        assert other.appearance > 1.5 * best.appearance
     assert terms(left, right, shares * torch.tensor([1.0, 1.5])[:, None, None]).consistency > 0.01
 
 
@@ -160,21 +171,19 @@ def test_gradient():
     shares = 0.3 * torch.rand(1, 2, 5, 7, generator=draw, dtype=torch.float64)
 
     def total(s: torch.Tensor) -> torch.Tensor:
-        return sum(weighed([terms(left, right, s)], SMALL))
+        return sum(weighted([terms(left, right, s)], SMALL))
 
     assert torch.autograd.gradcheck(total, shares.requires_grad_(), fast_mode=True)
 
 
 def test_a_mirror_swaps_the_cameras():
     """A disparity that explains the pair explains the mirrored pair as well."""
-    samples = collate([Random()[i] for i in range(8)])
-    left, right = mirrored_pairs(samples.view(0), samples.view(1), StepRandom(0, 0, 8))
-    turned = (left != samples.view(0)).flatten(1).any(1)
+    given = left_and_right(batch_of(8))
+    left, right = mirrored_pairs(*given, StepRandom(0, 0, 8))
+    turned = (left != given[0]).flatten(1).any(1)
     assert 0 < turned.sum() < 8
     shares = torch.full((8, 2, 64, 64), 3 / 64)
-    assert terms(left, right, shares).appearance == pytest.approx(
-        float(terms(samples.view(0), samples.view(1), shares).appearance), rel=0.1
-    )
+    assert terms(left, right, shares).appearance == pytest.approx(float(terms(*given, shares).appearance), rel=0.1)
 
 
 def test_colours_change_alike_in_both_pictures():
@@ -198,7 +207,7 @@ def test_pictures_of_other_sizes_are_answered_in_metres():
     method = small().eval()
     with pytest.raises(InputError, match="not trained"):
         method(torch.rand(1, 3, 64, 64))
-    method.loss(collate([Random()[0]]), moment(1))
+    method.after_update(method.loss(batch_of(1), context(1)).carry, context(1))
     assert float(method.reach_m) == pytest.approx(50 * 0.25 / 64)
     image = torch.rand(2, 3, 64, 64)
     depth, valid = method(image)
@@ -213,68 +222,20 @@ def test_pictures_of_other_sizes_are_answered_in_metres():
 def test_what_cannot_be_learned_from_is_said():
     with pytest.raises(InputError, match="multiples of 32"):
         Config(size=(100, 200))
-    sample = Random()[0]
-    with pytest.raises(InputError, match="baseline"):
-        small().loss(collate([sample._replace(baseline_m=0.0)]), moment(1))
-
-
-class Stop(Exception):
-    pass
-
-
-class Killer(Callback):
-    def on_step(self, step, numbers):
-        if step == 3:
-            raise Stop
-
-
-def test_a_killed_run_goes_on_bit_for_bit(tmp_path):
-    recipe = replace(TINY, steps=4, batch=2, log_every=1, checkpoint_every=2)
-    whole, resumed = small(), small(seed=1)
-    fit(whole, Random(), recipe, tmp_path / "whole", runtime=CPU)
-    with pytest.raises(Stop):
-        fit(small(), Random(), recipe, tmp_path / "killed", runtime=CPU, callback=Killer())
-    fit(resumed, Random(), recipe, tmp_path / "killed", runtime=CPU)
-    for name, weight in whole.state_dict().items():
-        assert torch.equal(weight, resumed.state_dict()[name]), name
-
-
-PROGRAM = """
-import sys
-from pathlib import Path
-import torch
-from test_monodepth import CPU, Random, small
-from firstsight.depth.monodepth import TINY
-from firstsight.training.fit import fit
-from dataclasses import replace
-torch.set_num_threads(1)
-recipe = replace(TINY, steps=20, batch=2, learning_rate=1e-4)
-fit(small(), Random(), recipe, Path(sys.argv[1]), runtime=CPU)
-"""
-
-
-def test_two_processes_equal_one(tmp_path):
-    (tmp_path / "program.py").write_text(PROGRAM)
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
-    run = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
-    subprocess.run([*run, str(tmp_path / "program.py"), str(tmp_path / "many")], env=environment, check=True)
-    alone = small()
-    fit(alone, Random(), replace(TINY, steps=20, batch=2, learning_rate=1e-4), runtime=CPU)
-    many = load_weights(tmp_path / "many" / "model.safetensors")
-    for name, weight in alone.state_dict().items():
-        assert torch.allclose(weight, many[name], atol=1e-5), name
+    with pytest.raises(InputError, match=r"it has no stereo pair \(right\), from which"):
+        Clips(mono_street(), small().wanted)
 
 
 @cache
 def learned(steps: int) -> tuple[float, float]:
     """Abs Rel on a street that it never saw, and that of the best constant depth there."""
     torch.manual_seed(0)
-    method = Monodepth(TINY_CONFIG)
+    method = Monodepth.of_preset("tiny")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jaxtyping.config, "jaxtyping_disable", True)
-        streets, unseen = Kept(range(8), 40, 4, method), Kept(range(100, 101), 40, 8, method)
-        fit(method, streets, replace(TINY, steps=steps), runtime=CPU)
-        images = [torch.from_numpy(row.images[:1]).float() / 255 for row in unseen.rows]
+        streets, unseen = streets_of(range(8), 40, 4, method), streets_of(range(100, 101), 40, 8, method)
+        fit(method, streets.data, replace(TINY, steps=steps), runtime=CPU)
+        images = [unit_range(torch.from_numpy(image)) for image in unseen.data.arrays["images"]]
         found = [method(image).depth[0, 0].numpy() for image in images]
     return abs_rel(found, unseen.truth), best_constant(unseen.truth)
 

@@ -6,49 +6,58 @@ import jaxtyping
 import numpy as np
 import pytest
 import torch
-from firstsight.training.data.batches import collate
-from firstsight.training.data.samples import Dataset, Sample
 
 from firstsight.depth.monodepth2 import (
-    TINY,
+    Batch,
     Config,
     Monodepth2,
     PoseNet,
     automask,
     inverse_depth,
-    least,
+    min_reprojection,
     mirrored_clips,
     seen_from,
 )
 from firstsight.errors import InputError
 from firstsight.geometry.se3 import inverse, se3_exp
 from firstsight.losses.photometric import photometric
+from firstsight.training.data.batch import collate, unit_range
+from firstsight.training.data.dataset import Arrays
+from firstsight.training.data.images import Images
+from firstsight.training.data.wanted import Wanted, frames
 from firstsight.training.fit import Runtime, fit
-from firstsight.training.metrics_log import Callback
 from firstsight.training.random_numbers import StepRandom
 from firstsight.training.trainable import StepContext
 
 CPU = Runtime(device="cpu")
+TINY = Monodepth2.PRESETS["tiny"].recipe
 SMALL = Config(size=(64, 64), encoder_width=8, decoder_width=4, norm="none")
 FOCAL_PX, WALL, STEP = 48.0, 4.0, 0.25
 
 
-class Wall(Dataset):
+def wall() -> Arrays:
     """A camera that moves sideways along a textured wall: 3 px from frame to frame."""
-
-    def __len__(self) -> int:
-        return 8
-
-    def __getitem__(self, index: int) -> Sample:
+    clips = []
+    for index in range(8):
         texture = np.random.default_rng(index).random((3, 18, 24)).repeat(4, 1).repeat(4, 2)
         for axis in (1, 2):
             texture = (np.roll(texture, 1, axis) + texture + np.roll(texture, -1, axis)) / 3
-        views = [texture[:, 2:66, 10 + 3 * k : 74 + 3 * k] for k in range(3)]
-        intrinsics = np.array([[FOCAL_PX, 0, 31.5], [0, FOCAL_PX, 31.5], [0, 0, 1]], np.float32)
-        return Sample((255 * np.stack(views)).astype(np.uint8), intrinsics, 0.0)
+        clips.append([texture[:, 2:66, 10 + 3 * k : 74 + 3 * k] for k in range(3)])
+    intrinsics = np.array([[FOCAL_PX, 0, 31.5], [0, FOCAL_PX, 31.5], [0, 0, 1]], np.float32)
+    arrays = {"images": (255 * np.array(clips)).astype(np.uint8), "intrinsics": np.tile(intrinsics, (8, 1, 1))}
+    return Arrays(Wanted(Batch, (64, 64), frames(-1, 0, 1)), arrays)
 
 
-def moment(rows: int) -> Moment:
+def clips_of(count: int) -> Batch:
+    data = wall()
+    return collate(Batch, [data.sample(i) for i in range(count)])
+
+
+def views_of(batch: Batch) -> list[torch.Tensor]:
+    return [unit_range(batch.images[:, k]) for k in range(3)]
+
+
+def context(rows: int) -> StepContext:
     return StepContext(0, 10, StepRandom(0, 0, rows))
 
 
@@ -85,7 +94,11 @@ def test_equation_2_pixel_by_pixel():
 def test_equations_4_and_5():
     draw = torch.Generator().manual_seed(0)
     first, second, unmoved = (torch.rand(2, 1, 4, 5, generator=draw) for _ in range(3))
-    smallest, mean, mask = least([first, second]), least([first, second], minimum=False), automask(first, unmoved)
+    smallest, mean, mask = (
+        min_reprojection([first, second]),
+        min_reprojection([first, second], minimum=False),
+        automask(first, unmoved),
+    )
     for n, _, y, x in torch.cartesian_prod(*map(torch.arange, first.shape)).tolist():
         a, b = float(first[n, 0, y, x]), float(second[n, 0, y, x])
         assert float(smallest[n, 0, y, x]) == min(a, b)
@@ -100,12 +113,12 @@ def test_answers_span_near_and_far():
 
 def test_truth_beats_perturbation():
     """Depth of the wall and the camera's motion explain both neighbours; other depths and a turned motion do not."""
-    samples = collate([Wall()[i] for i in range(4)])
-    views, method = [samples.view(k) for k in range(3)], small()
+    batch = clips_of(4)
+    views, method = views_of(batch), small()
 
     def appearance(depth: float, motions: tuple[torch.Tensor, torch.Tensor]) -> float:
         maps = [torch.full((4, 1, 64, 64), 1 / depth)]
-        return float(method.terms(views, samples.intrinsics, maps, motions)[0].appearance)
+        return float(method.terms(views, batch.intrinsics, maps, motions)[0].appearance)
 
     truth = appearance(WALL, true_motions(4))
     assert truth < 0.01
@@ -116,8 +129,8 @@ def test_truth_beats_perturbation():
 
 def test_what_stands_still_says_nothing():
     """With the camera at rest no depth has a gradient; without the mask it has."""
-    view = collate([Wall()[0]]).view(0)
-    intrinsics = torch.from_numpy(Wall()[0].intrinsics)[None]
+    view = views_of(clips_of(1))[0]
+    intrinsics = clips_of(1).intrinsics
     for masked in (True, False):
         inverse_d = torch.full((1, 1, 64, 64), 0.25, requires_grad=True)
         of_scale = small(masked=masked).terms([view] * 3, intrinsics, [inverse_d], true_motions(1))[0]
@@ -127,25 +140,25 @@ def test_what_stands_still_says_nothing():
 
 
 def test_the_minimum_forgives_what_one_neighbour_hides():
-    samples = collate([Wall()[0]])
-    before, target, after = (samples.view(k) for k in range(3))
+    batch = clips_of(1)
+    before, target, after = views_of(batch)
     before = before.clone()
     before[..., 20:40, 20:40] = 0  # something passes
     depth = torch.full((1, 1, 64, 64), WALL)
     seen = [
-        seen_from(source, depth, motion, samples.intrinsics)
+        seen_from(source, depth, motion, batch.intrinsics)
         for source, motion in zip((before, after), true_motions(1), strict=True)
     ]
     errors = [photometric(target, again) for again in seen]
-    assert least(errors).mean() < 0.2 * least(errors, minimum=False).mean()
+    assert min_reprojection(errors).mean() < 0.2 * min_reprojection(errors, minimum=False).mean()
 
 
 def test_a_mirror_keeps_the_geometry():
     """With the mirrored motion the wall explains mirrored pictures, whose principal point has moved as well."""
-    samples = collate([Wall()[i] for i in range(8)])
-    intrinsics = samples.intrinsics.clone()
+    batch = clips_of(8)
+    intrinsics = batch.intrinsics.clone()
     intrinsics[:, 0, 2] = 20.0
-    views, turned = mirrored_clips([samples.view(k) for k in range(3)], intrinsics, StepRandom(0, 0, 8))
+    views, turned = mirrored_clips(views_of(batch), intrinsics, StepRandom(0, 0, 8))
     changed = turned[:, 0, 2] != 20
     assert 0 < changed.sum() < 8
     assert (turned[changed, 0, 2] == 63 - 20).all()
@@ -180,19 +193,19 @@ def test_gradient():
 def test_tiny_learns():
     """Along a wall: the neighbours explain the picture better than unmoved ones do, and the wall is nearly flat."""
     method = small(recoloured_share=0.0)
-    samples = collate([Wall()[i] for i in range(8)])
-    views = [samples.view(k) for k in range(3)]
-    unmoved = float(least([photometric(views[1], views[k]) for k in (0, 2)]).mean())
+    batch = clips_of(8)
+    views = views_of(batch)
+    unmoved = float(min_reprojection([photometric(views[1], views[k]) for k in (0, 2)]).mean())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jaxtyping.config, "jaxtyping_disable", True)
-        fit(method, Wall(), replace(TINY, steps=60), runtime=CPU)
+        fit(method, wall(), replace(TINY, steps=60), runtime=CPU)
     with torch.no_grad():
         inverse_d, motions = method.inverse_depths(views[1])[0], method.motions(*views)
         seen = [
-            seen_from(views[k], 1 / inverse_d, motion, samples.intrinsics)
+            seen_from(views[k], 1 / inverse_d, motion, batch.intrinsics)
             for k, motion in zip((0, 2), motions, strict=True)
         ]
-        moved = float(least([photometric(views[1], again) for again in seen]).mean())
+        moved = float(min_reprojection([photometric(views[1], again) for again in seen]).mean())
     assert moved < 0.5 * unmoved
     depth, valid = method(views[1])
     assert valid.all()
@@ -200,30 +213,8 @@ def test_tiny_learns():
     assert method.scale == "unknown"
 
 
-class Stop(Exception):
-    pass
-
-
-class Killer(Callback):
-    def on_step(self, step, numbers):
-        if step == 3:
-            raise Stop
-
-
-def test_a_killed_run_goes_on_bit_for_bit(tmp_path):
-    recipe = replace(TINY, steps=4, batch=2, log_every=1, checkpoint_every=2)
-    whole, resumed = small(norm="batch"), small(seed=1, norm="batch")
-    fit(whole, Wall(), recipe, tmp_path / "whole", runtime=CPU)
-    with pytest.raises(Stop):
-        fit(small(norm="batch"), Wall(), recipe, tmp_path / "killed", runtime=CPU, callback=Killer())
-    fit(resumed, Wall(), recipe, tmp_path / "killed", runtime=CPU)
-    for name, weight in whole.state_dict().items():
-        assert torch.equal(weight, resumed.state_dict()[name]), name
-
-
 def test_what_cannot_be_learned_from_is_said():
     with pytest.raises(InputError, match="near < far"):
         Config(near=5.0, far=2.0)
-    sample = Wall()[0]
-    with pytest.raises(InputError, match="intrinsics"):
-        small().loss(collate([sample._replace(intrinsics=np.zeros((3, 3), np.float32))]), moment(1))
+    with pytest.raises(InputError, match="single images have no intrinsics, from which"):
+        Images("folder", ["a.png"], lambda _: b"", small().wanted)

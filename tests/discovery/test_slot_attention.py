@@ -11,8 +11,6 @@ from torch import nn
 from torch.nn import functional as F
 
 from firstsight.discovery.slot_attention import (
-    TINY,
-    TINY_CONFIG,
     Config,
     SlotAttention,
     Slots,
@@ -24,14 +22,16 @@ from firstsight.discovery.slot_attention import (
 from firstsight.errors import InputError
 from firstsight.evaluation.object_masks import ids_of
 from firstsight.gallery.figures.discovery.slot_iterations import HASTY, as_images, measured
+from firstsight.training.data.batch import ImageBatch, unit_range
 from firstsight.training.fit import Runtime, fit
 from firstsight.training.metrics_log import Callback
 from firstsight.training.random_numbers import StepRandom
 from firstsight.training.recipe import Recipe
 from firstsight.training.toys.object_images import ObjectImages, clustered_ids
-from firstsight.training.trainable import Samples, StepContext
+from firstsight.training.trainable import StepContext
 
 CPU = Runtime(device="cpu")
+TINY_CONFIG, TINY = SlotAttention.PRESETS["tiny"]
 THREE = (3, 3)  # objects in a picture
 SMALL = Config(
     size=(8, 8),
@@ -62,13 +62,13 @@ def some(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def moment(step: int = 0, batch: int = 4) -> Moment:
+def context(step: int = 0, batch: int = 4) -> StepContext:
     return StepContext(step, 10, StepRandom(0, step, batch))
 
 
-def samples(batch: int = 4, size: int = 8) -> Samples:
+def samples(batch: int = 4, size: int = 8) -> ImageBatch:
     images = torch.from_numpy(np.random.default_rng(0).integers(0, 255, (batch, 1, 3, size, size), np.uint8))
-    return Samples(images, torch.zeros(batch, 3, 3), torch.zeros(batch))
+    return ImageBatch(images)
 
 
 # test_equation
@@ -142,14 +142,14 @@ def test_with_identity_maps_it_is_soft_k_means():
 
 def test_the_loss_is_the_mean_square_of_what_the_slots_draw_together():
     model, seen = small(), samples()
-    noise = moment().draws.normal(3, 8)
+    noise = context().random.normal(3, 8)
     with torch.no_grad():
-        found, picture = model.explain(seen.view(0), noise), seen.view(0)
+        found, picture = model.explain(unit_range(seen.images[:, 0]), noise), unit_range(seen.images[:, 0])
     total = 0.0
     for b, c, y, x in product(range(4), range(3), range(8), range(8)):
         mixed = sum(float(found.masks[b, j, y, x] * found.slot_pictures[b, j, c, y, x]) for j in range(3))
         total += ((2 * mixed - 1) - (2 * float(picture[b, c, y, x]) - 1)) ** 2
-    assert model.loss(seen, moment()).total.item() == pytest.approx(total / (4 * 3 * 64), rel=1e-5)
+    assert model.loss(seen, context()).total.item() == pytest.approx(total / (4 * 3 * 64), rel=1e-5)
     assert torch.equal(blended(found.slot_pictures, found.masks), found.picture)
 
 
@@ -174,7 +174,7 @@ def test_the_same_places_twice_change_nothing():
 
 
 def test_masks_and_attention_sum_to_1_and_any_number_of_slots_goes():
-    model, picture = small(), samples().view(0)
+    model, picture = small(), unit_range(samples().images[:, 0])
     for count in (2, 6):
         found = model.explain(picture, some(4, count, 8))
         assert found.attention.shape == (2, 4, count, 4, 4)
@@ -184,7 +184,7 @@ def test_masks_and_attention_sum_to_1_and_any_number_of_slots_goes():
 
 def test_slots_that_begin_the_same_stay_the_same():
     """Why the fixed draw is not the mean."""
-    slots = small().explain(samples().view(0), torch.zeros(4, 3, 8)).slots
+    slots = small().explain(unit_range(samples().images[:, 0]), torch.zeros(4, 3, 8)).slots
     assert torch.allclose(slots[:, 0], slots[:, 1])
 
 
@@ -192,7 +192,7 @@ def test_slots_that_begin_the_same_stay_the_same():
 
 
 def test_the_true_masks_and_colours_explain_a_picture_best():
-    image, ids = ObjectImages(1, 16).pictures[0]
+    image, ids = ObjectImages(1, 16).drawn[0]
     picture = torch.from_numpy(image).float().permute(2, 0, 1)[None] / 255
     masks = F.one_hot(torch.from_numpy(ids)).permute(2, 0, 1)[None].float()
     colours = [(picture * mask).sum((2, 3)) / mask.sum() for mask in masks[0]]
@@ -206,7 +206,7 @@ def test_the_true_masks_and_colours_explain_a_picture_best():
 
 def test_the_gradient_is_that_of_finite_differences(unchecked):
     model, seen = small().double(), samples()
-    picture, noise = seen.view(0).double(), some(4, 3, 8).double()
+    picture, noise = unit_range(seen.images[:, 0]).double(), some(4, 3, 8).double()
 
     def loss() -> torch.Tensor:
         inputs = model.encoder(2 * picture - 1)
@@ -248,9 +248,9 @@ def test_it_can_be_exported():
     assert torch.allclose(exported.module()(image), model(image), atol=1e-6)
 
 
-def test_the_sheet_shows_masks_and_every_slot():
-    sheet = small().eval().sheet(samples(), moment())
-    assert set(sheet) == {
+def test_the_preview_shows_masks_and_every_slot():
+    preview = small().eval().preview(samples(), context())
+    assert set(preview) == {
         "input",
         "drawn from slots",
         "masks",
@@ -259,9 +259,9 @@ def test_the_sheet_shows_masks_and_every_slot():
         "slot 2",
         "slot 3",
     }
-    assert sheet["masks"].shape == (4, 8, 8)
-    assert sheet["attention in the last iteration"].shape == (4, 4, 4)
-    assert sheet["slot 1"].shape == (4, 3, 8, 8)
+    assert preview["masks"].shape == (4, 8, 8)
+    assert preview["attention in the last iteration"].shape == (4, 4, 4)
+    assert preview["slot 1"].shape == (4, 3, 8, 8)
 
 
 def test_sizes_are_the_papers_and_others_must_fit():
@@ -301,11 +301,11 @@ def test_a_killed_training_goes_on_bit_for_bit(tmp_path, unchecked):
 def test_shares_of_a_batch_have_its_mean_loss_and_gradient():
     """What makes many processes equal to one: each draws its own rows of the same noise."""
     model, seen = small(), samples()
-    model.loss(seen, moment()).total.backward()
+    model.loss(seen, context()).total.backward()
     whole = [p.grad.clone() for p in model.parameters()]
     model.zero_grad()
     for rows in (slice(0, 2), slice(2, 4)):
-        share = Samples(*(part[rows] for part in seen))
+        share = ImageBatch(seen.images[rows])
         (model.loss(share, StepContext(0, 10, StepRandom(0, 0, 4, rows))).total / 2).backward()
     for expected, parameter in zip(whole, model.parameters(), strict=True):
         assert torch.allclose(parameter.grad, expected, atol=1e-6)
@@ -317,7 +317,7 @@ def random_masks(new: ObjectImages) -> dict[str, float]:
 
 
 def k_means(new: ObjectImages, clusters: int) -> dict[str, float]:
-    return measured(np.stack([clustered_ids(picture.image, clusters) for picture in new.pictures]), new)
+    return measured(np.stack([clustered_ids(picture.image, clusters) for picture in new.drawn]), new)
 
 
 def found_by(recipe: Recipe) -> tuple[SlotAttention, dict[str, float], ObjectImages]:
@@ -352,12 +352,12 @@ def test_tiny_learns(seed, unchecked):
 
 
 def test_pictures_of_shapes_show_enough_of_each():
-    pictures = ObjectImages(30, 16, (3, 4), striped=True).pictures
+    pictures = ObjectImages(30, 16, (3, 4), striped=True).drawn
     for image, ids in pictures:
         assert set(np.unique(ids)) in ({0, 1, 2, 3}, {0, 1, 2, 3, 4})
         assert (image[ids == 0] == image[ids == 0][0]).all()
         assert len(np.unique(image[ids == 1], axis=0)) <= 2
-    again = ObjectImages(3, 16, (3, 4), striped=True).pictures
+    again = ObjectImages(3, 16, (3, 4), striped=True).drawn
     assert all(np.array_equal(a.image, b.image) for a, b in zip(again, pictures, strict=False))
 
 

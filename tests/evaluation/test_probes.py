@@ -20,7 +20,9 @@ from firstsight.evaluation.probes import (
     neighbours,
     numbered,
 )
-from firstsight.training.data.samples import NO_CAMERA, Dataset, Sample
+from firstsight.training.data.batch import ImageBatch
+from firstsight.training.data.dataset import Arrays
+from firstsight.training.data.wanted import Wanted
 
 
 def blobs(count: int, seed: int, spread: float = 1.0) -> Labelled:
@@ -135,17 +137,13 @@ def test_metrics_print_their_protocol_and_fall_to_chance():
     assert "one vote each" in neighbour_metric(known, held_out, temperature=None).protocol
 
 
-class Ramp(Dataset):
-    """Picture i is of the value i."""
-
-    def __len__(self) -> int:
-        return 10
-
-    def __getitem__(self, index: int) -> Sample:
-        return Sample(np.full((1, 3, 2, 2), index, np.uint8), NO_CAMERA, 0.0)
+def ramp() -> Arrays:
+    """Image i is of the value i."""
+    values = np.arange(10, dtype=np.uint8)[:, None, None, None, None]
+    return Arrays(Wanted(ImageBatch, (2, 2)), {"images": np.tile(values, (1, 1, 3, 2, 2))})
 
 
 def test_features_come_in_the_order_of_the_samples():
-    got = encoded(lambda images: images.mean((2, 3)), Ramp(), [3, 9, 0, 4, 1], batch=2)
+    got = encoded(lambda images: images.mean((2, 3)), ramp(), [3, 9, 0, 4, 1], batch=2)
     assert (255 * got[:, 0]).tolist() == pytest.approx([3, 9, 0, 4, 1], abs=1e-4)
     assert numbered(["ship", "cat", "ship", "dog"]).tolist() == [2, 0, 2, 1]

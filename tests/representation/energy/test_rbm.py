@@ -10,8 +10,6 @@ import torch
 
 from firstsight.errors import InputError
 from firstsight.representation.energy.rbm import (
-    TINY,
-    TINY_CONFIG,
     Config,
     Machine,
     Rbm,
@@ -26,14 +24,15 @@ from firstsight.representation.energy.rbm import (
     pixels,
     visible_probability,
 )
+from firstsight.training.data.batch import ImageBatch
 from firstsight.training.fit import Runtime, fit
-from firstsight.training.metrics_log import Callback
 from firstsight.training.random_numbers import StepRandom
 from firstsight.training.recipe import Recipe
 from firstsight.training.toys.binary_images import BinaryImages, bars, bars_and_stripes, bars_entropy
-from firstsight.training.trainable import Samples, StepContext
+from firstsight.training.trainable import StepContext
 
 CPU = Runtime(device="cpu")
+TINY_CONFIG, TINY = Rbm.PRESETS["tiny"]
 VISIBLE, HIDDEN = binary_states(0, 16, 4), binary_states(0, 8, 3)
 
 
@@ -73,9 +72,9 @@ def mean_statistics(given: Machine, weights: torch.Tensor) -> torch.Tensor:
     return torch.einsum("s,si,sj->ij", weights, VISIBLE, hidden_probability(given, VISIBLE))
 
 
-def shown(rows: torch.Tensor, side: int) -> Samples:
+def shown(rows: torch.Tensor, side: int) -> ImageBatch:
     images = (255 * rows.view(-1, 1, 1, side, side)).expand(-1, 1, 3, -1, -1).byte()
-    return Samples(images, torch.zeros(len(rows), 3, 3), torch.zeros(len(rows)))
+    return ImageBatch(images)
 
 
 def rbm(given: Machine | None = None, **config) -> Rbm:
@@ -130,9 +129,9 @@ def test_the_partition_is_the_sum_over_both_layers():
     given = machine()
     slow = math.log(sum(math.exp(-float(energy(given, v[None], h[None]))) for v, h in product(VISIBLE, HIDDEN)))
     assert log_partition(given) == pytest.approx(slow, abs=1e-5)
-    assert log_partition(given.turned) == pytest.approx(slow, abs=1e-5)
+    assert log_partition(given.transposed) == pytest.approx(slow, abs=1e-5)
     wide = machine(15, 14)
-    assert log_partition(wide) == pytest.approx(log_partition(wide.turned), abs=1e-3)
+    assert log_partition(wide) == pytest.approx(log_partition(wide.transposed), abs=1e-3)
     with pytest.raises(InputError, match=r"2\^23 states are too many"):
         log_partition(machine(23, 23))
 
@@ -143,9 +142,9 @@ def test_the_loss_has_the_gradient_of_contrastive_divergence():
     found = gradient(model, data)
     uniform = StepRandom(0, 0, 4).uniform
     assert torch.equal((uniform(4) < data).float(), data)
-    dreamt = gibbs(model.machine, data, 1, uniform)
+    negative = gibbs(model.machine, data, 1, uniform)
     slow = torch.zeros(4, 3)
-    for before, after in zip(data, dreamt, strict=True):
+    for before, after in zip(data, negative, strict=True):
         for i, j in product(range(4), range(3)):
             p, q = (torch.sigmoid(model.hidden_bias[j] + v @ model.weight[:, j]).detach() for v in (before, after))
             slow[i, j] -= (before[i] * p - after[i] * q) / 4
@@ -254,47 +253,22 @@ def test_grey_pixels_are_drawn_or_used_as_they_are():
     assert not torch.equal(drawing, using)
     seen = []
     model = rbm()
-    model.dreamt = lambda visible, moment: seen.append(visible) or visible
+    model.negative_samples = lambda visible, context: seen.append(visible) or visible
     gradient(model, grey)
     assert seen[0].unique().tolist() == [0, 1]
     assert float(seen[0].mean()) == pytest.approx(63 / 255, abs=0.02)
 
 
-def test_the_sheet_shows_filters_and_dreams():
-    sheet = rbm().eval().sheet(shown(VISIBLE[:5], 2), StepContext(0, 1, StepRandom(0, 0, 5)))
-    assert sheet["filters"].shape == (3, 1, 2, 2)
-    assert sheet["dreams from noise"].unique().tolist() == [0, 1]
-    assert sheet["filters"][1, 0].flatten().tolist() == pytest.approx(machine().weight[:, 1].tolist())
+def test_the_preview_shows_filters_and_dreams():
+    preview = rbm().eval().preview(shown(VISIBLE[:5], 2), StepContext(0, 1, StepRandom(0, 0, 5)))
+    assert preview["filters"].shape == (3, 1, 2, 2)
+    assert preview["dreams from noise"].unique().tolist() == [0, 1]
+    assert preview["filters"][1, 0].flatten().tolist() == pytest.approx(machine().weight[:, 1].tolist())
     with pytest.raises(InputError, match="k = 0"):
         Config(k=0)
 
 
 # training
-
-
-class Stop(Exception):
-    """A kill."""
-
-
-class Killer(Callback):
-    def on_step(self, step, numbers):
-        if step == 7:
-            raise Stop
-
-
-@pytest.mark.parametrize("persistent", [False, True])
-def test_a_killed_training_goes_on_bit_for_bit(tmp_path, unchecked, persistent):
-    recipe = Recipe(steps=10, batch=8, optimiser="sgd", learning_rate=0.1, checkpoint_every=5)
-    config, pictures = Config(side=3, hidden=4, persistent=persistent, chains=11), BinaryImages(bars_and_stripes(3))
-    torch.manual_seed(0)
-    whole, killed, resumed = Rbm(config), Rbm(config), Rbm(config)
-    killed.load_state_dict(whole.state_dict())
-    fit(whole, pictures, recipe, runtime=CPU)
-    with pytest.raises(Stop):
-        fit(killed, pictures, recipe, tmp_path, runtime=CPU, callback=Killer())
-    fit(resumed, pictures, recipe, tmp_path, runtime=CPU)
-    for name, tensor in whole.state_dict().items():
-        assert torch.equal(tensor, resumed.state_dict()[name]), name
 
 
 def test_shares_of_a_batch_have_its_gradient():

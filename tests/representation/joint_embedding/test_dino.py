@@ -1,11 +1,7 @@
 """DINO's terms against loops written from the paper, its training in one and two processes, and what it learns."""
 
 import math
-import os
-import subprocess
-import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,25 +9,25 @@ import torch
 from tiny_dino import BLINK_CONFIG, BLINK_RECIPE, dino
 
 from firstsight.evaluation.probes import Labelled, encoded, linear_metric, neighbour_metric
-from firstsight.formats.weights import load_weights
 from firstsight.representation.joint_embedding.dino import (
-    RECIPE,
-    TINY,
+    PAPER,
     TINY_CONFIG,
+    TINY_RECIPE,
     Config,
     Dino,
     Head,
     centred,
     cross_view,
-    teacher_says,
+    teacher_probs,
     teacher_temperature,
 )
+from firstsight.training.data.batch import ImageBatch, unit_range
 from firstsight.training.fit import Runtime, fit
-from firstsight.training.metrics_log import Callback, read_metrics
+from firstsight.training.metrics_log import Callback
 from firstsight.training.random_numbers import StepRandom
 from firstsight.training.recipe import learning_rate, teacher_momentum, weight_decay
 from firstsight.training.toys.drawn_patterns import Patterns
-from firstsight.training.trainable import Samples, StepContext
+from firstsight.training.trainable import StepContext
 
 HERE = Path(__file__).parent
 CPU = Runtime(device="cpu")
@@ -56,7 +52,7 @@ def test_equation():
                     says = softmax([g / 0.7 for g in student[other, i].tolist()])
                     terms.append(-sum(a * math.log(b) for a, b in zip(p, says, strict=True)))
                     pairs.add((x, other))
-    agreement = cross_view(teacher_says(teacher_logits, centre, 0.5), student, 0.7)
+    agreement = cross_view(teacher_probs(teacher_logits, centre, 0.5), student, 0.7)
     cross_entropy, entropy = sum(terms) / len(terms), sum(entropies) / len(entropies)
     assert len(pairs) == 2 * (4 - 1)
     assert float(agreement.cross_entropy) == pytest.approx(cross_entropy, abs=1e-5)
@@ -87,20 +83,23 @@ def test_the_centre_is_a_moving_average():
 def test_the_centre_moves_after_it_was_used():
     method, again, samples = dino(), dino(), first_samples(4)
     method.centre += 1.0
-    off, on = (one.loss(samples, StepContext(0, 20, StepRandom(0, 0, 4))) for one in (method, again))
+    context = StepContext(0, 20, StepRandom(0, 0, 4))
+    off, on = (one.loss(samples, context._replace(random=StepRandom(0, 0, 4))) for one in (method, again))
+    method.after_update(off.carry, context)
+    again.after_update(on.carry, context)
     assert torch.allclose(off.total, on.total, atol=1e-5)  # a shift of all changes nothing
     assert torch.allclose(method.centre, BLINK_CONFIG.centre_momentum + again.centre, atol=1e-5)
 
 
 def test_centring_evens_out_and_low_temperatures_sharpen():
     logits = torch.randn(2, 8, 16, generator=torch.Generator().manual_seed(0)) + 6 * torch.eye(16)[3]
-    plain = teacher_says(logits, torch.zeros(16), 1.0)
-    middle = teacher_says(logits, logits.mean((0, 1)), 1.0)
+    plain = teacher_probs(logits, torch.zeros(16), 1.0)
+    middle = teacher_probs(logits, logits.mean((0, 1)), 1.0)
     assert plain.mean((0, 1)).max() > 0.7
     assert middle.mean((0, 1)).max() < 0.2
 
     def entropy(temperature: float) -> float:
-        return float(cross_view(teacher_says(logits, torch.zeros(16), temperature), logits, 1.0).entropy)
+        return float(cross_view(teacher_probs(logits, torch.zeros(16), temperature), logits, 1.0).entropy)
 
     assert entropy(0.1) < 0.5 * entropy(1.0)
 
@@ -118,7 +117,7 @@ def test_the_head_compares_directions():
 def test_truth_beats_perturbation():
     """A student that says of each picture what the teacher says is better than one that says it of another, or less surely."""
     logits = torch.randn(2, 16, 32, generator=torch.Generator().manual_seed(0))
-    teacher = teacher_says(logits, torch.zeros(32), 0.3)
+    teacher = teacher_probs(logits, torch.zeros(32), 0.3)
     agrees = teacher.mean(0).log().expand(4, -1, -1)  # the best that one answer to both views can be
     best = cross_view(teacher, 0.1 * agrees, 0.1).cross_entropy
     assert best < cross_view(teacher, 0.1 * agrees.roll(1, 1), 0.1).cross_entropy
@@ -138,12 +137,12 @@ def test_gradient():
     assert not method.centre.requires_grad
 
 
-def first_samples(count: int) -> Samples:
+def first_samples(count: int) -> ImageBatch:
     pictures = torch.from_numpy(Patterns(count, 16).images)[:, None]
-    return Samples(pictures, torch.zeros(count, 3, 3), torch.zeros(count))
+    return ImageBatch(pictures)
 
 
-def test_prototypes_stand_still_at_first():
+def test_prototypes_are_frozen_at_first():
     method, moved = dino(), []
     start = method.student.head.prototypes.detach().clone()
 
@@ -156,11 +155,11 @@ def test_prototypes_stand_still_at_first():
 
 
 def test_the_recipe_is_the_papers():
-    epoch = RECIPE.steps / 100
-    assert learning_rate(RECIPE, 10 * int(epoch)) == pytest.approx(5e-4 * 1024 / 256)
-    assert learning_rate(RECIPE, RECIPE.steps) == pytest.approx(1e-6, rel=1e-3)
-    assert (weight_decay(RECIPE, 0), weight_decay(RECIPE, RECIPE.steps)) == pytest.approx((0.04, 0.4))
-    assert (teacher_momentum(RECIPE, 0), teacher_momentum(RECIPE, RECIPE.steps)) == pytest.approx((0.996, 1.0))
+    epoch = PAPER.steps / 100
+    assert learning_rate(PAPER, 10 * int(epoch)) == pytest.approx(5e-4 * 1024 / 256)
+    assert learning_rate(PAPER, PAPER.steps) == pytest.approx(1e-6, rel=1e-3)
+    assert (weight_decay(PAPER, 0), weight_decay(PAPER, PAPER.steps)) == pytest.approx((0.04, 0.4))
+    assert (teacher_momentum(PAPER, 0), teacher_momentum(PAPER, PAPER.steps)) == pytest.approx((0.996, 1.0))
     config = Config()
     assert [teacher_temperature(config, p) for p in (0.0, 0.15, 0.3, 1.0)] == pytest.approx([0.04, 0.055, 0.07, 0.07])
     assert [kind.scale for kind in (*config.large, config.small)] == [(0.4, 1.0), (0.4, 1.0), (0.05, 0.4)]
@@ -168,70 +167,18 @@ def test_the_recipe_is_the_papers():
     assert [kind.solarise for kind in (*config.large, config.small)] == [0.0, 0.2, 0.0]
 
 
-class Stop(Exception):
-    """A kill, for tests that stay in one process."""
-
-
-class Killer(Callback):
-    def on_step(self, step, numbers):
-        if step == 7:
-            raise Stop
-
-
-def test_a_killed_run_goes_on_bit_for_bit(tmp_path):
-    pictures, recipe = Patterns(32, 16), replace(BLINK_RECIPE, steps=12)
-    whole, resumed = dino(), dino(seed=1)
-    fit(whole, pictures, recipe, tmp_path / "whole", runtime=CPU)
-    with pytest.raises(Stop):
-        fit(dino(), pictures, recipe, tmp_path / "killed", runtime=CPU, callback=Killer())
-    fit(resumed, pictures, recipe, tmp_path / "killed", runtime=CPU)
-    assert all(
-        torch.equal(a, b) for a, b in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True)
-    )
-
-
-PROGRAM = """
-import sys
-from pathlib import Path
-import torch
-from tiny_dino import BLINK_RECIPE, dino
-from firstsight.training.toys.drawn_patterns import Patterns
-from firstsight.training.fit import Runtime, fit
-torch.set_num_threads(1)
-fit(dino(), Patterns(32, 16), BLINK_RECIPE, Path(sys.argv[1]), runtime=Runtime(device="cpu"))
-"""
-
-
-def test_two_processes_equal_one_with_their_batches_together(tmp_path):
-    (tmp_path / "program.py").write_text(PROGRAM)
-    run = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
-    environment = os.environ | {"PYTHONPATH": str(HERE), "OMP_NUM_THREADS": "1"}
-    subprocess.run(
-        [*run, str(tmp_path / "program.py"), str(tmp_path / "many")], env=environment, check=True, timeout=300
-    )
-    alone = dino()
-    fit(alone, Patterns(32, 16), BLINK_RECIPE, tmp_path / "one", runtime=CPU)
-    many = load_weights(tmp_path / "many" / "model.safetensors")
-    assert many["centre"].abs().max() > 1e-3
-    for name, tensor in alone.state_dict().items():
-        assert torch.allclose(tensor, many[name], atol=1e-5), name
-    losses = [[row["loss"] for row in read_metrics(tmp_path / folder)] for folder in ("one", "many")]
-    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
-    assert losses[0][0] != losses[0][-1]
-
-
 def test_it_is_an_encoder_and_shows_its_attention():
     method = dino()
-    samples, moment = first_samples(3), StepContext(0, 20, StepRandom(0, 0, 3))
-    assert method(samples.view(0)).shape == (3, BLINK_CONFIG.vit.width)
-    sheet = method.sheet(samples, moment)
-    assert {title: part.shape for title, part in sheet.items()} == {
+    samples, context = first_samples(3), StepContext(0, 20, StepRandom(0, 0, 3))
+    assert method(unit_range(samples.images[:, 0])).shape == (3, BLINK_CONFIG.vit.width)
+    preview = method.preview(samples, context)
+    assert {title: part.shape for title, part in preview.items()} == {
         "input": (3, 3, 16, 16),
         "large view": (3, 3, 16, 16),
         "small view": (3, 3, 8, 8),
         "attention": (3, 1, 16, 16),
     }
-    assert sheet["attention"].amax((2, 3)).allclose(torch.ones(3, 1))
+    assert preview["attention"].amax((2, 3)).allclose(torch.ones(3, 1))
 
 
 def labelled(encoder: Callable[[torch.Tensor], torch.Tensor], patterns: Patterns) -> Labelled:
@@ -240,7 +187,7 @@ def labelled(encoder: Callable[[torch.Tensor], torch.Tensor], patterns: Patterns
 
 def test_tiny_learns():
     """From pictures alone, its features tell kinds of pattern apart that untrained ones and pixels confuse."""
-    size_px = TINY_CONFIG.wanted[0]
+    size_px = TINY_CONFIG.size[0]
     pictures, held_out = Patterns(640, size_px), Patterns(240, size_px, seed=1)
     torch.manual_seed(0)
     method = Dino(TINY_CONFIG)
@@ -252,7 +199,7 @@ def test_tiny_learns():
         return linear_metric(known, other, 1e-2).value, neighbour_metric(few, other, 5).value
 
     pixels, untrained = measured(lambda images: images.flatten(1) - 0.5), measured(method)
-    fit(method, pictures, TINY, runtime=CPU)
+    fit(method, pictures, TINY_RECIPE, runtime=CPU)
     learned = measured(method)
     assert learned[0] > max(untrained[0], pixels[0]) + 20
     assert learned[1] > max(untrained[1], pixels[1]) + 5

@@ -4,8 +4,10 @@ import jaxtyping
 import pytest
 import torch
 
-from firstsight.discovery.slot_attention import TINY_CONFIG
+from firstsight.discovery.slot_attention import SlotAttention
 from firstsight.gallery.figures.discovery.slot_iterations import MEASURED, SHOWN, TESTED, experiment, numbers
+
+TINY_CONFIG = SlotAttention.PRESETS["tiny"].config
 
 
 @pytest.fixture(scope="module")
