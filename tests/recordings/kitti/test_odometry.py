@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from firstsight.errors import InputError
-from firstsight.recordings import kitti_odometry
+from firstsight.recordings.kitti import odometry as kitti_odometry
 from firstsight.recordings.opening import open_recording
 
 SIZE = (24, 40)

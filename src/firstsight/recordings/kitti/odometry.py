@@ -29,7 +29,7 @@ from firstsight.recordings.files import (
     require_same_count,
     velodyne_channel,
 )
-from firstsight.recordings.kitti_raw import (
+from firstsight.recordings.kitti.raw import (
     RATE_HZ,
     Numbers,
     calibrated,

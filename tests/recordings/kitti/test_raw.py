@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from firstsight.errors import InputError
-from firstsight.recordings import kitti_raw
+from firstsight.recordings.kitti import raw as kitti_raw
 from firstsight.recordings.opening import open_recording
 
 SIZE = (24, 40)
