@@ -17,7 +17,9 @@ Source: REP 103, 105, 118 and the definitions of sensor_msgs, nav_msgs, geometry
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +28,7 @@ from jaxtyping import Int64
 
 from firstsight.errors import InputError
 from firstsight.recordings.association import half_period_ns, mutually_nearest
-from firstsight.recordings.files import require_size
+from firstsight.recordings.files import SIZE_VOTES, require_size
 from firstsight.recordings.image_folder import assumed_camera
 from firstsight.recordings.recording import (
     BODY_FROM_FORWARD_CAMERA,
@@ -50,12 +52,14 @@ NAME = "ROS bag"
 LAYOUT = "a file *.bag, *.mcap or *.db3, or the folder of a ROS 2 bag"
 
 IMAGES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
-COMPRESSED = ("compressed", "compressedDepth")  # last part of the topic beside the raw one
+# Last part of the topic beside the raw one.
+COMPRESSED = ("compressed", "compressedDepth")
 CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 POINTS = "sensor_msgs/msg/PointCloud2"
 FRAMES = ("tf2_msgs/msg/TFMessage", "tf/msg/tfMessage")
 STEREO_WORDS = (("left", "right"), ("cam0", "cam1"), ("infra1", "infra2"), ("camera0", "camera1"))
-NO_LIDAR_WORDS = ("depth", "camera", "map", "voxel", "filtered")  # clouds that are not a LiDAR's raw scans
+# In the topics of clouds that are not a LiDAR's raw scans.
+NO_LIDAR_WORDS = ("depth", "camera", "map", "voxel", "filtered")
 
 
 class Picture(NamedTuple):
@@ -137,7 +141,7 @@ def _pictures(bag: Bag) -> list[Picture]:
 
 def _picture(bag: Bag, topic: str, infos: Mapping[str, Any]) -> Picture:
     first, where = bag.first(topic), f"{bag.path}: {topic}"
-    frame, size = frame_name(first.header.frame_id), ros_messages.size_of(first, where)
+    frame, size = frame_name(first.header.frame_id), _common_size(bag, topic)
     raw_topic = topic.rpartition("/")[0] if topic.rpartition("/")[2] in COMPRESSED else topic
     same_frame = (info for info in infos.values() if frame_name(info.header.frame_id) == frame)
     info = infos.get(f"{raw_topic.rpartition('/')[0]}/camera_info") or next(same_frame, None)
@@ -154,6 +158,17 @@ def _picture(bag: Bag, topic: str, infos: Mapping[str, Any]) -> Picture:
         is_colour="mono" not in ros_messages.encoding_of(first) and "infra" not in topic,
         calibration=calibration.rectified() if calibration is not None and "rect" in topic else calibration,
     )
+
+
+def _common_size(bag: Bag, topic: str) -> tuple[int, int]:
+    """(height, width) of most of a topic's first images, so that a damaged one loses its frame only."""
+    sizes, where = [], f"{bag.path}: {topic}"
+    for message in islice(bag.messages(topic), SIZE_VOTES):
+        with suppress(InputError):
+            sizes.append(ros_messages.size_of(message, where))
+    if not sizes:
+        raise InputError(f"{where}: none of its first {SIZE_VOTES} images can be read; record the topic again")
+    return max(sizes, key=sizes.count)
 
 
 def choose_pictures(pictures: Sequence[Picture]) -> tuple[tuple[Picture, ...], Picture | None]:
