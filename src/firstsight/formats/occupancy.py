@@ -10,7 +10,7 @@ from jaxtyping import Bool, UInt8
 
 from firstsight.errors import InputError
 from firstsight.formats.atomic import write_bytes, write_text
-from firstsight.formats.reading import read_bytes, read_text
+from firstsight.reading import read_bytes, read_text
 
 FREE, OCCUPIED, UNKNOWN = 254, 0, 205  # map_server's trinary values
 

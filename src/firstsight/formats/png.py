@@ -15,7 +15,7 @@ from PIL import Image as PillowImage
 
 from firstsight.errors import InputError
 from firstsight.formats.atomic import write_bytes
-from firstsight.formats.reading import read_bytes
+from firstsight.reading import read_bytes
 
 # Of one image; the largest sensors of phones and cameras have 108 million. A header that says more is taken for damaged.
 MAX_PIXELS = 2**27

@@ -10,8 +10,8 @@ from jaxtyping import Float64, Int64
 
 from firstsight.errors import InputError
 from firstsight.formats.atomic import write_text
-from firstsight.formats.reading import read_text
 from firstsight.geometry.se3 import matrix_to_quaternion_wxyz, quaternion_wxyz_to_matrix
+from firstsight.reading import read_text
 
 # 146 years from 1970 on either side: the difference of two such times still fits into int64.
 MAX_TIME_NS = 2**62

@@ -21,8 +21,8 @@ import numpy as np
 from jaxtyping import Int64
 
 from firstsight.errors import InputError
-from firstsight.formats.reading import read_text
 from firstsight.formats.trajectory import from_rows, read_rows, require_times
+from firstsight.reading import read_text
 from firstsight.recordings.association import half_period_ns, poses_at
 from firstsight.recordings.calibration import require_intrinsics, require_rigid
 from firstsight.recordings.files import common_image_size, image_channel, listed_file

@@ -10,8 +10,8 @@ from jaxtyping import Float64, Int64, UInt16
 
 from firstsight.errors import InputError
 from firstsight.formats import png
-from firstsight.formats.reading import read_bytes, read_text
 from firstsight.formats.trajectory import seconds_to_ns
+from firstsight.reading import read_bytes, read_text
 from firstsight.recordings.calibration import require_intrinsics
 from firstsight.recordings.recording import Channel, DepthImage, Image, Scan
 

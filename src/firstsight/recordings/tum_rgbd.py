@@ -21,8 +21,8 @@ import numpy as np
 from jaxtyping import Int64
 
 from firstsight.errors import InputError
-from firstsight.formats.reading import read_text
 from firstsight.formats.trajectory import read_tum, seconds_to_ns
+from firstsight.reading import read_text
 from firstsight.recordings.association import mutually_nearest, poses_at
 from firstsight.recordings.files import common_image_size, depth_channel, image_channel, listed_file
 from firstsight.recordings.image_folder import assumed_camera

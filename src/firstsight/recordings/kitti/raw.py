@@ -24,8 +24,8 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from firstsight.errors import InputError
-from firstsight.formats.reading import read_text
 from firstsight.formats.trajectory import read_kitti, read_rows, require_times
+from firstsight.reading import read_text
 from firstsight.recordings.calibration import require_intrinsics, require_rigid, require_usable
 from firstsight.recordings.files import (
     common_image_size,

@@ -2,8 +2,8 @@ import os
 
 import pytest
 
+from firstsight import reading
 from firstsight.errors import InputError
-from firstsight.formats import reading
 
 
 def test_the_content_of_a_regular_file_or_of_a_link_to_one(tmp_path):
