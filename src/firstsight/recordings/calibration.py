@@ -13,6 +13,11 @@ from firstsight.recordings.recording import Rig
 MIN_BASELINE_M = 1e-6
 
 
+def camera_matrix(fx: float, fy: float, cx: float, cy: float) -> Float64[np.ndarray, "3 3"]:
+    """The intrinsics of focal lengths and a principal point in px."""
+    return np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]])
+
+
 def require_intrinsics(matrix: Float64[np.ndarray, "3 3"], source: Path | str) -> Float64[np.ndarray, "3 3"]:
     """The matrix. Raises InputError where it cannot be a camera's: focal lengths not positive, or another last row."""
     if not (np.isfinite(matrix).all() and matrix[0, 0] > 0 and matrix[1, 1] > 0 and (matrix[2] == (0, 0, 1)).all()):

@@ -24,7 +24,7 @@ from firstsight.errors import InputError
 from firstsight.formats.trajectory import from_rows, read_rows, require_times
 from firstsight.reading import read_text
 from firstsight.recordings.association import half_period_ns, poses_at
-from firstsight.recordings.calibration import require_intrinsics, require_rigid
+from firstsight.recordings.calibration import camera_matrix, require_intrinsics, require_rigid
 from firstsight.recordings.files import common_image_size, image_channel, listed_file
 from firstsight.recordings.recording import (
     BODY_FROM_FORWARD_CAMERA,
@@ -145,7 +145,7 @@ def _extrinsics(sensor: Mapping[str, Any], source: Path) -> Transform:
 
 def _camera(folder: Path, sensor: Mapping[str, Any], size: tuple[int, int], body_from_camera: Transform) -> Camera:
     source = folder / "sensor.yaml"
-    fu, fv, cu, cv = _numbers(sensor, "intrinsics", 4, source)
+    intrinsics = camera_matrix(*_numbers(sensor, "intrinsics", 4, source))
     width, height = _numbers(sensor, "resolution", 2, source)
     if (height, width) != size:
         raise InputError(f"{folder}: images are {size[1]}x{size[0]} but calibrated for {width:.0f}x{height:.0f}")
@@ -157,7 +157,7 @@ def _camera(folder: Path, sensor: Mapping[str, Any], size: tuple[int, int], body
     return Camera(
         name=folder.name,
         size=size,
-        intrinsics=require_intrinsics(np.array([[fu, 0.0, cu], [0.0, fv, cv], [0.0, 0.0, 1.0]]), source),
+        intrinsics=require_intrinsics(intrinsics, source),
         body_from_camera=body_from_camera,
         distortion=Distortion(model=model, coefficients=tuple(coefficients)),
     )

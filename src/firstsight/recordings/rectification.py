@@ -129,16 +129,14 @@ def rectified_pair(left: Camera, right: Camera) -> tuple[Resampling, Resampling]
         right_from_left[:3, 3:].copy(),
     )
     if _is_fisheye(left):
-        turn_left, turn_right, project_left, project_right, _ = cv2.fisheye.stereoRectify(
-            *arguments, flags=cv2.CALIB_ZERO_DISPARITY, balance=0.0
-        )
+        rectified = cv2.fisheye.stereoRectify(*arguments, flags=cv2.CALIB_ZERO_DISPARITY, balance=0.0)
     else:
-        turn_left, turn_right, project_left, project_right, *_ = cv2.stereoRectify(
-            *arguments, flags=cv2.CALIB_ZERO_DISPARITY, alpha=0.0
-        )
+        rectified = cv2.stereoRectify(*arguments, flags=cv2.CALIB_ZERO_DISPARITY, alpha=0.0)
+    # both return the two turns, then the two projections, then what is not used here
+    turns, projections = rectified[:2], rectified[2:4]
     return (
-        _resampling(left, turn_left, project_left[:, :3]),
-        _resampling(right, turn_right, project_right[:, :3]),
+        _resampling(left, turns[0], projections[0][:, :3]),
+        _resampling(right, turns[1], projections[1][:, :3]),
     )
 
 

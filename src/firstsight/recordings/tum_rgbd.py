@@ -24,6 +24,7 @@ from firstsight.errors import InputError
 from firstsight.formats.trajectory import read_tum, seconds_to_ns
 from firstsight.reading import read_text
 from firstsight.recordings.association import mutually_nearest, poses_at
+from firstsight.recordings.calibration import camera_matrix
 from firstsight.recordings.files import common_image_size, depth_channel, image_channel, listed_file
 from firstsight.recordings.image_folder import assumed_camera
 from firstsight.recordings.recording import (
@@ -87,12 +88,12 @@ def _camera(path: Path, size: tuple[int, int]) -> Camera:
     named = re.search(r"(?:freiburg|fr)([123])", path.resolve().name)
     if named is None or size != PUBLISHED_SIZE:
         return _default_camera(size)
-    (fx, fy, cx, cy), coefficients = PUBLISHED[int(named[1])]
+    fx_fy_cx_cy, coefficients = PUBLISHED[int(named[1])]
     distortion = Distortion(model="radial-tangential", coefficients=coefficients) if coefficients else None
     return Camera(
         name=CAMERA,
         size=size,
-        intrinsics=np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]]),
+        intrinsics=camera_matrix(*fx_fy_cx_cy),
         body_from_camera=BODY_FROM_FORWARD_CAMERA,
         distortion=distortion,
     )
@@ -101,10 +102,7 @@ def _camera(path: Path, size: tuple[int, int]) -> Camera:
 def _default_camera(size: tuple[int, int]) -> Camera:
     """The driver's default calibration, which holds for 640x480 only; a guessed field of view for other sizes."""
     camera = assumed_camera(CAMERA, size)
-    if size != PUBLISHED_SIZE:
-        return camera
-    fx, fy, cx, cy = DRIVER_DEFAULT
-    return replace(camera, intrinsics=np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]]))
+    return replace(camera, intrinsics=camera_matrix(*DRIVER_DEFAULT)) if size == PUBLISHED_SIZE else camera
 
 
 def _with_depth(recording: Recording, path: Path, colour: list[Path]) -> Recording:

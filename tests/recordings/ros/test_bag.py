@@ -489,17 +489,6 @@ def test_a_damaged_first_image_loses_its_frame_only(tmp_path):
         recording[0].image()
 
 
-@pytest.mark.parametrize("name", ["[]", "{}", "7"])
-def test_a_broken_metadata_file_is_named(tmp_path, name):
-    write_mcap(tmp_path / "part_0.mcap", stereo_robot())
-    (tmp_path / "metadata.yaml").write_text(
-        "rosbag2_bagfile_information:\n  version: 5\n  storage_identifier: mcap\n"
-        f"  relative_file_paths: {name}\n  topics_with_message_count: [{{topic_metadata: {{name: []}}}}]\n"
-    )
-    with pytest.raises(InputError, match="cannot be read as a ROS bag"):
-        open_recording(str(tmp_path))
-
-
 def test_the_real_mcap_agrees_with_evo(shared_data):
     """`evo_traj mcap nav2_turtlebot.mcap /odom` prints: 2639 poses, 34.322m path length, 96.696s duration."""
     recording = open_recording(str(shared_data / "trajectories" / "nav2_turtlebot.mcap"))

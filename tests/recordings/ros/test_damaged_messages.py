@@ -1,14 +1,19 @@
 """Messages that no sensor sends: each ends with one line that names the bag and the topic."""
 
+import sqlite3
 import struct
 import zlib
+from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
+from rosbags.rosbag2 import Writer
+from rosbags.typesys import Stores, get_typestore
 
 from firstsight.errors import InputError
+from firstsight.recordings.opening import open_recording
 from firstsight.recordings.ros import messages
 
 WHERE = "robot.mcap: /camera"
@@ -78,3 +83,30 @@ def test_a_point_cloud_with_two_z_per_point():
     )
     with pytest.raises(InputError, match=f"^{WHERE}: a point cloud without one x, y, z per point"):
         messages.scan(cloud, 0, WHERE)
+
+
+def write_ros_2(folder: Path) -> Path:
+    store = get_typestore(Stores.ROS2_HUMBLE)
+    with Writer(folder, version=8) as writer:
+        connection = writer.add_connection("/word", "std_msgs/msg/String", typestore=store)
+        word = store.types["std_msgs/msg/String"]("a")
+        writer.write(connection, 5, store.serialize_cdr(word, "std_msgs/msg/String"))
+    return folder
+
+
+def test_a_topic_without_a_name_is_an_error(tmp_path):
+    folder = write_ros_2(tmp_path / "drive")
+    described = folder / "metadata.yaml"
+    described.write_text(described.read_text().replace("name: /word", "name: []"))
+    with pytest.raises(InputError, match="drive: cannot be read as a ROS bag"):
+        open_recording(str(folder))
+
+
+def test_a_time_that_is_a_word_is_an_error(tmp_path):
+    file = write_ros_2(tmp_path / "drive") / "drive.db3"
+    database = sqlite3.connect(file)
+    database.execute("update messages set timestamp='noon'")
+    database.commit()
+    database.close()
+    with pytest.raises(InputError, match=r"drive\.db3: cannot be read as a ROS bag"):
+        open_recording(str(file))

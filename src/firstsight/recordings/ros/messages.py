@@ -134,10 +134,7 @@ class Calibration(NamedTuple):
 
 def calibration(info: Any, source: str) -> Calibration | None:
     """The content of a CameraInfo, None where it says that the camera is not calibrated (K is zero)."""
-    k, d, r, p = (
-        np.asarray(getattr(info, name.upper()) if hasattr(info, name.upper()) else getattr(info, name), np.float64)
-        for name in "kdrp"  # upper case in ROS 1
-    )
+    k, r, p = (_numbers(info, name) for name in "krp")
     if k[0] == 0:
         return None
     intrinsics = require_intrinsics(k.reshape(3, 3).copy(), f"{source}: K of its CameraInfo")
@@ -150,10 +147,15 @@ def calibration(info: Any, source: str) -> Calibration | None:
         require_intrinsics(projection[:, :3], f"{source}: P of its CameraInfo")
     return Calibration(
         intrinsics=intrinsics,
-        distortion=_distortion(info.distortion_model, d, source),
+        distortion=_distortion(info.distortion_model, _numbers(info, "d"), source),
         rectified_from_camera=rectified_from_camera[:3, :3],
         projection=projection,
     )
+
+
+def _numbers(info: Any, name: str) -> Float64[np.ndarray, " numbers"]:
+    """A matrix of a CameraInfo, row by row; ROS 1 calls it by an upper case letter."""
+    return np.asarray(getattr(info, name.upper()) if hasattr(info, name.upper()) else getattr(info, name), np.float64)
 
 
 def _distortion(model: str, coefficients: Float64[np.ndarray, " k"], source: str) -> Distortion | None:

@@ -80,7 +80,8 @@ class Bag:
 
     def topics(self, *types: str) -> list[str]:
         """Names of the topics with messages of the given types (as `sensor_msgs/msg/Image`), sorted."""
-        return sorted(name for name, info in self._reader.topics.items() if info.msgtype in types and info.msgcount)
+        with self._reading():
+            return sorted(name for name, info in self._reader.topics.items() if info.msgtype in types and info.msgcount)
 
     def count(self, topic: str) -> int:
         return self._reader.topics[topic].msgcount
