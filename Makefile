@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 OUT ?= runs/demo
+# The part of the slow tests to run, as 2/4: the second of four. Every test is in exactly one part.
+SHARD ?= 1/1
 # Tests start many processes: without its byte code each would compile torch anew.
 unexport PYTHONDONTWRITEBYTECODE
 # Benchmarks that need recordings or peers that are not installed here; each says how it is called.
@@ -18,7 +20,7 @@ test: .venv/ready
 	$(BIN)/pytest -q -m "not slow" --numprocesses auto --maxprocesses 4 --dist loadfile
 
 test-slow: .venv/ready
-	$(BIN)/pytest -q -m slow
+	$(BIN)/pytest -q -m slow --shard $(SHARD)
 
 check: .venv/ready
 	$(BIN)/ruff format --check .

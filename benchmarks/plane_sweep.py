@@ -15,7 +15,7 @@ import torch
 
 from firstsight.depth.plane_sweep import PlaneSweep
 from firstsight.geometry.images import to_tensor
-from firstsight.recordings.kitti_raw import read as read_kitti_raw
+from firstsight.recordings.kitti.raw import read as read_kitti_raw
 from firstsight.recordings.opening import with_lidar_as_true_depth
 from firstsight.recordings.recording import Recording
 from firstsight.recordings.simulated import simulate

@@ -114,6 +114,39 @@ def test_occupancy_map_puts_high_y_on_top(tmp_path: Path):
     assert "resolution: 0.5" in (tmp_path / "map.yaml").read_text()
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("map.yaml", None, r"map\.yaml: missing file"),
+        ("map.yaml", b"", r"map\.yaml: has no 'origin"),
+        ("map.yaml", b"\xff\xfe", r"map\.yaml: cannot be read as text"),
+        ("map.yaml", b"origin: [1, 2]\nresolution: 0.5\n", r"map\.yaml: has no 'origin"),
+        ("map.yaml", b"origin: [1, 2, 0]\nresolution: nan\n", r"map\.yaml: origin and resolution must be finite"),
+        ("map.yaml", b"origin: [1, 2, 0]\nresolution: 0\n", r"map\.yaml: origin and resolution must be finite"),
+        ("map.pgm", None, r"map\.pgm: missing map"),
+        ("map.pgm", b"P5\n4 3\n255\n" + bytes(11), r"map\.pgm: not a whole binary PGM map"),
+        ("map.pgm", b"P5\n4\n", r"map\.pgm: not a whole binary PGM map"),
+        ("map.pgm", b"P5\nfour 3\n255\n" + bytes(12), r"map\.pgm: not a whole binary PGM map"),
+        ("map.pgm", b"P2\n4 3\n255\n" + bytes(12), r"map\.pgm: not a whole binary PGM map"),
+    ],
+)
+def test_a_broken_occupancy_map_is_named(tmp_path: Path, name, content, message):
+    cells = np.zeros((3, 4), bool)
+    occupancy.write_map(tmp_path / "map.pgm", cells, ~cells, (-1.0, 2.0), 0.5)
+    (tmp_path / name).unlink()
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        occupancy.read_map(tmp_path / "map.pgm")
+
+
+@pytest.mark.parametrize("time", ["1e30", "-1e30", "1e999999", "nan", "inf"])
+def test_times_out_of_range_in_a_trajectory_are_named(tmp_path: Path, time: str):
+    (tmp_path / "t.txt").write_text(f"{time} 0 0 0 0 0 0 1\n")
+    with pytest.raises(InputError, match=rf"t\.txt: '{time}' is not a time"):
+        trajectory.read_tum(tmp_path / "t.txt")
+
+
 def test_run_lengths_go_down_the_columns():
     mask = np.array([[0, 1], [1, 1]], bool)
     assert coco.encode_mask(mask) == {"size": [2, 2], "counts": [1, 3]}

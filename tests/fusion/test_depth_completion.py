@@ -10,7 +10,7 @@ from firstsight.errors import InputError
 from firstsight.fusion.depth_completion import Config, DepthCompletion, complete, mean_spacing_px, visible_returns
 from firstsight.geometry.images import to_tensor
 from firstsight.geometry.points import project_to_depth
-from firstsight.recordings import kitti_raw
+from firstsight.recordings.kitti import raw as kitti_raw
 from firstsight.roles import Depth
 
 HEIGHT, WIDTH = 120, 200

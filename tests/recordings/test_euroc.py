@@ -116,12 +116,22 @@ def write_state(row):
     return spoil
 
 
+def listing(row):
+    return lambda mav0: (mav0 / "cam1" / "data.csv").write_text(f"#timestamp [ns],filename\n{row}\n")
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
         (lambda m: (m / "cam0" / "sensor.yaml").unlink(), r"sensor\.yaml: missing file"),
         (lambda m: (m / "cam1" / "data.csv").unlink(), r"data\.csv: missing file"),
-        (lambda m: (m / "cam1" / "data.csv").write_text("when,what\n"), r"expected rows 'nanoseconds,file name'"),
+        (lambda m: (m / "cam1" / "data.csv").write_text("when,what\n"), r"line 1 is no row 'nanoseconds,file name'"),
+        (listing("1,../../../secret.png"), r"data\.csv: line 2 names '\.\./\.\./\.\./secret\.png', which lies outside"),
+        (listing(f"{10**30},1.png"), rf"data\.csv: {10**30} is not a time in nanoseconds"),
+        (listing(f"{'9' * 5000},1.png"), r"data\.csv: line 2 is no row"),
+        (write_state(f"{10**30},1,2,3,1,0,0,0"), rf"data\.csv: {10**30} is not a time in nanoseconds"),
+        (lambda m: (m / "cam0" / "sensor.yaml").write_text("[" * 1000), r"sensor\.yaml: not YAML"),
+        (replaced("[30.0, 31.0,", "[.nan, 31.0,"), r"sensor\.yaml: not a camera matrix"),
         (lambda m: (m / "cam1" / "data.csv").write_text(""), r"no listed frame has its picture in cam0 and cam1"),
         (replaced("[40, 24]", "[40, 24"), r"sensor\.yaml: not YAML"),
         (replaced("[40, 24]", "[24, 40]"), r"images are 40x24 but calibrated for 24x40"),

@@ -19,7 +19,7 @@ def test_a_truncated_picture_is_named_when_its_frame_is_loaded(tmp_path):
     for path in paths:
         cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 255, (40, 60, 3), np.uint8))
     paths[1].write_bytes(paths[1].read_bytes()[:500])
-    channel = files.image_channel(paths, files.first_image_size(paths))
+    channel = files.image_channel(paths, files.common_image_size(paths))
     assert channel[0].shape == (40, 60, 3)
     with pytest.raises(InputError, match=r"1\.png: damaged or truncated"):
         channel[1]
@@ -29,9 +29,59 @@ def test_a_damaged_first_picture_does_not_lose_the_recording(tmp_path):
     paths = [tmp_path / "0.png", tmp_path / "1.png"]
     paths[0].write_bytes(b"not a picture")
     cv2.imwrite(str(paths[1]), np.zeros((4, 6, 3), np.uint8))
-    assert files.first_image_size(paths) == (4, 6)
+    assert files.common_image_size(paths) == (4, 6)
     with pytest.raises(InputError, match="none of its 1 images"):
-        files.first_image_size(paths[:1])
+        files.common_image_size(paths[:1])
+
+
+def test_an_image_that_lies_about_its_size_loses_its_frame_only(tmp_path):
+    for index, shape in enumerate([(4, 6, 3), (5, 6, 3), (5, 6, 3)]):
+        cv2.imwrite(str(tmp_path / f"{index}.png"), np.zeros(shape, np.uint8))
+    paths = files.image_files(tmp_path)
+    assert files.common_image_size(paths) == (5, 6)
+    channel = files.image_channel(paths, (5, 6))
+    assert channel[1].shape == (5, 6, 3)
+    with pytest.raises(InputError, match=r"0\.png: is 6x4, the others are 6x5"):
+        channel[0]
+
+
+def test_the_size_is_that_of_the_decoded_image_where_a_photo_is_stored_turned(tmp_path):
+    from PIL import Image
+
+    stored = Image.new("RGB", (60, 40))
+    turned = Image.Exif()
+    # orientation: turn by 90 degrees when it is shown
+    turned[0x0112] = 6
+    stored.save(tmp_path / "0.jpg", exif=turned)
+    assert files.common_image_size([tmp_path / "0.jpg"]) == (60, 40)
+    assert files.image_channel([tmp_path / "0.jpg"], (60, 40))[0].shape == (60, 40, 3)
+
+
+@pytest.mark.parametrize("name", ["../secret.png", "rgb/../../secret.png", "/etc/secret.png", "link/../secret.png"])
+def test_a_listed_name_outside_of_the_folder_is_refused_with_its_line(tmp_path, name):
+    folder = tmp_path / "desk"
+    (tmp_path / "elsewhere" / "inner").mkdir(parents=True)
+    folder.mkdir()
+    (folder / "link").symlink_to(tmp_path / "elsewhere" / "inner")
+    with pytest.raises(InputError, match=rf"rgb\.txt: line 7 names '{name}', which lies outside of"):
+        files.listed_file(folder, name, folder / "rgb.txt", 7)
+
+
+def test_a_listed_name_inside_of_the_folder_is_that_file(tmp_path, monkeypatch):
+    assert files.listed_file(tmp_path, "a/../b.png", tmp_path / "rgb.txt", 1) == tmp_path / "a" / ".." / "b.png"
+    assert files.listed_file(tmp_path, str(tmp_path / "b.png"), tmp_path / "rgb.txt", 1) == tmp_path / "b.png"
+    monkeypatch.chdir(tmp_path)
+    assert files.listed_file(Path("."), "rgb/b.png", Path("rgb.txt"), 1) == Path("rgb/b.png")
+    with pytest.raises(InputError, match="line 1 names"):
+        files.listed_file(Path("."), "../b.png", Path("rgb.txt"), 1)
+
+
+def test_a_link_in_the_folder_is_followed_to_a_regular_file(tmp_path):
+    (tmp_path / "desk").mkdir()
+    cv2.imwrite(str(tmp_path / "stored.png"), np.full((4, 6, 3), 7, np.uint8))
+    (tmp_path / "desk" / "0.png").symlink_to(tmp_path / "stored.png")
+    path = files.listed_file(tmp_path / "desk", "0.png", tmp_path / "desk" / "rgb.txt", 1)
+    assert files.image_channel([path], (4, 6))[0][0, 0].tolist() == [7, 7, 7]
 
 
 def test_a_picture_of_another_size_is_named(tmp_path):
@@ -75,7 +125,7 @@ def test_seconds_are_exact_nanoseconds():
     assert files.seconds_to_ns("1.5e-1", Path("times.txt")) == 150_000_000
 
 
-@pytest.mark.parametrize("text", ["yesterday", "nan", "inf", ""])
+@pytest.mark.parametrize("text", ["yesterday", "nan", "inf", "", "1e30", "-1e10", "1e999999", "1e999999999999999999"])
 def test_what_is_no_time_is_an_error(text):
     with pytest.raises(InputError, match="is not a time in seconds"):
         files.seconds_to_ns(text, Path("rgb.txt"))
@@ -107,9 +157,3 @@ def test_what_is_no_camera_matrix_is_an_error(tmp_path, text):
     (tmp_path / "k.txt").write_text(text)
     with pytest.raises(InputError, match=r"k\.txt: not a camera matrix"):
         files.read_intrinsics(tmp_path / "k.txt")
-
-
-@pytest.mark.parametrize("scale", [0.0, 2.0, -1.0, float("nan")])
-def test_what_is_no_rotation_is_an_error(scale):
-    with pytest.raises(InputError, match=r"t\.txt: holds a transform whose rotation is no rotation matrix"):
-        files.require_rigid(np.diag([scale, scale, scale, 1.0]), Path("t.txt"))

@@ -120,3 +120,10 @@ def test_damaged_boxes_are_named(written: Recording, tmp_path: Path):
     (tmp_path / "boxes" / "0000000001.json").write_text('[{"object_id": 1}]')
     with pytest.raises(InputError, match=r"0000000001.json: not a list of boxes"):
         ground_truth.read_boxes(tmp_path, 1)
+
+
+def test_boxes_nested_without_end_are_named(tmp_path: Path):
+    (tmp_path / "boxes").mkdir()
+    (tmp_path / "boxes" / "0000000001.json").write_text("[" * 100_000)
+    with pytest.raises(InputError, match=r"0000000001.json: not a list of boxes"):
+        ground_truth.read_boxes(tmp_path, 1)

@@ -1,6 +1,7 @@
 """One test per line of the reader's conventions."""
 
 import math
+import os
 
 import cv2
 import numpy as np
@@ -64,3 +65,16 @@ def test_a_folder_of_unreadable_pictures_is_an_error(tmp_path):
     (tmp_path / "0.png").write_bytes(b"no picture")
     with pytest.raises(InputError, match="none of its 1 images can be read"):
         open_recording(str(tmp_path))
+
+
+def test_a_pipe_and_a_device_among_the_images_lose_their_frames_only(tmp_path):
+    """Neither is waited for nor read without end."""
+    os.mkfifo(tmp_path / "frame0.png")
+    (tmp_path / "frame1.png").symlink_to("/dev/zero")
+    cv2.imwrite(str(tmp_path / "frame2.png"), np.full((4, 6, 3), 9, np.uint8))
+    recording = open_recording(str(tmp_path))
+    assert recording.rig.reference.size == (4, 6)
+    assert recording[2].image()[0, 0].tolist() == [9, 9, 9]
+    for frame in (0, 1):
+        with pytest.raises(InputError, match=rf"frame{frame}\.png: a folder, device or pipe"):
+            recording[frame].image()

@@ -184,3 +184,30 @@ def test_rows_of_the_real_recording_correspond(shared_data):
     differences = np.concatenate([corner_row_differences(recording, frame) for frame in (0, 9, 18)])
     assert len(differences) > 300
     assert np.median(np.abs(differences)) < 0.3
+
+
+def bare_pair(*distortions: Distortion | None, right_m: float) -> Recording:
+    cameras = tuple(
+        camera(name, distortion, x_m, (0.0, 0.0, 0.0))
+        for name, distortion, x_m in zip(("left", "right"), distortions, (0.0, right_m), strict=True)
+    )
+    rig = Rig(cameras=cameras, stereo=("left", "right"))
+    return Recording(source="drive", format="", rig=rig, stamps_ns=np.zeros(1, np.int64))
+
+
+def test_a_pair_at_one_place_is_named():
+    with pytest.raises(InputError, match=r"^drive: its cameras cannot be rectified"):
+        rectify(bare_pair(None, None, right_m=0.0))
+
+
+@pytest.mark.parametrize("model", ["radial-tangential", "equidistant"])
+def test_a_distortion_that_cannot_be_undone_is_named(model):
+    bent = Distortion(model=model, coefficients=(float("nan"),) * 4)
+    with pytest.raises(InputError, match=r"^drive: (its cameras cannot|camera left without its distortion)"):
+        rectify(bare_pair(bent, bent, right_m=0.1))
+
+
+def test_three_coefficients_are_named():
+    bent = Distortion(model="radial-tangential", coefficients=(0.1, 0.01, 0.001))
+    with pytest.raises(InputError, match=r"^drive: its cameras cannot be rectified"):
+        rectify(bare_pair(bent, bent, right_m=0.1))

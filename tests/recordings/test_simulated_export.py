@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from firstsight.errors import InputError
-from firstsight.recordings import kitti_raw
+from firstsight.recordings.kitti import raw as kitti_raw
 from firstsight.recordings.recording import Recording
 from firstsight.recordings.simulated import simulate
 from firstsight.recordings.simulated.export import write_kitti_raw

@@ -103,6 +103,12 @@ def test_opened_it_is_undistorted(tmp_path):
     [
         ("rgb.txt", "noon rgb/1.png\n", r"rgb\.txt: 'noon' is not a time"),
         ("rgb.txt", "# nothing\n", r"rgb\.txt: expected rows 'seconds file-name'"),
+        ("rgb.txt", "1e30 rgb/1.png\n", r"rgb\.txt: '1e30' is not a time"),
+        ("rgb.txt", "1e999999 rgb/1.png\n", r"rgb\.txt: '1e999999' is not a time"),
+        ("rgb.txt", "#\n\n1 ../secret.png\n", r"rgb\.txt: line 3 names '\.\./secret\.png', which lies outside of"),
+        ("depth.txt", "1 /etc/secret.png\n", r"depth\.txt: line 1 names '/etc/secret\.png', which lies outside of"),
+        ("groundtruth.txt", "nan 0 0 0 0 0 0 1\n", r"groundtruth\.txt: 'nan' is not a time"),
+        ("groundtruth.txt", "1e30 0 0 0 0 0 0 1\n", r"groundtruth\.txt: '1e30' is not a time"),
         ("depth.txt", "1.0\n", r"depth\.txt: expected rows 'seconds file-name'"),
         ("depth.txt", "7.0 depth/7.png\n", r"no picture of rgb\.txt has one of depth\.txt within 0\.02 s"),
         ("groundtruth.txt", "1.0 2.0\n", r"groundtruth\.txt: expected rows of 8 numbers"),

@@ -10,6 +10,7 @@ from jaxtyping import Bool, UInt8
 
 from firstsight.errors import InputError
 from firstsight.formats.atomic import write_bytes, write_text
+from firstsight.reading import read_bytes, read_text
 
 FREE, OCCUPIED, UNKNOWN = 254, 0, 205  # map_server's trinary values
 
@@ -33,11 +34,30 @@ def write_map(
 
 
 def read_map(pgm: Path) -> tuple[UInt8[np.ndarray, "rows columns"], tuple[float, float], float]:
-    """Values (OCCUPIED, FREE, UNKNOWN) with row 0 at the lowest y, the origin and the cell size in metres."""
-    settings = dict(line.split(": ", 1) for line in pgm.with_suffix(".yaml").read_text().splitlines())
-    parts = pgm.read_bytes().split(b"\n", 3)
-    if len(parts) != 4 or parts[0] != b"P5":
-        raise InputError(f"{pgm}: not a binary PGM map")
-    columns, rows = (int(value) for value in parts[1].split())
-    x, y, _ = (float(value) for value in settings["origin"].strip("[]").split(","))
-    return np.frombuffer(parts[3], np.uint8).reshape(rows, columns)[::-1].copy(), (x, y), float(settings["resolution"])
+    """Values (OCCUPIED, FREE, UNKNOWN) with row 0 at the lowest y, the origin and the cell size in metres.
+
+    Raises InputError naming the file where the image or the YAML beside it is missing, cut off or not of this form.
+    """
+    origin_m, cell_size_m = _read_placement(pgm.with_suffix(".yaml"))
+    parts = read_bytes(pgm, "map").split(b"\n", 3)
+    try:
+        columns, rows = (int(value) for value in parts[1].split())
+        values = np.frombuffer(parts[3], np.uint8).reshape(rows, columns)
+    except (ValueError, IndexError):
+        values = np.empty((0, 0), np.uint8)
+    if parts[0] != b"P5" or values.size == 0:
+        raise InputError(f"{pgm}: not a whole binary PGM map; restore or remove it")
+    return values[::-1].copy(), origin_m, cell_size_m
+
+
+def _read_placement(path: Path) -> tuple[tuple[float, float], float]:
+    """The world (x, y) of the lower-left corner and the cell size, both in metres, of a map's YAML."""
+    settings = dict(line.partition(": ")[::2] for line in read_text(path).splitlines())
+    try:
+        x, y, _ = (float(value) for value in settings["origin"].strip("[]").split(","))
+        cell_size_m = float(settings["resolution"])
+    except (KeyError, ValueError):
+        raise InputError(f"{path}: has no 'origin: [x, y, angle]' and 'resolution: metres'; restore the file") from None
+    if not (np.isfinite([x, y, cell_size_m]).all() and cell_size_m > 0):
+        raise InputError(f"{path}: origin and resolution must be finite, the resolution above 0; restore the file")
+    return (x, y), cell_size_m

@@ -4,43 +4,72 @@ Source: KITTI devkits (Geiger et al. 2013; Menze and Geiger 2015; Uhrig et al. 2
 0 for none; flow is (u, v, valid) with u, v stored as 64 x value + 2^15, in RGB order.
 """
 
+import warnings
+from io import BytesIO
 from pathlib import Path
 
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float32, Integer, UInt8, UInt16
+from PIL import Image as PillowImage
 
 from firstsight.errors import InputError
 from firstsight.formats.atomic import write_bytes
+from firstsight.reading import read_bytes
+
+# Of one image; the largest sensors of phones and cameras have 108 million. A header that says more is taken for damaged.
+MAX_PIXELS = 2**27
 
 Values = tuple[Float32[np.ndarray, "height width"], Bool[np.ndarray, "height width"]]
 
 
 def decode(path: Path, flags: int) -> np.ndarray:
-    """The pixels of an image file, channels as OpenCV orders them (BGR). Raises InputError where it is missing or damaged."""
-    try:
-        content = path.read_bytes()
-    except OSError:
-        raise InputError(f"{path}: missing image; restore it or leave its frame out") from None
-    return decode_bytes(content, path, flags)
+    """The pixels of an image file, channels as OpenCV orders them (BGR).
+
+    Raises InputError where it is missing, damaged, no regular file or larger than MAX_PIXELS.
+    """
+    return decode_bytes(read_bytes(path, "image"), path, flags)
 
 
-def decode_bytes(content: bytes, path: Path, flags: int) -> np.ndarray:
+def decode_bytes(content: bytes, path: Path | str, flags: int) -> np.ndarray:
     """The pixels of an image file's content; `path` says what it is and names it where it is damaged."""
     damaged = InputError(f"{path}: damaged or truncated image; copy it again or leave its frame out")
-    if not content or is_truncated(path.suffix.lower(), content):
+    if not content or is_truncated(content):
         raise damaged
-    pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+    require_sane_header(content, path)
+    try:
+        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+    except cv2.error:
+        raise damaged from None
     if pixels is None:
         raise damaged
     return pixels
 
 
-def is_truncated(suffix: str, content: bytes) -> bool:
+def require_sane_header(content: bytes, path: Path | str) -> None:
+    """Raises InputError where an image's header cannot be read or says more than MAX_PIXELS, before memory is taken."""
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns at a size of its own
+            warnings.simplefilter("ignore", PillowImage.DecompressionBombWarning)
+            with PillowImage.open(BytesIO(content)) as image:
+                width, height = image.size
+    except PillowImage.DecompressionBombError as error:
+        raise InputError(f"{path}: {error}; copy the image again or leave its frame out") from None
+    except (OSError, ValueError, SyntaxError):
+        raise InputError(f"{path}: damaged or truncated image; copy it again or leave its frame out") from None
+    if width * height > MAX_PIXELS:
+        raise InputError(
+            f"{path}: its header says {width}x{height}, more than the {MAX_PIXELS:,} pixels that are read; "
+            "copy it again or scale it down"
+        )
+
+
+def is_truncated(content: bytes) -> bool:
     """Whether the end marker is missing: OpenCV decodes such files and fills the rest with grey, saying nothing."""
-    if suffix == ".png":
+    if content.startswith(b"\x89PNG"):
         return b"IEND" not in content[-64:]
-    if suffix in (".jpg", ".jpeg"):
+    if content.startswith(b"\xff\xd8"):
         return b"\xff\xd9" not in content[-4096:]
     return False
 

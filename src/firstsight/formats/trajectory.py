@@ -1,5 +1,7 @@
 """Trajectories as text: TUM (`time tx ty tz qx qy qz qw`) and KITTI (3x4 rows). Both hold world_from_sensor."""
 
+from collections.abc import Iterable
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -9,18 +11,48 @@ from jaxtyping import Float64, Int64
 from firstsight.errors import InputError
 from firstsight.formats.atomic import write_text
 from firstsight.geometry.se3 import matrix_to_quaternion_wxyz, quaternion_wxyz_to_matrix
+from firstsight.reading import read_text
+
+# 146 years from 1970 on either side: the difference of two such times still fits into int64.
+MAX_TIME_NS = 2**62
 
 
 def read_rows(path: Path, columns: int) -> Float64[np.ndarray, "rows columns"]:
     """Numbers of a text table; `#` starts a comment. Raises InputError naming the file where a row does not fit."""
+    rows = _words(path)
     try:
-        rows = [line.split("#")[0].replace(",", " ").split() for line in path.read_text().splitlines()]
-        table = np.array([row[:columns] for row in rows if row], dtype=np.float64).reshape(-1, columns)
-    except FileNotFoundError:
-        raise InputError(f"{path}: missing file; it holds part of this recording, restore it") from None
-    except (ValueError, OSError):
-        raise InputError(f"{path}: expected rows of {columns} numbers; mend or remove the file") from None
-    return table
+        return np.array([row[:columns] for row in rows], dtype=np.float64).reshape(-1, columns)
+    except ValueError:
+        raise InputError(f"{path}: expected rows of {columns} numbers; fix or remove the file") from None
+
+
+def _words(path: Path) -> list[list[str]]:
+    rows = (line.split("#")[0].replace(",", " ").split() for line in read_text(path).splitlines())
+    return [row for row in rows if row]
+
+
+def seconds_to_ns(text: str, source: Path) -> int:
+    """Nanoseconds of decimal seconds, exactly: float64 seconds since 1970 lose 100 ns.
+
+    Raises InputError, naming the source, for what is no finite time within MAX_TIME_NS of 1970.
+    """
+    try:
+        nanoseconds = Decimal(text) * 10**9
+        if abs(nanoseconds) <= MAX_TIME_NS:
+            return int(nanoseconds)
+    # not a number, not finite, or an exponent that overflows
+    except ArithmeticError:
+        pass
+    raise InputError(f"{source}: '{text}' is not a time in seconds; fix or remove the row")
+
+
+def require_times(nanoseconds: Iterable[int], source: Path | str) -> Int64[np.ndarray, " times"]:
+    """Times in ns as an array. Raises InputError, naming the source, for one beyond MAX_TIME_NS from 1970."""
+    times = list(nanoseconds)
+    for time in times:
+        if abs(time) > MAX_TIME_NS:
+            raise InputError(f"{source}: {time} is not a time in nanoseconds; fix or remove the row")
+    return np.array(times, dtype=np.int64)
 
 
 def from_rows(translation_quaternion_xyzw: Float64[np.ndarray, "rows 7"]) -> Float64[np.ndarray, "rows 4 4"]:
@@ -33,15 +65,9 @@ def from_rows(translation_quaternion_xyzw: Float64[np.ndarray, "rows 7"]) -> Flo
 
 
 def read_tum(path: Path) -> tuple[Int64[np.ndarray, " rows"], Float64[np.ndarray, "rows 4 4"]]:
-    """Stamps in ns and poses. The times are parsed as decimals: float64 seconds since 1970 lose 100 ns."""
-    from decimal import Decimal, InvalidOperation
-
+    """Stamps in ns, read as decimals, and poses. Raises InputError naming the file where a row does not fit."""
     table = read_rows(path, 8)
-    try:
-        words = (line.split("#")[0].replace(",", " ").split() for line in path.read_text().splitlines())
-        stamps = [int(Decimal(row[0]) * 10**9) for row in words if row]
-    except InvalidOperation:
-        raise InputError(f"{path}: the first column must be a time in seconds") from None
+    stamps = [seconds_to_ns(row[0], path) for row in _words(path)]
     return np.array(stamps, dtype=np.int64), from_rows(table[:, 1:])
 
 

@@ -21,9 +21,11 @@ import numpy as np
 from jaxtyping import Int64
 
 from firstsight.errors import InputError
-from firstsight.formats.trajectory import from_rows, read_rows
+from firstsight.formats.trajectory import from_rows, read_rows, require_times
+from firstsight.reading import read_text
 from firstsight.recordings.association import half_period_ns, poses_at
-from firstsight.recordings.files import first_image_size, image_channel, require_intrinsics, require_rigid
+from firstsight.recordings.calibration import camera_matrix, require_intrinsics, require_rigid
+from firstsight.recordings.files import common_image_size, image_channel, listed_file
 from firstsight.recordings.recording import (
     BODY_FROM_FORWARD_CAMERA,
     Camera,
@@ -32,7 +34,6 @@ from firstsight.recordings.recording import (
     Rig,
     Transform,
     Truth,
-    read_text,
 )
 
 NAME = "EuRoC / ASL"
@@ -67,7 +68,7 @@ def read(path: Path) -> Recording:
     imu_from_camera = {name: _extrinsics(sensors[name], root / name / "sensor.yaml") for name in names}
     body_from_imu = BODY_FROM_FORWARD_CAMERA @ np.linalg.inv(imu_from_camera[names[0]])
     pictures = {name: [listed[name][stamp] for stamp in stamps.tolist()] for name in names}
-    sizes = {name: first_image_size(pictures[name]) for name in names}
+    sizes = {name: common_image_size(pictures[name]) for name in names}
     cameras = [
         _camera(root / name, sensors[name], sizes[name], body_from_imu @ imu_from_camera[name]) for name in names
     ]
@@ -83,12 +84,18 @@ def read(path: Path) -> Recording:
 
 
 def _listed_pictures(folder: Path) -> dict[int, Path]:
-    """The pictures of data.csv by stamp, whether they exist or not."""
-    rows = [line.split(",") for line in read_text(folder / "data.csv").splitlines() if line.strip()]
-    try:
-        return {int(row[0]): folder / "data" / row[1].strip() for row in rows if not row[0].startswith("#")}
-    except (ValueError, IndexError):
-        raise InputError(f"{folder / 'data.csv'}: expected rows 'nanoseconds,file name'; mend the file") from None
+    """The images of data.csv by stamp, whether they exist or not."""
+    table, listed = folder / "data.csv", {}
+    for number, line in enumerate(read_text(table).splitlines(), start=1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        try:
+            stamp, name = line.split(",")[:2]
+            listed[int(stamp)] = listed_file(folder / "data", name.strip(), table, number)
+        except ValueError:
+            raise InputError(f"{table}: line {number} is no row 'nanoseconds,file name'; fix the file") from None
+    require_times(listed, table)
+    return listed
 
 
 def _complete_frames(
@@ -116,7 +123,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     text = "\n".join(line for line in read_text(path).splitlines() if not line.startswith("%"))
     try:
         content = YAML(typ="safe", pure=True).load(text)
-    except YAMLError as error:
+    # beside its own errors: a number of thousands of digits, or brackets nested without end
+    except (YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not YAML ({' '.join(str(error).split())}); restore the file") from None
     if not isinstance(content, dict):
         raise InputError(f"{path}: not a sensor description; restore the file")
@@ -137,7 +145,7 @@ def _extrinsics(sensor: Mapping[str, Any], source: Path) -> Transform:
 
 def _camera(folder: Path, sensor: Mapping[str, Any], size: tuple[int, int], body_from_camera: Transform) -> Camera:
     source = folder / "sensor.yaml"
-    fu, fv, cu, cv = _numbers(sensor, "intrinsics", 4, source)
+    intrinsics = camera_matrix(*_numbers(sensor, "intrinsics", 4, source))
     width, height = _numbers(sensor, "resolution", 2, source)
     if (height, width) != size:
         raise InputError(f"{folder}: images are {size[1]}x{size[0]} but calibrated for {width:.0f}x{height:.0f}")
@@ -149,7 +157,7 @@ def _camera(folder: Path, sensor: Mapping[str, Any], size: tuple[int, int], body
     return Camera(
         name=folder.name,
         size=size,
-        intrinsics=require_intrinsics(np.array([[fu, 0.0, cu], [0.0, fv, cv], [0.0, 0.0, 1.0]]), source),
+        intrinsics=require_intrinsics(intrinsics, source),
         body_from_camera=body_from_camera,
         distortion=Distortion(model=model, coefficients=tuple(coefficients)),
     )
@@ -160,8 +168,8 @@ def _truth(path: Path, stamps: Int64[np.ndarray, " frames"], imu_from_camera: Tr
         return Truth()
     rows = [line.split(",")[0] for line in read_text(path).splitlines() if line.strip() and not line.startswith("#")]
     try:
-        times = np.array([int(row) for row in rows], dtype=np.int64)
+        times = require_times(map(int, rows), path)
     except ValueError:
-        raise InputError(f"{path}: the first column must be a time in nanoseconds; mend or remove the file") from None
+        raise InputError(f"{path}: the first column must be a time in nanoseconds; fix or remove the file") from None
     world_from_imu = from_rows(read_rows(path, 8)[:, [1, 2, 3, 5, 6, 7, 4]])
     return Truth(world_from_camera=poses_at(stamps, times, world_from_imu, half_period_ns(stamps)) @ imu_from_camera)

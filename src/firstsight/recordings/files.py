@@ -1,20 +1,25 @@
 """What recording formats are made of: folders of pictures, depth pictures and scans, lists of stamps."""
 
+import os
 import re
 from collections.abc import Sequence
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float64, Int64, UInt16
-from PIL import Image as PillowImage
 
 from firstsight.errors import InputError
 from firstsight.formats import png
-from firstsight.recordings.recording import Channel, DepthImage, Image, Scan, read_text
+from firstsight.formats.trajectory import seconds_to_ns
+from firstsight.reading import read_bytes, read_text
+from firstsight.recordings.calibration import require_intrinsics
+from firstsight.recordings.recording import Channel, DepthImage, Image, Scan
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp"})
-VELODYNE_COLUMNS = 4  # x, y, z, reflectance, each float32
+# x, y, z, reflectance, each float32
+VELODYNE_COLUMNS = 4
+# Images that are decoded to find a recording's size.
+SIZE_VOTES = 5
 
 
 def natural_key(path: Path) -> tuple[tuple[int, str], ...]:
@@ -31,25 +36,43 @@ def image_files(folder: Path) -> list[Path]:
     return sorted((path for path in pictures if not path.name.startswith(".")), key=natural_key)
 
 
-def image_size(path: Path) -> tuple[int, int]:
-    """(height, width) from the file's header."""
+def listed_file(folder: Path, name: str, source: Path, line: int) -> Path:
+    """The file of a folder that line `line` (counted from 1) of the list `source` names, whether it exists or not.
+
+    Raises InputError where the name leads out of the folder. Links in the folder are followed.
+    """
+    path = folder / name
+    inside = Path(os.path.abspath(path)).is_relative_to(os.path.abspath(folder))
+    # ".." behind a link is not the folder in front of it
+    if inside and ".." in Path(name).parts:
+        inside = Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+    if not inside:
+        raise InputError(f"{source}: line {line} names '{name}', which lies outside of {folder}; fix the line")
+    return path
+
+
+def common_image_size(paths: Sequence[Path]) -> tuple[int, int]:
+    """(height, width) of most of a few images, spread over all: one that is damaged or of another size loses its frame only.
+
+    Raises InputError where no image can be read.
+    """
+    spread = sorted({index * (len(paths) - 1) // (SIZE_VOTES - 1) for index in range(SIZE_VOTES)})
+    sizes = [size for index in spread if (size := _readable_size(paths[index])) is not None]
+    if sizes:
+        return max(sizes, key=sizes.count)
+    found = next(filter(None, map(_readable_size, paths)), None)
+    if found is None:
+        raise InputError(f"{paths[0].parent}: none of its {len(paths)} images can be read; copy them again")
+    return found
+
+
+def _readable_size(path: Path) -> tuple[int, int] | None:
+    """(height, width) of an image as it is decoded, None where it cannot be."""
     try:
-        with PillowImage.open(path) as image:
-            return image.height, image.width
-    except FileNotFoundError:
-        raise InputError(f"{path}: missing image; restore it or leave its frame out") from None
-    except OSError:
-        raise InputError(f"{path}: not a readable image; copy it again or leave its frame out") from None
-
-
-def first_image_size(paths: Sequence[Path]) -> tuple[int, int]:
-    """The size of the first picture whose header can be read, so that one damaged file does not lose the recording."""
-    for path in paths:
-        try:
-            return image_size(path)
-        except InputError:
-            continue
-    raise InputError(f"{paths[0].parent}: none of its {len(paths)} images can be read; copy them again")
+        height, width, _ = png.read_image(path).shape
+    except InputError:
+        return None
+    return height, width
 
 
 def image_channel(paths: Sequence[Path], size: tuple[int, int]) -> Channel[Image]:
@@ -100,10 +123,7 @@ def velodyne_channel(paths: Sequence[Path | None]) -> Channel[Scan | None]:
 
 def read_velodyne(path: Path) -> Scan:
     """One KITTI scan without its NaN points. Raises InputError where the file is missing, cut off or mostly NaN."""
-    try:
-        content = path.read_bytes()
-    except OSError:
-        raise InputError(f"{path}: missing scan; restore it or leave its frame out") from None
+    content = read_bytes(path, "scan")
     if not content or len(content) % (4 * VELODYNE_COLUMNS):
         raise InputError(
             f"{path}: {len(content)} bytes are not rows of {VELODYNE_COLUMNS} float32 (x y z reflectance); copy it again"
@@ -138,14 +158,6 @@ def regular_stamps(count: int, rate_hz: float) -> Int64[np.ndarray, " count"]:
     return np.rint(np.arange(count) * (1e9 / rate_hz)).astype(np.int64)
 
 
-def seconds_to_ns(text: str, source: Path) -> int:
-    """Nanoseconds of decimal seconds, exactly: float64 seconds since 1970 lose 100 ns."""
-    try:
-        return int(Decimal(text) * 10**9)
-    except (InvalidOperation, ValueError, OverflowError):
-        raise InputError(f"{source}: '{text}' is not a time in seconds; mend or remove the row") from None
-
-
 def read_seconds(path: Path) -> Int64[np.ndarray, " rows"]:
     """Nanoseconds of a file with one time in seconds per line."""
     return np.array(
@@ -168,24 +180,3 @@ def read_matrix(path: Path, rows: int, columns: int) -> Float64[np.ndarray, "row
 def read_intrinsics(path: Path) -> Float64[np.ndarray, "3 3"]:
     """A 3x3 camera matrix."""
     return require_intrinsics(read_matrix(path, 3, 3), path)
-
-
-def require_intrinsics(matrix: Float64[np.ndarray, "3 3"], source: Path) -> Float64[np.ndarray, "3 3"]:
-    """The matrix. Raises InputError where it cannot be a camera's: focal lengths not positive, or another last row."""
-    if not (np.isfinite(matrix).all() and matrix[0, 0] > 0 and matrix[1, 1] > 0 and (matrix[2] == (0, 0, 1)).all()):
-        raise InputError(
-            f"{source}: not a camera matrix (fx 0 cx; 0 fy cy; 0 0 1 with positive fx, fy); restore the file"
-        )
-    return matrix
-
-
-def require_rigid(matrix: Float64[np.ndarray, "4 4"], source: Path) -> Float64[np.ndarray, "4 4"]:
-    """The matrix. Raises InputError where its upper left part is no rotation."""
-    rotation = matrix[:3, :3]
-    if not (
-        np.isfinite(matrix).all()
-        and np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-2)
-        and np.linalg.det(rotation) > 0
-    ):
-        raise InputError(f"{source}: holds a transform whose rotation is no rotation matrix; restore the file")
-    return matrix

@@ -27,6 +27,7 @@ from firstsight.errors import InputError
 from firstsight.formats import occupancy, png
 from firstsight.formats.atomic import write_json
 from firstsight.formats.trajectory import read_kitti, write_kitti
+from firstsight.reading import read_text
 from firstsight.recordings.recording import (
     Box,
     Channel,
@@ -37,7 +38,6 @@ from firstsight.recordings.recording import (
     Recording,
     Transforms,
     Truth,
-    read_text,
 )
 
 T = TypeVar("T")
@@ -169,7 +169,7 @@ def read_boxes(folder: Path, frame: int) -> tuple[Box, ...]:
             )
             for row in rows
         )
-    except (ValueError, TypeError, KeyError, IndexError) as error:
+    except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError) as error:
         raise InputError(f"{path}: not a list of boxes ({error}); restore or remove the folder") from None
 
 

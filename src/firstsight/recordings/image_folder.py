@@ -11,7 +11,7 @@ import math
 from pathlib import Path
 
 from firstsight.geometry.camera import field_of_view_intrinsics
-from firstsight.recordings.files import first_image_size, image_channel, image_files, read_intrinsics, regular_stamps
+from firstsight.recordings.files import common_image_size, image_channel, image_files, read_intrinsics, regular_stamps
 from firstsight.recordings.recording import BODY_FROM_FORWARD_CAMERA, Camera, Recording, Rig
 
 NAME = "image folder"
@@ -30,7 +30,7 @@ def recognises(path: Path) -> bool:
 def read(path: Path) -> Recording:
     """Raises InputError where no picture can be read or the intrinsics are no 3x3 matrix."""
     pictures = image_files(path)
-    camera = _camera(path, first_image_size(pictures))
+    camera = _camera(path, common_image_size(pictures))
     return Recording(
         source=str(path),
         format=NAME,

@@ -11,7 +11,10 @@ import numpy as np
 from firstsight.errors import InputError
 from firstsight.geometry.camera import field_of_view_intrinsics
 from firstsight.geometry.points import project_to_depth
-from firstsight.recordings import euroc, image_folder, kitti_odometry, kitti_raw, seven_scenes, tum_rgbd, video
+from firstsight.recordings import euroc, image_folder, seven_scenes, tum_rgbd, video
+from firstsight.recordings.calibration import require_usable
+from firstsight.recordings.kitti import odometry as kitti_odometry
+from firstsight.recordings.kitti import raw as kitti_raw
 from firstsight.recordings.recording import Camera, Channel, DepthImage, Lidar, Recording, Scan, Truth, select
 from firstsight.recordings.rectification import rectify as rectified
 from firstsight.recordings.ros import bag as ros_bag
@@ -79,7 +82,9 @@ def read_path(path: Path) -> Recording:
         raise InputError(f"{path}: no such file or folder; give the path of a recording, or sim:street")
     for reader in FORMATS:
         if reader.recognises(path):
-            return reader.read(path)
+            recording = reader.read(path)
+            require_usable(recording.rig, path)
+            return recording
     known = ", ".join(reader.NAME for reader in FORMATS)
     raise InputError(f"{path}: {_what_is_wrong(path)}; formats that exist: {known}")
 

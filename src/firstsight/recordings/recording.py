@@ -8,13 +8,10 @@ uint8 RGB of shape (height, width, 3); depth is z in metres; time is int64 nanos
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Generic, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64, UInt8, UInt16
-
-from firstsight.errors import InputError
 
 T = TypeVar("T")
 
@@ -286,13 +283,3 @@ def select(recording: Recording, indices: Sequence[int]) -> Recording:
             boxes=at(truth.boxes),
         ),
     )
-
-
-def read_text(path: Path) -> str:
-    """A small text file. Raises InputError where it is missing or not text."""
-    try:
-        return path.read_text()
-    except FileNotFoundError:
-        raise InputError(f"{path}: missing file; it holds part of this recording, restore it") from None
-    except (UnicodeDecodeError, OSError) as error:
-        raise InputError(f"{path}: cannot be read as text ({error}); restore it") from None

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float32, Float64
 
 from firstsight.errors import InputError
+from firstsight.recordings.calibration import require_intrinsics
 from firstsight.recordings.recording import Camera, Channel, DepthImage, Image, Recording, Rig, Truth
 
 ROW_ERROR_PX = 0.5  # of a point at `NEAR_BASELINES` from an aligned pair
@@ -41,7 +42,8 @@ class Resampling:
         """Depth of the nearest recorded pixel: values on both sides of an edge are never mixed."""
         values = cv2.remap(depth.depth, self.x, self.y, cv2.INTER_NEAREST)
         valid = cv2.remap(depth.valid.astype(np.uint8), self.x, self.y, cv2.INTER_NEAREST) > 0
-        return DepthImage(values / self.ray_z, valid)
+        turned = values / self.ray_z
+        return DepthImage(turned, valid & np.isfinite(turned))
 
 
 def rectify(recording: Recording) -> Recording:
@@ -49,9 +51,16 @@ def rectify(recording: Recording) -> Recording:
 
     True flow, disparity, masks and boxes, which belong to the recorded pixels, are left out where the reference changes.
     """
-    resamplings = _resamplings(recording.rig)
+    try:
+        resamplings = _resamplings(recording.rig)
+    except cv2.error as error:
+        raise InputError(
+            f"{recording.source}: its cameras cannot be rectified ({error.err}); check their distortion and positions"
+        ) from None
     if not resamplings:
         return recording
+    for name, resampling in resamplings.items():
+        require_intrinsics(resampling.camera.intrinsics, f"{recording.source}: camera {name} without its distortion")
     cameras = tuple(resamplings[c.name].camera if c.name in resamplings else c for c in recording.rig.cameras)
     images = {
         name: images.map(resamplings[name].image) if name in resamplings else images
@@ -120,16 +129,14 @@ def rectified_pair(left: Camera, right: Camera) -> tuple[Resampling, Resampling]
         right_from_left[:3, 3:].copy(),
     )
     if _is_fisheye(left):
-        turn_left, turn_right, project_left, project_right, _ = cv2.fisheye.stereoRectify(
-            *arguments, flags=cv2.CALIB_ZERO_DISPARITY, balance=0.0
-        )
+        rectified = cv2.fisheye.stereoRectify(*arguments, flags=cv2.CALIB_ZERO_DISPARITY, balance=0.0)
     else:
-        turn_left, turn_right, project_left, project_right, *_ = cv2.stereoRectify(
-            *arguments, flags=cv2.CALIB_ZERO_DISPARITY, alpha=0.0
-        )
+        rectified = cv2.stereoRectify(*arguments, flags=cv2.CALIB_ZERO_DISPARITY, alpha=0.0)
+    # both return the two turns, then the two projections, then what is not used here
+    turns, projections = rectified[:2], rectified[2:4]
     return (
-        _resampling(left, turn_left, project_left[:, :3]),
-        _resampling(right, turn_right, project_right[:, :3]),
+        _resampling(left, turns[0], projections[0][:, :3]),
+        _resampling(right, turns[1], projections[1][:, :3]),
     )
 
 

@@ -20,8 +20,8 @@ from jaxtyping import Float64
 
 from firstsight.errors import InputError
 from firstsight.recordings.files import (
+    common_image_size,
     depth_channel,
-    first_image_size,
     image_channel,
     numbered,
     read_intrinsics,
@@ -50,7 +50,7 @@ def read(path: Path) -> Recording:
     """Raises InputError where depth is missing for some frames or a matrix cannot be read."""
     colour = numbered(sorted(path.glob("frame-*.color.*")))
     depth = numbered(sorted(path.glob("frame-*.depth.png")))
-    size = first_image_size(list(colour.values()))
+    size = common_image_size(list(colour.values()))
     camera = Camera(
         name=CAMERA, size=size, intrinsics=_intrinsics(path, size), body_from_camera=BODY_FROM_FORWARD_CAMERA
     )

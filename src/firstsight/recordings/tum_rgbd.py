@@ -21,9 +21,11 @@ import numpy as np
 from jaxtyping import Int64
 
 from firstsight.errors import InputError
-from firstsight.formats.trajectory import read_tum
+from firstsight.formats.trajectory import read_tum, seconds_to_ns
+from firstsight.reading import read_text
 from firstsight.recordings.association import mutually_nearest, poses_at
-from firstsight.recordings.files import depth_channel, first_image_size, image_channel, seconds_to_ns
+from firstsight.recordings.calibration import camera_matrix
+from firstsight.recordings.files import common_image_size, depth_channel, image_channel, listed_file
 from firstsight.recordings.image_folder import assumed_camera
 from firstsight.recordings.recording import (
     BODY_FROM_FORWARD_CAMERA,
@@ -32,7 +34,6 @@ from firstsight.recordings.recording import (
     Recording,
     Rig,
     Truth,
-    read_text,
 )
 
 NAME = "TUM RGB-D"
@@ -58,7 +59,7 @@ def recognises(path: Path) -> bool:
 def read(path: Path) -> Recording:
     """Raises InputError where a list cannot be read or no colour picture has a depth picture near it."""
     colour_stamps, colour = _listed_pictures(path, "rgb.txt")
-    camera = _camera(path, first_image_size(colour))
+    camera = _camera(path, common_image_size(colour))
     recording = Recording(
         source=str(path),
         format=NAME,
@@ -74,23 +75,25 @@ def read(path: Path) -> Recording:
 
 
 def _listed_pictures(path: Path, name: str) -> tuple[Int64[np.ndarray, " rows"], list[Path]]:
-    rows = [line.split() for line in read_text(path / name).splitlines() if line.strip() and not line.startswith("#")]
-    if not rows or any(len(row) < 2 for row in rows):
-        raise InputError(f"{path / name}: expected rows 'seconds file-name'; restore the file")
-    stamps = np.array([seconds_to_ns(row[0], path / name) for row in rows], dtype=np.int64)
-    return stamps, [path / row[1] for row in rows]
+    table = path / name
+    lines = enumerate(read_text(table).splitlines(), start=1)
+    rows = [(number, line.split()) for number, line in lines if line.strip() and not line.startswith("#")]
+    if not rows or any(len(row) < 2 for _, row in rows):
+        raise InputError(f"{table}: expected rows 'seconds file-name'; restore the file")
+    stamps = np.array([seconds_to_ns(row[0], table) for _, row in rows], dtype=np.int64)
+    return stamps, [listed_file(path, row[1], table, number) for number, row in rows]
 
 
 def _camera(path: Path, size: tuple[int, int]) -> Camera:
     named = re.search(r"(?:freiburg|fr)([123])", path.resolve().name)
     if named is None or size != PUBLISHED_SIZE:
         return _default_camera(size)
-    (fx, fy, cx, cy), coefficients = PUBLISHED[int(named[1])]
+    fx_fy_cx_cy, coefficients = PUBLISHED[int(named[1])]
     distortion = Distortion(model="radial-tangential", coefficients=coefficients) if coefficients else None
     return Camera(
         name=CAMERA,
         size=size,
-        intrinsics=np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]]),
+        intrinsics=camera_matrix(*fx_fy_cx_cy),
         body_from_camera=BODY_FROM_FORWARD_CAMERA,
         distortion=distortion,
     )
@@ -99,10 +102,7 @@ def _camera(path: Path, size: tuple[int, int]) -> Camera:
 def _default_camera(size: tuple[int, int]) -> Camera:
     """The driver's default calibration, which holds for 640x480 only; a guessed field of view for other sizes."""
     camera = assumed_camera(CAMERA, size)
-    if size != PUBLISHED_SIZE:
-        return camera
-    fx, fy, cx, cy = DRIVER_DEFAULT
-    return replace(camera, intrinsics=np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]]))
+    return replace(camera, intrinsics=camera_matrix(*DRIVER_DEFAULT)) if size == PUBLISHED_SIZE else camera
 
 
 def _with_depth(recording: Recording, path: Path, colour: list[Path]) -> Recording:

@@ -472,6 +472,23 @@ def test_an_unknown_encoding_is_named_with_its_message(tmp_path):
         recording[0].image()
 
 
+def test_a_damaged_first_image_loses_its_frame_only(tmp_path):
+    messages = [
+        (
+            "/camera/image/compressed",
+            "sensor_msgs/CompressedImage",
+            START_NS + frame,
+            {"header": header("camera", START_NS + frame), "format": "png", "data": content},
+        )
+        for frame, content in enumerate([b"no image", *[cv2.imencode(".png", picture(1))[1].tobytes()] * 2])
+    ]
+    recording = open_recording(str(write_mcap(tmp_path / "camera.mcap", messages)))
+    assert recording.rig.reference.size == SIZE
+    assert recording[1].image().shape == (*SIZE, 3)
+    with pytest.raises(InputError, match=r"camera\.mcap: /camera/image/compressed message 0: damaged or truncated"):
+        recording[0].image()
+
+
 def test_the_real_mcap_agrees_with_evo(shared_data):
     """`evo_traj mcap nav2_turtlebot.mcap /odom` prints: 2639 poses, 34.322m path length, 96.696s duration."""
     recording = open_recording(str(shared_data / "trajectories" / "nav2_turtlebot.mcap"))

@@ -16,10 +16,8 @@ Conventions there -> ours:
 Source: REP 103, 105, 118 and the definitions of sensor_msgs, nav_msgs, geometry_msgs and tf2_msgs.
 """
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int64
@@ -42,31 +40,17 @@ from firstsight.recordings.recording import (
 )
 from firstsight.recordings.ros import messages as ros_messages
 from firstsight.recordings.ros.frames import BODY_FRAMES, FrameTree, frame_name
-from firstsight.recordings.ros.messages import Calibration
+from firstsight.recordings.ros.image_topics import ImageTopic, choose_images, image_topics
 from firstsight.recordings.ros.odometry import BodyPoses, interpolated, recorded_poses
 from firstsight.recordings.ros.topics import Bag, Stream, bag_file
 
 NAME = "ROS bag"
 LAYOUT = "a file *.bag, *.mcap or *.db3, or the folder of a ROS 2 bag"
 
-IMAGES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
-COMPRESSED = ("compressed", "compressedDepth")  # last part of the topic beside the raw one
-CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 POINTS = "sensor_msgs/msg/PointCloud2"
 FRAMES = ("tf2_msgs/msg/TFMessage", "tf/msg/tfMessage")
-STEREO_WORDS = (("left", "right"), ("cam0", "cam1"), ("infra1", "infra2"), ("camera0", "camera1"))
-NO_LIDAR_WORDS = ("depth", "camera", "map", "voxel", "filtered")  # clouds that are not a LiDAR's raw scans
-
-
-class Picture(NamedTuple):
-    """An image topic as its first message describes it."""
-
-    topic: str
-    frame: str
-    size: tuple[int, int]
-    is_depth: bool
-    is_colour: bool
-    calibration: Calibration | None
+# In the topics of clouds that are not a LiDAR's raw scans.
+NO_LIDAR_WORDS = ("depth", "camera", "map", "voxel", "filtered")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,8 +59,8 @@ class Content:
 
     bag: Bag
     tree: FrameTree
-    cameras: tuple[Picture, ...]
-    depth: Picture | None
+    cameras: tuple[ImageTopic, ...]
+    depth: ImageTopic | None
     lidar: str | None
     odometry: BodyPoses | None
 
@@ -105,7 +89,7 @@ def choose(bag: Bag) -> Content:
     for topic in bag.topics(*FRAMES):
         for message in bag.messages(topic):
             tree.add(message, f"{bag.path}: {topic}")
-    cameras, depth = choose_pictures(_pictures(bag))
+    cameras, depth = choose_images(image_topics(bag))
     lidar = next((topic for topic in bag.topics(POINTS) if not any(word in topic for word in NO_LIDAR_WORDS)), None)
     content = Content(bag=bag, tree=tree, cameras=cameras, depth=depth, lidar=lidar, odometry=recorded_poses(bag, tree))
     if not cameras and lidar is None and content.odometry is None:
@@ -124,67 +108,6 @@ def _topics_remark(content: Content) -> str:
 
 
 # --- cameras -------------------------------------------------------------------------------------------------------------
-
-
-def _pictures(bag: Bag) -> list[Picture]:
-    topics = bag.topics(*IMAGES)
-    infos = {topic: bag.first(topic) for topic in bag.topics(CAMERA_INFO)}
-    doubled = {
-        topic for topic in topics if topic.rpartition("/")[0] in topics and topic.rpartition("/")[2] in COMPRESSED
-    }
-    return [_picture(bag, topic, infos) for topic in topics if topic not in doubled]
-
-
-def _picture(bag: Bag, topic: str, infos: Mapping[str, Any]) -> Picture:
-    first, where = bag.first(topic), f"{bag.path}: {topic}"
-    frame, size = frame_name(first.header.frame_id), ros_messages.size_of(first, where)
-    raw_topic = topic.rpartition("/")[0] if topic.rpartition("/")[2] in COMPRESSED else topic
-    same_frame = (info for info in infos.values() if frame_name(info.header.frame_id) == frame)
-    info = infos.get(f"{raw_topic.rpartition('/')[0]}/camera_info") or next(same_frame, None)
-    calibration = ros_messages.calibration(info, where) if info is not None else None
-    if info is not None and calibration is not None and (info.height, info.width) not in (size, (0, 0)):
-        raise InputError(
-            f"{where}: is {size[1]}x{size[0]} but calibrated for {info.width}x{info.height}; record both alike"
-        )
-    return Picture(
-        topic=topic,
-        frame=frame,
-        size=size,
-        is_depth=ros_messages.is_depth(first, topic),
-        is_colour="mono" not in ros_messages.encoding_of(first) and "infra" not in topic,
-        calibration=calibration.rectified() if calibration is not None and "rect" in topic else calibration,
-    )
-
-
-def choose_pictures(pictures: Sequence[Picture]) -> tuple[tuple[Picture, ...], Picture | None]:
-    """The reference camera, followed by its right one if any, and the depth that belongs to the reference.
-
-    Depth registered to a camera decides the reference; without depth a stereo pair does. Rectified topics and colour win.
-    """
-    light = sorted(
-        (p for p in pictures if not p.is_depth), key=lambda p: ("rect" not in p.topic, not p.is_colour, p.topic)
-    )
-    depths = [p for p in pictures if p.is_depth]
-    registered = [
-        (image, depth) for depth in depths for image in light if (image.frame, image.size) == (depth.frame, depth.size)
-    ]
-    if registered:
-        image, depth = min(registered, key=lambda both: light.index(both[0]))
-        return (image, *_right_of(image, light)), depth
-    for image in light:
-        if right := _right_of(image, light):
-            return (image, *right), None
-    return tuple(light[:1]), None
-
-
-def _right_of(left: Picture, pictures: Sequence[Picture]) -> list[Picture]:
-    """The right picture of a stereo pair, by name and size; both need a calibration."""
-    names = {left.topic.replace(a, b) for a, b in STEREO_WORDS if a in left.topic}
-    return [
-        p
-        for p in pictures
-        if p.topic in names and p.size == left.size and p.calibration is not None and left.calibration is not None
-    ][:1]
 
 
 def _with_cameras(recording: Recording, content: Content) -> Recording:
@@ -265,7 +188,7 @@ def body_frame(content: Content) -> str | None:
     return next((name for name in BODY_FRAMES if name in content.tree.names()), None)
 
 
-def _camera(picture: Picture, body_from_camera: Transform) -> Camera:
+def _camera(picture: ImageTopic, body_from_camera: Transform) -> Camera:
     if picture.calibration is None:
         return replace(assumed_camera(picture.topic, picture.size), body_from_camera=body_from_camera)
     return Camera(
@@ -277,7 +200,7 @@ def _camera(picture: Picture, body_from_camera: Transform) -> Camera:
     )
 
 
-def _left_from_right(left: Picture, right: Picture, tree: FrameTree) -> Transform | None:
+def _left_from_right(left: ImageTopic, right: ImageTopic, tree: FrameTree) -> Transform | None:
     """From the projections of the rectified pair, or else from /tf."""
     assert left.calibration is not None
     assert right.calibration is not None

@@ -7,7 +7,9 @@ import numpy as np
 from jaxtyping import Float64
 
 from firstsight.errors import InputError
+from firstsight.formats.png import decode_bytes
 from firstsight.formats.trajectory import from_rows
+from firstsight.recordings.calibration import require_intrinsics, require_rigid
 from firstsight.recordings.files import depth_from_raw
 from firstsight.recordings.recording import DepthImage, Distortion, Image, Scan, Transform
 
@@ -34,7 +36,9 @@ COLOUR_CONVERSIONS = {
     "yuv422_yuy2": (2, cv2.COLOR_YUV2RGB_YUY2),
     "yuyv": (2, cv2.COLOR_YUV2RGB_YUY2),
 }
-DISTORTION_MODELS = {"plumb_bob": 5, "rational_polynomial": 8, "equidistant": 4, "fisheye": 4}  # and coefficients
+# Models and their number of coefficients.
+DISTORTION_MODELS = {"plumb_bob": 5, "rational_polynomial": 8, "equidistant": 4, "fisheye": 4}
+FISHEYE_MODELS = frozenset({"equidistant", "fisheye"})
 
 # sensor_msgs/PointField
 POINT_TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 8: "f8"}
@@ -96,13 +100,10 @@ def depth(message: Any, source: str) -> DepthImage:
 
 
 def _decompressed(message: Any, flags: int, source: str) -> np.ndarray:
-    content = np.frombuffer(bytes(message.data), np.uint8)
+    content = bytes(message.data)
     if "compressedDepth" in message.format:
         content = content[COMPRESSED_DEPTH_HEADER:]
-    pixels = cv2.imdecode(content, flags) if len(content) else None
-    if pixels is None:
-        raise InputError(f"{source}: damaged image ({message.format}); leave its frame out")
-    return pixels
+    return decode_bytes(content, source, flags)
 
 
 def _pixels(message: Any, dtype: str, channels: int, source: str) -> np.ndarray:
@@ -133,35 +134,51 @@ class Calibration(NamedTuple):
 
 def calibration(info: Any, source: str) -> Calibration | None:
     """The content of a CameraInfo, None where it says that the camera is not calibrated (K is zero)."""
-    k, d, r, p = (
-        np.asarray(getattr(info, name.upper()) if hasattr(info, name.upper()) else getattr(info, name), np.float64)
-        for name in "kdrp"  # upper case in ROS 1
-    )
+    k, r, p = (_numbers(info, name) for name in "krp")
     if k[0] == 0:
         return None
+    intrinsics = require_intrinsics(k.reshape(3, 3).copy(), f"{source}: K of its CameraInfo")
+    rectified_from_camera, projection = np.eye(4), np.hstack([intrinsics, np.zeros((3, 1))])
+    if r.any():
+        rectified_from_camera[:3, :3] = r.reshape(3, 3)
+        require_rigid(rectified_from_camera, f"{source}: R of its CameraInfo")
+    if p.any():
+        projection = p.reshape(3, 4)
+        require_intrinsics(projection[:, :3], f"{source}: P of its CameraInfo")
     return Calibration(
-        intrinsics=k.reshape(3, 3).copy(),
-        distortion=_distortion(info.distortion_model, d, source),
-        rectified_from_camera=r.reshape(3, 3) if r.any() else np.eye(3),
-        projection=p.reshape(3, 4) if p.any() else np.hstack([k.reshape(3, 3), np.zeros((3, 1))]),
+        intrinsics=intrinsics,
+        distortion=_distortion(info.distortion_model, _numbers(info, "d"), source),
+        rectified_from_camera=rectified_from_camera[:3, :3],
+        projection=projection,
     )
+
+
+def _numbers(info: Any, name: str) -> Float64[np.ndarray, " numbers"]:
+    """A matrix of a CameraInfo, row by row; ROS 1 calls it by an upper case letter."""
+    return np.asarray(getattr(info, name.upper()) if hasattr(info, name.upper()) else getattr(info, name), np.float64)
 
 
 def _distortion(model: str, coefficients: Float64[np.ndarray, " k"], source: str) -> Distortion | None:
     if not coefficients.any():
         return None
+    if not np.isfinite(coefficients).all():
+        raise InputError(f"{source}: the distortion coefficients of its CameraInfo are not finite; record it again")
     if model not in DISTORTION_MODELS:
         raise InputError(f"{source}: distortion model '{model}' is none of {', '.join(DISTORTION_MODELS)}")
-    used = tuple(float(value) for value in coefficients[: DISTORTION_MODELS[model]])
-    return Distortion(model="equidistant" if DISTORTION_MODELS[model] == 4 else "radial-tangential", coefficients=used)
+    count = DISTORTION_MODELS[model]
+    used = tuple(float(value) for value in coefficients[:count])
+    # "plumb_bob" is written without its k3 too
+    if len(used) not in ({4, 5} if model == "plumb_bob" else {count}):
+        raise InputError(f"{source}: '{model}' needs {count} distortion coefficients, its CameraInfo has {len(used)}")
+    return Distortion(model="equidistant" if model in FISHEYE_MODELS else "radial-tangential", coefficients=used)
 
 
 def scan(message: Any, stamp_ns: int, source: str) -> Scan:
     """Points of a PointCloud2 that are finite and not at the origin; times are relative to the cloud's stamp."""
-    names = {field.name: field for field in message.fields}
-    if not {"x", "y", "z"} <= names.keys():
-        raise InputError(f"{source}: a point cloud without x, y, z; choose another topic")
     cloud = _structured(message, source)
+    names = cloud.dtype.names or ()
+    if not {"x", "y", "z"} <= set(names):
+        raise InputError(f"{source}: a point cloud without one x, y, z per point; choose another topic")
     points = np.stack([cloud[axis] for axis in "xyz"], -1).astype(np.float32)
     kept = np.isfinite(points).all(1) & points.any(1)
     intensity = next((cloud[name][kept].astype(np.float32) for name in INTENSITY_FIELDS if name in names), None)
@@ -207,6 +224,8 @@ def transform(translation: Any, rotation: Any, source: str) -> Transform:
     """The 4x4 matrix of a position and a quaternion. Raises InputError for a quaternion of zeros."""
     values = (translation.x, translation.y, translation.z, rotation.x, rotation.y, rotation.z, rotation.w)
     row = np.array(values, dtype=np.float64)
+    if not np.isfinite(row).all():
+        raise InputError(f"{source}: a pose that is not finite; leave the topic or the time out of the bag")
     if not row[3:].any():
         raise InputError(f"{source}: a pose with the quaternion 0 0 0 0; record a topic with orientations")
     return from_rows(row[None])[0]

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from jaxtyping import Float64, Int64
 
+from firstsight.formats.trajectory import require_times
 from firstsight.geometry import se3
 from firstsight.recordings.recording import Transforms
 from firstsight.recordings.ros import messages as ros_messages
@@ -34,7 +35,7 @@ def recorded_poses(bag: Bag, tree: FrameTree) -> BodyPoses | None:
     if edge is None:
         return None
     stamps, poses = zip(*tree.robot[edge], strict=True)
-    return BodyPoses(f"/tf {edge[0]} -> {edge[1]}", edge[1], np.array(stamps, dtype=np.int64), np.stack(poses))
+    return BodyPoses(f"/tf {edge[0]} -> {edge[1]}", edge[1], require_times(stamps, f"{bag.path}: /tf"), np.stack(poses))
 
 
 def _poses_of(bag: Bag, topic: str) -> BodyPoses:
@@ -44,7 +45,7 @@ def _poses_of(bag: Bag, topic: str) -> BodyPoses:
         stamps.append(bag.header_stamp_ns(raw) or time_ns)
         poses.append(ros_messages.pose(message, f"{bag.path}: {topic}"))
         body = frame_name(getattr(message, "child_frame_id", "")) or body
-    return BodyPoses(topic, body, np.array(stamps, dtype=np.int64), np.stack(poses))
+    return BodyPoses(topic, body, require_times(stamps, f"{bag.path}: {topic}"), np.stack(poses))
 
 
 def interpolated(poses: BodyPoses, stamps_ns: Int64[np.ndarray, " frames"]) -> Transforms:

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from firstsight.errors import InputError
+from firstsight.formats.trajectory import require_times
 
 SUFFIXES = frozenset({".bag", ".mcap", ".db3"})
-HEADER_STAMP = slice(
-    4, 12
-)  # of a serialised message that starts with a Header, behind ROS 1's seq or CDR's encapsulation
+# Of a serialised message that starts with a Header, behind ROS 1's seq or CDR's encapsulation.
+HEADER_STAMP = slice(4, 12)
 
 
 def bag_file(path: Path) -> Path | None:
@@ -30,7 +30,7 @@ def bag_file(path: Path) -> Path | None:
 
 
 def _files_inside(folder: Path) -> Iterator[Path]:
-    return (file for file in folder.iterdir() if not SUFFIXES.isdisjoint(file.suffixes))
+    return (file for file in folder.iterdir() if not SUFFIXES.isdisjoint(file.suffixes) and file.is_file())
 
 
 @cache
@@ -44,7 +44,8 @@ def parser_errors() -> tuple[type[Exception], ...]:
     else:
         from backports.zstd import ZstdError
 
-    stumbles = (OSError, EOFError, ValueError, LookupError, AssertionError, ArithmeticError, RuntimeError, MemoryError)
+    wrong_content = (ValueError, TypeError, LookupError, ArithmeticError)
+    stumbles = (OSError, EOFError, AssertionError, RuntimeError, MemoryError, *wrong_content)
     return (AnyReaderError, *ReaderErrors, ZstdError, struct.error, *stumbles)
 
 
@@ -79,7 +80,8 @@ class Bag:
 
     def topics(self, *types: str) -> list[str]:
         """Names of the topics with messages of the given types (as `sensor_msgs/msg/Image`), sorted."""
-        return sorted(name for name, info in self._reader.topics.items() if info.msgtype in types and info.msgcount)
+        with self._reading():
+            return sorted(name for name, info in self._reader.topics.items() if info.msgtype in types and info.msgcount)
 
     def count(self, topic: str) -> int:
         return self._reader.topics[topic].msgcount
@@ -122,7 +124,9 @@ class Stream:
         times = [(time_ns, bag.header_stamp_ns(raw) or time_ns) for time_ns, raw, _ in bag.raw(topic)]
         if not times:
             raise bag.damaged(f"no message of {topic} is left")
-        self._recorded_ns, self.stamps_ns = np.array(times, dtype=np.int64).T
+        recorded, stamps = zip(*times, strict=True)
+        self._recorded_ns = require_times(recorded, f"{bag.path}: {topic}")
+        self.stamps_ns = require_times(stamps, f"{bag.path}: {topic}")
         if not np.all(np.diff(self._recorded_ns) >= 0):
             raise InputError(f"{bag.path}: messages of {topic} are not in the order of recording; rewrite the bag")
 

@@ -18,8 +18,9 @@ from jaxtyping import Float64
 from firstsight.errors import InputError
 from firstsight.formats.atomic import write_bytes, write_text
 from firstsight.formats.png import write_image
+from firstsight.reading import read_text
 from firstsight.recordings import ground_truth
-from firstsight.recordings.recording import Recording, Rig, Scan, Transform, read_text
+from firstsight.recordings.recording import Recording, Rig, Scan, Transform
 
 DRIVE = "0001"
 FOLDER_OF = {"left": "image_02", "right": "image_03"}

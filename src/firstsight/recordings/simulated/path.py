@@ -34,7 +34,9 @@ class ClosedPath:
         self, along_m: Float64[np.ndarray, " n"], left_m: float | Float64[np.ndarray, " n"] = 0.0
     ) -> Float64[np.ndarray, "n 4 4"]:
         """World poses at arc lengths (of any lap), x along the path, moved to its left."""
-        x, y, dx, dy = on_spline(self._spline, self.length_m, np.asarray(along_m, dtype=np.float64))
+        positions_and_slopes = on_spline(self._spline, self.length_m, np.asarray(along_m, dtype=np.float64))
+        x, y = positions_and_slopes[:2]
+        dx, dy = positions_and_slopes[2:]
         speed = np.hypot(dx, dy)
         c, s = dx / speed, dy / speed
         map_from_pose = np.zeros((len(along_m), 4, 4))

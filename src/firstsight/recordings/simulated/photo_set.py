@@ -11,8 +11,11 @@ from firstsight.recordings.simulated.simulate import recorded, rig_of
 
 SIZE = (360, 480)
 LOOKED_AT_M = np.array([DISTANCE_M + 0.25, 0.0, 0.8])
-REACH_RAD, NEAR_M, FAR_M, LOW_M, HIGH_M = 0.9, 1.15, 1.9, 1.1, 1.9
-AIM_M = 0.2  # how far beside the middle the photographer points
+REACH_RAD = 0.9
+NEAR_M, FAR_M = 1.15, 1.9
+LOW_M, HIGH_M = 1.1, 1.9
+# How far beside the middle the photographer points.
+AIM_M = 0.2
 
 
 class PhotoSet(NamedTuple):

@@ -130,7 +130,8 @@ def tilted(axis: int, angle_rad: float) -> Float64[np.ndarray, "4 4"]:
     """A turn about the x (0), y (1) or z (2) axis."""
     turn, c, s = np.eye(4), np.cos(angle_rad), np.sin(angle_rad)
     j, k = (axis + 1) % 3, (axis + 2) % 3
-    turn[j, j], turn[j, k], turn[k, j], turn[k, k] = c, -s, s, c
+    turn[j, j], turn[j, k] = c, -s
+    turn[k, j], turn[k, k] = s, c
     return turn
 
 

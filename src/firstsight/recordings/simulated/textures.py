@@ -245,7 +245,8 @@ def painted_colour(i, directions, length, met, rest_from_world, tables, pixel_ra
         aslant -= directions[i, k] * met.normals[i, k] / length
     short_m = pixel_rad * met.hits.distance[i]
     long_axis_m = 0.5 * short_m / (max(aslant, 0.03) * math.sqrt(max(1 - aslant * aslant, 1e-6)))
-    s, t, wide_s, wide_t = tables.chart[triangle, 0, 3], tables.chart[triangle, 1, 3], 0.0, 0.0
+    s, t = tables.chart[triangle, 0, 3], tables.chart[triangle, 1, 3]
+    wide_s, wide_t = 0.0, 0.0
     for k in range(3):
         at, wide = rest_from_world[slot, k, 3], 0.0
         for m in range(3):

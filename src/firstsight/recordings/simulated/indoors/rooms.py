@@ -36,7 +36,9 @@ HALF_X_M, HALF_Y_M, HEIGHT_M = 5.0, 4.6, 2.6
 DOOR_M, DOOR_WIDTH_M, DOOR_HEIGHT_M = 2.4, 1.3, 2.1  # a door's centre is this far from the middle of the flat
 LAP_M, SPEED_M_S = 17.4, 0.6
 OAK_LIGHT: Colour = (0.42, 0.28, 0.15)
-NORTH, EAST, SOUTH, WEST = 0.0, -np.pi / 2, np.pi, np.pi / 2  # turns furniture's back to that outer wall
+# Turns furniture's back to that outer wall.
+NORTH, SOUTH = 0.0, np.pi
+EAST, WEST = -np.pi / 2, np.pi / 2
 
 
 def rooms(seed: int) -> World:
@@ -114,7 +116,8 @@ def shell() -> list[Surface]:
     for x, y, colour, material in floors:
         floor = box((HALF_X_M, HALF_Y_M, 0.1), colour, material)
         surfaces.append(floor.placed(moved(x * HALF_X_M / 2, y * HALF_Y_M / 2, -0.1)))
-    yellow, green, blue, rose = (0.58, 0.5, 0.3), (0.35, 0.45, 0.32), (0.3, 0.4, 0.5), (0.52, 0.36, 0.32)
+    yellow, green = (0.58, 0.5, 0.3), (0.35, 0.45, 0.32)
+    blue, rose = (0.3, 0.4, 0.5), (0.52, 0.36, 0.32)
     for x, colour in ((-1, yellow), (1, green)):
         surfaces.append(wall(HALF_X_M, HEIGHT_M, colour).placed(moved(x * HALF_X_M / 2, -HALF_Y_M)))
     for x, colour in ((-1, rose), (1, blue)):
@@ -198,15 +201,13 @@ def inhabitants(path: ClosedPath, world_from_plan: Transform) -> list[Actor]:
         (-3.8, 2.3, 0.22, 1.3),
         (2.2, 3.05, 1.2, 0.25),
     ]
-    pacing, first, second, rolling = (
-        elliptic_track(world_from_plan @ moved(x, y), half_x, half_y) for x, y, half_x, half_y in rounds
-    )
+    tracks = [elliptic_track(world_from_plan @ moved(x, y), half_x, half_y) for x, y, half_x, half_y in rounds]
     return [
         person_actor(1, "person", 5.0, partial(ahead, path)),
-        person_actor(2, "visitor", 5.0, lambda t: pacing(0.9 * t)),
-        rigid_actor(3, "robot", "robot", ROBOT_SIZE_M, lambda t: first(0.8 * t)),
-        rigid_actor(4, "robot", "robot", ROBOT_SIZE_M, lambda t: second(0.8 * t + 1.0)),
-        ball_actor(5, "ball", BALL_RADIUS_M, 1.1, rolling),
+        person_actor(2, "visitor", 5.0, lambda t: tracks[0](0.9 * t)),
+        rigid_actor(3, "robot", "robot", ROBOT_SIZE_M, lambda t: tracks[1](0.8 * t)),
+        rigid_actor(4, "robot", "robot", ROBOT_SIZE_M, lambda t: tracks[2](0.8 * t + 1.0)),
+        ball_actor(5, "ball", BALL_RADIUS_M, 1.1, tracks[3]),
         door_actor(6, world_from_plan @ moved(4.88, 2.2, yaw_rad=np.pi)),
     ]
 

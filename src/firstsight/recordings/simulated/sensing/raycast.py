@@ -180,7 +180,8 @@ def places(origin, directions, hits, corner_normals, rest_from_world):
     count = len(directions)
     points, normals = np.zeros((count, 3)), np.zeros((count, 3), np.float32)
     for i in range(count):
-        triangle, slot, v, w = hits.triangle[i], hits.slot[i], hits.u[i], hits.v[i]
+        triangle, slot = hits.triangle[i], hits.slot[i]
+        v, w = hits.u[i], hits.v[i]
         if triangle < 0:
             continue
         squared, against = 0.0, 0.0

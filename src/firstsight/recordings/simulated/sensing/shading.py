@@ -66,7 +66,8 @@ def expose(paint, met, sunlit, light, noise):
     """
     colours = np.empty((len(paint), 3), np.uint8)
     for i in range(len(paint)):
-        sun, lamps, above, clear = 0.0, 0.0, 1.0, 1.0
+        sun, lamps = 0.0, 0.0
+        above, clear = 1.0, 1.0
         surface = met.hits.triangle[i] >= 0
         if surface:
             sun = towards_sun(i, met.normals, light) if sunlit[i] else 0.0

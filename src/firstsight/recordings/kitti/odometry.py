@@ -19,17 +19,17 @@ import numpy as np
 
 from firstsight.errors import InputError
 from firstsight.formats.trajectory import read_kitti
+from firstsight.recordings.calibration import require_rigid, require_usable
 from firstsight.recordings.files import (
-    first_image_size,
+    common_image_size,
     image_channel,
     image_files,
     read_seconds,
     regular_stamps,
-    require_rigid,
     require_same_count,
     velodyne_channel,
 )
-from firstsight.recordings.kitti_raw import (
+from firstsight.recordings.kitti.raw import (
     RATE_HZ,
     Numbers,
     calibrated,
@@ -70,10 +70,11 @@ def read(path: Path) -> Recording:
     cameras = tuple(
         _camera(name, calibration, body_from_camera_0, pictures[name]) for name in reference_first(pictures, stereo)
     )
+    rig = Rig(cameras=cameras, stereo=stereo, lidar=velodyne(np.eye(4)) if scans else None)
     recording = Recording(
         source=str(path),
         format=NAME,
-        rig=Rig(cameras=cameras, stereo=stereo, lidar=velodyne(np.eye(4)) if scans else None),
+        rig=require_usable(rig, path / "calib.txt"),
         stamps_ns=regular_stamps(counts[0][1], RATE_HZ),
         images={camera.name: image_channel(pictures[camera.name], camera.size) for camera in cameras},
         scans=velodyne_channel(scans) if scans else None,
@@ -93,7 +94,7 @@ def _body_from_camera_0(calibration: dict[str, Numbers], source: Path, required:
 def _camera(name: str, calibration: dict[str, Numbers], body_from_camera_0: Transform, pictures: list[Path]) -> Camera:
     source = pictures[0].parents[1] / "calib.txt"
     projection = read_projection(calibration, f"P{name[-1]}", source)
-    return rectified_camera(name, projection, body_from_camera_0, first_image_size(pictures))
+    return rectified_camera(name, projection, body_from_camera_0, common_image_size(pictures))
 
 
 def _with_times(recording: Recording, path: Path) -> Recording:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from firstsight.errors import InputError
-from firstsight.recordings import kitti_raw
+from firstsight.recordings.kitti import raw as kitti_raw
 from firstsight.recordings.opening import open_recording
 
 SIZE = (24, 40)
@@ -205,6 +205,17 @@ def break_times_count(drive):
     (drive / "image_02" / "timestamps.txt").write_text("2011-09-26 13:02:25\n")
 
 
+def break_times_range(drive):
+    (drive / "image_02" / "timestamps.txt").write_text("NaT\n" * 3)
+
+
+def break_baseline(drive):
+    path = drive.parent / "calib_cam_to_cam.txt"
+    lines = [line for line in path.read_text().splitlines() if not line.startswith("P_rect_03")]
+    (left,) = (line for line in lines if line.startswith("P_rect_02"))
+    path.write_text("\n".join([*lines, left.replace("P_rect_02", "P_rect_03")]))
+
+
 def break_poses(drive):
     (drive / "poses_kiss_icp_velodyne.txt").write_text("1 0 0 0 0 1 0 0 0 0 1 0\n")
 
@@ -225,6 +236,8 @@ def break_all(drive):
         (break_size, r"images are 10x10 but calibrated for 40x24"),
         (break_times, r"timestamps\.txt: not times like"),
         (break_times_count, r"timestamps\.txt: 1 times for 3 frames"),
+        (break_times_range, r"timestamps\.txt: -9223372036854775808 is not a time in nanoseconds"),
+        (break_baseline, r"calib_cam_to_cam\.txt: the stereo cameras image_02 and image_03 are at one place"),
         (break_poses, r"velodyne\.txt has 1 files but .* has 3"),
         (break_all, r"a KITTI raw drive without images or scans"),
     ],

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from firstsight.errors import InputError
-from firstsight.recordings import kitti_odometry
+from firstsight.recordings.kitti import odometry as kitti_odometry
 from firstsight.recordings.opening import open_recording
 
 SIZE = (24, 40)
@@ -92,6 +92,7 @@ def test_scans_hold_points_and_reflectance(tmp_path):
         (lambda s: (s / "image_3" / "000001.png").unlink(), r"image_2 has 3 files but .*image_3 has 2"),
         (lambda s: (s / "times.txt").write_text("0\n1\n"), r"times\.txt has 2 files"),
         (lambda s: (s / "times.txt").write_text("0\none\n2\n"), r"times\.txt: 'one' is not a time"),
+        (lambda s: (s / "times.txt").write_text("0\n1e30\n2\n"), r"times\.txt: '1e30' is not a time"),
         (lambda s: (s.parents[1] / "poses" / "07.txt").write_text("1 2 3\n"), r"expected rows of 12 numbers"),
     ],
 )

@@ -24,19 +24,19 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from firstsight.errors import InputError
-from firstsight.formats.trajectory import read_kitti, read_rows
+from firstsight.formats.trajectory import read_kitti, read_rows, require_times
+from firstsight.reading import read_text
+from firstsight.recordings.calibration import require_intrinsics, require_rigid, require_usable
 from firstsight.recordings.files import (
-    first_image_size,
+    common_image_size,
     image_channel,
     image_files,
     numbered,
     regular_stamps,
-    require_intrinsics,
-    require_rigid,
     require_same_count,
     velodyne_channel,
 )
-from firstsight.recordings.recording import Camera, Lidar, Recording, Rig, Transform, Transforms, read_text
+from firstsight.recordings.recording import Camera, Lidar, Recording, Rig, Transform, Transforms
 
 NAME = "KITTI raw drive"
 LAYOUT = "image_0[0-3]/data/*.png and velodyne_points/data/*.bin, with calib_*.txt in the parent folder"
@@ -66,10 +66,11 @@ def read(path: Path) -> Recording:
     numbers = _common_numbers(path, {name: pictures[name] for name in names}) if pictures else list(scans)
     cameras = _cameras(path, {name: pictures[name][numbers[0]] for name in names}) if pictures else ()
     stamps, remarks = _stamps(path / (names[0] if names else VELODYNE) / "timestamps.txt", numbers)
+    rig = Rig(cameras=cameras, stereo=stereo, lidar=velodyne(np.eye(4)) if scans else None)
     recording = Recording(
         source=str(path),
         format=NAME,
-        rig=Rig(cameras=cameras, stereo=stereo, lidar=velodyne(np.eye(4)) if scans else None),
+        rig=require_usable(rig, path.resolve().parent / "calib_cam_to_cam.txt"),
         stamps_ns=stamps,
         images={
             camera.name: image_channel([pictures[camera.name][number] for number in numbers], camera.size)
@@ -107,7 +108,7 @@ def _cameras(path: Path, first_pictures: Mapping[str, Path]) -> tuple[Camera, ..
     body_from_camera_0 = _body_from_camera_0(folder, calibration)
     cameras = []
     for name, picture in first_pictures.items():
-        size = first_image_size(image_files(picture.parent))
+        size = common_image_size(image_files(picture.parent))
         _require_calibrated_size(calibration.get(f"S_rect_{name[-2:]}"), size, picture.parent)
         projection = read_projection(calibration, f"P_rect_{name[-2:]}", folder / "calib_cam_to_cam.txt")
         cameras.append(rectified_camera(name, projection, body_from_camera_0, size))
@@ -193,9 +194,10 @@ def _stamps(path: Path, numbers: list[int]) -> tuple[Int64[np.ndarray, " frames"
     if max(rows) >= len(lines):
         raise InputError(f"{path}: {len(lines)} times for {len(numbers)} frames; restore or remove the file")
     try:
-        return np.array([lines[row] for row in rows], dtype="datetime64[ns]").astype(np.int64), ()
+        stamps = np.array([lines[row] for row in rows], dtype="datetime64[ns]").astype(np.int64)
     except ValueError as error:
-        raise InputError(f"{path}: not times like 2011-09-26 13:02:25.964389445 ({error}); mend or remove it") from None
+        raise InputError(f"{path}: not times like 2011-09-26 13:02:25.964389445 ({error}); fix or remove it") from None
+    return require_times(stamps.tolist(), path), ()
 
 
 def _scan_remarks(scans: Mapping[int, Path], numbers: list[int]) -> tuple[str, ...]:

@@ -1,0 +1,41 @@
+"""Reading whole files that somebody else made: regular ones only, so that no device or pipe is read for ever."""
+
+import stat
+from pathlib import Path
+
+from firstsight.errors import InputError
+
+# No image, scan or list of a recording comes near it; videos and bags are not read whole.
+MAX_FILE_BYTES = 2**30
+
+
+def read_bytes(path: Path, what: str) -> bytes:
+    """The content of a regular file; links are followed.
+
+    Raises InputError, calling the file `what`, where it is missing, a folder, a device or a pipe, or larger than
+    MAX_FILE_BYTES.
+    """
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise InputError(
+                f"{path}: a folder, device or pipe where the {what} itself should be; replace or remove it"
+            )
+        if status.st_size > MAX_FILE_BYTES:
+            raise InputError(f"{path}: {status.st_size} bytes are too many for one {what}; replace or remove it")
+        return path.read_bytes()
+    except PermissionError:
+        raise InputError(f"{path}: this {what} may not be read by you; change its permissions") from None
+    # ValueError: a name with a zero byte in it
+    except (OSError, ValueError):
+        raise InputError(f"{path}: missing {what}; restore it or leave its frame out") from None
+
+
+def read_text(path: Path) -> str:
+    """A small text file (UTF-8). Raises InputError where it is missing, no regular file or not text."""
+    if not path.exists():
+        raise InputError(f"{path}: missing file; it holds part of this recording, restore it")
+    try:
+        return read_bytes(path, "text file").decode()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: cannot be read as text ({error}); restore it") from None

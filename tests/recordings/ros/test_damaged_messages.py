@@ -1,0 +1,112 @@
+"""Messages that no sensor sends: each ends with one line that names the bag and the topic."""
+
+import sqlite3
+import struct
+import zlib
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+from rosbags.rosbag2 import Writer
+from rosbags.typesys import Stores, get_typestore
+
+from firstsight.errors import InputError
+from firstsight.recordings.opening import open_recording
+from firstsight.recordings.ros import messages
+
+WHERE = "robot.mcap: /camera"
+K = [30.0, 0.0, 19.5, 0.0, 31.0, 11.5, 0.0, 0.0, 1.0]
+LEVEL = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
+P = [28.0, 0.0, 19.5, 0.0, 0.0, 28.0, 11.5, 0.0, 0.0, 0.0, 1.0, 0.0]
+
+
+def camera_info(k=K, d=(), r=LEVEL, p=P, model="plumb_bob") -> SimpleNamespace:
+    return SimpleNamespace(k=list(k), d=np.array(d, np.float64), r=list(r), p=list(p), distortion_model=model)
+
+
+@pytest.mark.parametrize(
+    ("info", "message"),
+    [
+        (camera_info(k=[np.nan, *K[1:]]), "K of its CameraInfo: not a camera matrix"),
+        (camera_info(k=[*K[:2], np.inf, *K[3:]]), "K of its CameraInfo: not a camera matrix"),
+        (camera_info(k=[-30.0, *K[1:]]), "K of its CameraInfo: not a camera matrix"),
+        (camera_info(p=[np.nan, *P[1:]]), "P of its CameraInfo: not a camera matrix"),
+        (camera_info(r=[2.0] * 9), "R of its CameraInfo: holds a transform whose rotation"),
+        (camera_info(d=(0.1, 0.2, 0.3)), "'plumb_bob' needs 5 distortion coefficients, its CameraInfo has 3"),
+        (camera_info(d=(0.1,) * 5, model="equidistant"), None),
+        (camera_info(d=(0.1,) * 3, model="equidistant"), "'equidistant' needs 4 distortion coefficients"),
+        (camera_info(d=(0.1,) * 7, model="rational_polynomial"), "'rational_polynomial' needs 8"),
+        (camera_info(d=(0.1, np.nan, 0.0, 0.0)), "distortion coefficients of its CameraInfo are not finite"),
+    ],
+)
+def test_a_camera_info_that_is_no_calibration(info, message):
+    if message is None:
+        assert messages.calibration(info, WHERE).distortion.coefficients == (0.1,) * 4
+        return
+    with pytest.raises(InputError, match=f"^{WHERE}: .*{message}"):
+        messages.calibration(info, WHERE)
+
+
+def test_plumb_bob_without_its_fifth_coefficient_is_read():
+    found = messages.calibration(camera_info(d=(-0.1, 0.01, 0.001, 0.002)), WHERE)
+    assert found.distortion.coefficients == (-0.1, 0.01, 0.001, 0.002)
+
+
+def test_a_camera_that_says_it_is_not_calibrated_has_no_calibration():
+    assert messages.calibration(camera_info(k=[0.0] * 9, p=[0.0] * 12), WHERE) is None
+
+
+@pytest.mark.parametrize("broken", [np.nan, np.inf])
+def test_a_pose_that_is_not_finite(broken):
+    level = SimpleNamespace(x=0.0, y=0.0, z=0.0, w=1.0)
+    with pytest.raises(InputError, match=f"^{WHERE}: a pose that is not finite"):
+        messages.transform(SimpleNamespace(x=broken, y=0.0, z=0.0), level, WHERE)
+
+
+def test_a_compressed_image_with_an_absurd_header():
+    content = cv2.imencode(".png", np.zeros((4, 6), np.uint8))[1].tobytes()
+    header = b"IHDR" + struct.pack(">II", 13_000, 13_000) + content[24:29]
+    content = content[:12] + header + struct.pack(">I", zlib.crc32(header)) + content[33:]
+    with pytest.raises(InputError, match=f"^{WHERE}: its header says 13000x13000"):
+        messages.image(SimpleNamespace(format="bgr8; png", data=content), WHERE)
+
+
+def test_a_point_cloud_with_two_z_per_point():
+    fields = [
+        SimpleNamespace(name=name, offset=4 * index, datatype=7, count=1 + (name == "z"))
+        for index, name in enumerate("xyz")
+    ]
+    cloud = SimpleNamespace(
+        fields=fields, is_bigendian=False, height=1, width=1, point_step=16, row_step=16, data=bytes(16)
+    )
+    with pytest.raises(InputError, match=f"^{WHERE}: a point cloud without one x, y, z per point"):
+        messages.scan(cloud, 0, WHERE)
+
+
+def write_ros_2(folder: Path) -> Path:
+    store = get_typestore(Stores.ROS2_HUMBLE)
+    with Writer(folder, version=8) as writer:
+        connection = writer.add_connection("/word", "std_msgs/msg/String", typestore=store)
+        word = store.types["std_msgs/msg/String"]("a")
+        writer.write(connection, 5, store.serialize_cdr(word, "std_msgs/msg/String"))
+    return folder
+
+
+def test_a_topic_without_a_name_is_an_error(tmp_path):
+    folder = write_ros_2(tmp_path / "drive")
+    described = folder / "metadata.yaml"
+    described.write_text(described.read_text().replace("name: /word", "name: []"))
+    with pytest.raises(InputError, match="drive: cannot be read as a ROS bag"):
+        open_recording(str(folder))
+
+
+def test_a_time_that_is_a_word_is_an_error(tmp_path):
+    file = write_ros_2(tmp_path / "drive") / "drive.db3"
+    database = sqlite3.connect(file)
+    database.execute("update messages set timestamp='noon'")
+    database.commit()
+    database.close()
+    with pytest.raises(InputError, match=r"drive\.db3: cannot be read as a ROS bag"):
+        open_recording(str(file))
