@@ -3,9 +3,6 @@
 import cv2
 import numpy as np
 import pytest
-from PIL import ExifTags, Image
-
-from firstsight.geometry.epipolar import essential_matrix
 from firstsight.slam.photos.photo_matching import (
     DIAGONAL_35MM,
     Features,
@@ -23,6 +20,9 @@ from firstsight.slam.photos.photo_matching import (
     unit,
     verify,
 )
+from PIL import ExifTags, Image
+
+from firstsight.geometry.epipolar import essential_matrix
 
 CONFIG = MatchingConfig()
 SIZE = (480, 640)

@@ -5,13 +5,13 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+from firstsight.slam.photos.photo_matching import LensGroups, MatchingConfig, lens_groups, pair_of
 
 from firstsight.errors import InputError
 from firstsight.evaluation.trajectory import absolute_errors_m
 from firstsight.gallery.figures.slam.photo_reconstruction import camera_errors_m, collected, errors_px, in_truth
 from firstsight.recordings.simulated.photo_set import photo_set
 from firstsight.roles.reconstruction import Lenses
-from firstsight.slam.photos.photo_matching import LensGroups, MatchingConfig, lens_groups, pair_of
 from firstsight.slam.photos.structure_from_motion import (
     OTHER_FOCALS,
     Collection,
