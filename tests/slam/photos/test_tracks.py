@@ -1,8 +1,8 @@
 """Tracks are connected features, and none of them sees a photo twice."""
 
 import numpy as np
-from firstsight.slam.photos.photo_matching import Pair
 
+from firstsight.slam.photos.pairs import Pair
 from firstsight.slam.photos.tracks import joined_tracks
 
 
