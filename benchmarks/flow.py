@@ -16,9 +16,9 @@ import numpy as np
 import torch
 
 from firstsight.flow.dense_inverse_search import DenseInverseSearch
-from firstsight.flow.lucas_kanade import Config, LocalFlow, LucasKanade, lucas_kanade, lucas_kanade_numba, luma
+from firstsight.flow.lucas_kanade import Config, LocalFlow, LucasKanade, lucas_kanade, lucas_kanade_numba
 from firstsight.flow.point_tracking import track_points
-from firstsight.geometry.images import to_grey, to_tensor
+from firstsight.geometry.images import luma, to_grey, to_tensor
 from firstsight.recordings.simulated import simulate
 from firstsight.roles import FlowEstimator
 

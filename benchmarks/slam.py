@@ -410,7 +410,7 @@ def print_landmarks() -> None:
             start = time.process_time()
             ekf.step(motion, observations, ids)
             times.append(time.process_time() - start)
-            path.append(ekf.state.robot[:2])
+            path.append(ekf.estimate.robot[:2])
             graph.step(motion, observations, ids)
         graph.solve()
         graph.step(np.array([1.0, 0.0, 0.0]), np.zeros((0, 2)), np.zeros(0, np.int64))
@@ -419,7 +419,7 @@ def print_landmarks() -> None:
         spent = time.process_time() - start
         true, nodes = seen.robots[1:, :2], np.array(graph.world_from_node)[1:-1, :2, 2]
         errors = (
-            ekf.state.landmarks - seen.landmarks[ekf.ids],
+            ekf.estimate.landmarks - seen.landmarks[ekf.ids],
             np.array(graph.landmarks) - seen.landmarks[graph.ids],
             travelled(seen.motions)[1:, :2] - true,
             np.array(path) - true,

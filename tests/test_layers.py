@@ -23,7 +23,7 @@ LAYERS = [
     {"training"},
     {"depth", "flow", "motion", "fusion", "mapping", "slam", "representation", "discovery"},
     {"evaluation", "show", "catalogue", "pretrained", "installation", "doctor", "gallery"},
-    {"perceive"},
+    {"perceive", "reconstruct"},
     {"commands"},
     {"cli", "__main__"},
 ]

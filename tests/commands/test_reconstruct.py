@@ -1,6 +1,7 @@
 """The command: what it writes and who can read it, that a killed run continues, and one clear line for bad input."""
 
 import json
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -9,14 +10,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from firstsight.commands import reconstruct as command
-from firstsight.commands.reconstruct import known_lenses, print_summary, reconstruct_folder
+from firstsight.commands.reconstruct import print_summary
 from firstsight.errors import InputError
 from firstsight.formats.colmap_model import read_colmap
 from firstsight.formats.png import read_image, write_image
 from firstsight.formats.point_cloud import read_ply
+from firstsight.formats.state import write_state
+from firstsight.reconstruct import job
+from firstsight.reconstruct.job import Summary, reconstruct_folder
+from firstsight.reconstruct.photo_folder import known_lenses
 from firstsight.recordings.simulated.photo_set import photo_set
-from firstsight.slam.photos.photo_matching import PhotoLens
+from firstsight.show.reconstruction_picture import BACKGROUND, CAMERA, PANEL_PX
+from firstsight.slam.photos.lenses import PhotoLens
 
 COUNT, SIZE = 7, (240, 320)
 
@@ -64,15 +69,15 @@ def test_the_model_loads_in_pycolmap(done):
 
 def test_the_picture_shows_points_and_cameras(done):
     shown = read_image(done[0] / "reconstruction.png")
-    assert shown.shape == (command.PANEL_PX, 2 * command.PANEL_PX, 3)
-    for half in (shown[:, : command.PANEL_PX], shown[:, command.PANEL_PX :]):
-        assert (half == command.CAMERA).all(-1).sum() > 50
-        assert (half != command.BACKGROUND).any(-1).mean() > 0.005
+    assert shown.shape == (PANEL_PX, 2 * PANEL_PX, 3)
+    for half in (shown[:, :PANEL_PX], shown[:, PANEL_PX:]):
+        assert (half == CAMERA).all(-1).sum() > 50
+        assert (half != BACKGROUND).any(-1).mean() > 0.005
 
 
 def test_the_summary_is_printed(done, capsys):
     folder, summary = done
-    print_summary(folder, command.Summary(**{**vars(summary), "left_out": {"x.png": "shows nothing"}}))
+    print_summary(folder, Summary(**{**vars(summary), "left_out": {"x.png": "shows nothing"}}))
     printed = capsys.readouterr().out
     assert f"{COUNT} of {COUNT}" in printed
     assert "left out: x.png: shows nothing" in printed
@@ -81,7 +86,7 @@ def test_the_summary_is_printed(done, capsys):
 
 @pytest.mark.parametrize("killed_in", ["seen_photo", "pair_of"])
 def test_a_killed_run_continues_and_gives_the_same(photos, done, tmp_path, monkeypatch, killed_in):
-    work, calls = getattr(command, killed_in), []
+    work, calls = getattr(job, killed_in), []
 
     def counted(*arguments):
         calls.append(arguments)
@@ -89,7 +94,7 @@ def test_a_killed_run_continues_and_gives_the_same(photos, done, tmp_path, monke
             raise KeyboardInterrupt
         return work(*arguments)
 
-    monkeypatch.setattr(command, killed_in, counted)
+    monkeypatch.setattr(job, killed_in, counted)
     with pytest.raises(KeyboardInterrupt):
         reconstruct_folder(photos, tmp_path / "model")
     before = len(calls)
@@ -105,10 +110,69 @@ def test_other_folders_are_not_overwritten(photos, done, tmp_path):
     (tmp_path / "notes.txt").touch()
     with pytest.raises(InputError, match="holds other files; choose another --out"):
         reconstruct_folder(photos, tmp_path)
+    (tmp_path / ".work").mkdir()
+    with pytest.raises(InputError, match="holds other files; choose another --out"):
+        reconstruct_folder(photos, tmp_path, overwrite=True)
     with pytest.raises(InputError, match="holds a reconstruction"):
         reconstruct_folder(photos, done[0])
     with pytest.raises(InputError, match="is a file"):
         reconstruct_folder(photos, tmp_path / "notes.txt")
+
+
+def test_a_folder_of_somebodys_own_survives_overwriting(photos, tmp_path):
+    """A summary.json that is no reconstruction's, and a .work with other files in it."""
+    own = tmp_path / "precious"
+    (own / ".work").mkdir(parents=True)
+    (own / "summary.json").write_text('{"my": "project"}')
+    (own / ".work" / "thesis.txt").write_text("all of it")
+    with pytest.raises(InputError, match=r"summary\.json: is not of a reconstruction; choose another --out"):
+        reconstruct_folder(photos, own, overwrite=True)
+    assert (own / "summary.json").read_text() == '{"my": "project"}'
+    assert (own / ".work" / "thesis.txt").read_text() == "all of it"
+
+
+def killed_run(photos: Path, out: Path, monkeypatch) -> Path:
+    """A run that ended after all features and the pairs of three photos; returns what it kept."""
+    work, calls = job.pair_of, []
+
+    def dying(*arguments):
+        calls.append(arguments)
+        if len(calls) > (COUNT - 1) + (COUNT - 2) + (COUNT - 3):
+            raise KeyboardInterrupt
+        return work(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(job, "pair_of", dying)
+        with pytest.raises(KeyboardInterrupt):
+            reconstruct_folder(photos, out)
+    return out / ".work"
+
+
+class Planted:
+    """Runs code when it is unpickled."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def test_damaged_and_planted_work_is_done_again(photos, done, tmp_path, monkeypatch):
+    kept = killed_run(photos, tmp_path / "model", monkeypatch)
+    (kept / "thesis.txt").write_text("mine")
+    cut = kept / "features" / "photo0.png.npz"
+    cut.write_bytes(cut.read_bytes()[:1000])
+    (kept / "features" / "photo1.png.npz").write_bytes(b"")
+    (kept / "pairs" / "000000.npz").write_bytes(pickle.dumps(Planted(tmp_path / "ran")))
+    with (kept / "pairs" / "000001.npz").open("wb") as file:
+        np.savez(file, rows=np.array([Planted(tmp_path / "ran")], dtype=object))
+    write_state(kept / "pairs" / "000002.npz", {"pairs": [{"a": 2}]})
+    folder, _ = reconstruct_folder(photos, tmp_path / "model")
+    for name in ("cameras.txt", "images.txt", "points3D.txt", "points.ply"):
+        assert (folder / name).read_bytes() == (done[0] / name).read_bytes()
+    assert not (tmp_path / "ran").exists()
+    assert [path.name for path in kept.iterdir()] == ["thesis.txt"]
 
 
 def put(folder: Path, *names: str) -> None:

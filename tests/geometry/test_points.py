@@ -1,6 +1,14 @@
 import numpy as np
 
-from firstsight.geometry.points import project_to_depth
+from firstsight.geometry.points import (
+    move_points,
+    normalise_pixels,
+    project_points,
+    project_to_depth,
+    unproject_pixels,
+)
+
+INTRINSICS = np.array([[200.0, 0, 160], [0, 100, 120], [0, 0, 1]])
 
 
 def z_buffer_by_loop(points, intrinsics, height, width):
@@ -45,3 +53,20 @@ def test_no_points_give_no_depth():
     depth, valid = project_to_depth(np.empty((0, 3), np.float32), np.eye(3), 2, 3)
     assert depth.shape == valid.shape == (2, 3)
     assert not valid.any()
+
+
+def test_a_point_is_seen_where_its_ray_passes_and_found_there_again():
+    """Counted by hand: 200 * 1 / 4 + 160 and 100 * -2 / 4 + 120."""
+    point = np.array([[1.0, -2, 4]])
+    np.testing.assert_array_equal(project_points(point, INTRINSICS), [[210, 70]])
+    np.testing.assert_array_equal(normalise_pixels(np.array([[210.0, 70]]), INTRINSICS), [[0.25, -0.5]])
+    np.testing.assert_array_equal(unproject_pixels(np.array([[210.0, 70]]), np.array([4.0]), INTRINSICS), point)
+
+
+def test_points_behind_the_camera_give_finite_pixels():
+    assert np.isfinite(project_points(np.array([[1.0, 1, -2], [1, 1, 0]]), INTRINSICS)).all()
+
+
+def test_points_move_with_their_frame():
+    a_from_b = np.array([[0.0, -1, 0, 5], [1, 0, 0, 6], [0, 0, 1, 7], [0, 0, 0, 1]])
+    np.testing.assert_array_equal(move_points(np.array([[1.0, 2, 3]]), a_from_b), [[3, 7, 10]])

@@ -10,16 +10,9 @@ import trimesh
 from firstsight.formats.mesh import Mesh
 from firstsight.mapping.depth_edges import usable_inverse_depth
 from firstsight.mapping.marching_cubes import SAMPLES, SIDE
-from firstsight.mapping.tsdf import (
-    FULL_COLOUR,
-    Config,
-    Tsdf,
-    empty_voxels,
-    integrate_depth,
-    may_change,
-    place_of,
-    places_of,
-)
+from firstsight.mapping.tsdf import Config, Tsdf, empty_voxels, places_of
+from firstsight.mapping.tsdf_kernels import FULL_COLOUR, integrate_depth, may_change
+from firstsight.mapping.voxel_hash import place_of
 from firstsight.roles import Depth, Observation
 
 WALL = (6.0, 6.5, -8.0, 8.0, 3.0)

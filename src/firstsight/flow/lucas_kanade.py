@@ -14,7 +14,7 @@ Idea:   brightness constancy, linearised around the flow u0 so far: g (u - u0) +
         at last only what is known is kept, which is the shortest flow that explains the windows              -> known()
         valid = full flow that is found again on the way back                          -> forward_backward_consistent()
 Differs: gradients are averaged over both frames (with those of the first alone, windows that reach over a motion
-        boundary or out of the picture converge worse), and a step moves a pixel by at most MOST_STEP_PX of its level.
+        boundary or out of the picture converge worse), and a step moves a pixel by at most MAX_STEP_PX of its level.
         Reading b between pixels blurs it and not a: fine texture is off by some hundredths of a pixel.
 Role:   FlowEstimator.  Flow in px of the given grid. `lucas_kanade` is differentiable, `lucas_kanade_numba` the same on
         the CPU and several times faster. Single points: point_tracking.py.
@@ -22,28 +22,31 @@ Role:   FlowEstimator.  Flow in px of the given grid. `lucas_kanade` is differen
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Literal, NamedTuple, final, no_type_check
+from typing import Literal, NamedTuple, final
 
 import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Float32, UInt8
-from numba import njit
 from torch import Tensor
 
 from firstsight.errors import InputError
+from firstsight.flow import lucas_kanade_kernels
 from firstsight.flow.point_tracking import level_count, window_profile
+from firstsight.geometry.images import luma
 from firstsight.geometry.pixels import pixel_grid, sample
 from firstsight.geometry.warp import forward_backward_consistent
 from firstsight.roles import Flow, FlowEstimator, Images
 
-MOST_STEP_PX = 2.0
-LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
-HALVING = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)  # before every other pixel is dropped
+# of its level, that a step moves a pixel
+MAX_STEP_PX = 2.0
+# before every other pixel is dropped
+HALVING = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
 SCHARR_SMOOTH, SCHARR_SLOPE = (3 / 16, 10 / 16, 3 / 16), (-1 / 2, 0.0, 1 / 2)
 TINY = 1e-30
-HALF = np.array([[0.5, 0, 0], [0, 0.5, 0]])  # a pixel of the finer picture on the coarser one
+# a pixel of the finer image on the coarser one
+HALF = np.array([[0.5, 0, 0], [0, 0.5, 0]])
 
 Grey = Float[Tensor, "batch 1 height width"]
 Vectors = Float[Tensor, "batch 2 height width"]
@@ -80,11 +83,6 @@ class Config:
     min_eigenvalue: float = 1e-5  # t, 1 / px^2: gradients of 0.8 grey levels per px in every direction
     consistency_relative: float = 0.01  # share of the squared lengths of the two flows by which the way back may miss
     consistency_absolute_px2: float = 0.5
-
-
-def luma(images: Images) -> Float32[Tensor, "batch 1 height width"]:
-    """Grey, in [0, 1], not rounded."""
-    return (images * images.new_tensor(LUMA)[:, None, None]).sum(1, keepdim=True)
 
 
 def filtered(image: Grey, column: tuple[float, ...], row: tuple[float, ...]) -> Grey:
@@ -162,6 +160,7 @@ def pseudo_inverse(matrix: Matrices, values: Vectors, kind: UInt8[Tensor, "batch
 
 
 def times(matrix: Matrices, vector: Vectors) -> Vectors:
+    """The product at each pixel."""
     (xx, xy, yy), (x, y) = matrix.unbind(1), vector.unbind(1)
     return torch.stack([xx * x + xy * y, xy * x + yy * y], 1)
 
@@ -170,7 +169,7 @@ def step(matrix: Matrices, right: Vectors, flow: Vectors, min_eigenvalue: float)
     """The flow that solves the windows' equations; where they do not say it, it stays."""
     values = eigenvalues(matrix)
     inverse = pseudo_inverse(matrix, values, kinds(values, min_eigenvalue))
-    return flow + times(inverse, right - times(matrix, flow)).clamp(-MOST_STEP_PX, MOST_STEP_PX)
+    return flow + times(inverse, right - times(matrix, flow)).clamp(-MAX_STEP_PX, MAX_STEP_PX)
 
 
 def known(matrix: Matrices, flow: Vectors, min_eigenvalue: float) -> LocalFlow:
@@ -203,87 +202,8 @@ def lucas_kanade(grey_a: Grey, grey_b: Grey, config: Config) -> LocalFlow:
     return known(matrix, flow, config.min_eigenvalue)
 
 
-@njit(cache=True, fastmath=True)
-@no_type_check
-def _sample_row(b, flow_x, flow_y, y, seen):
-    """seen (w, 4) float32 = value, gradient, inside (0 or 1) of b (h, w, 4) at the pixels of row y, moved.
-
-    flow_x, flow_y (w,) float32.
-    """
-    height, width, _ = b.shape
-    for x in range(width):
-        u, v = np.float32(x) + flow_x[x], np.float32(y) + flow_y[x]
-        inside = 0 <= u <= width - 1 and 0 <= v <= height - 1
-        u, v = min(max(u, np.float32(0)), np.float32(width - 1)), min(max(v, np.float32(0)), np.float32(height - 1))
-        left, top = min(int(u), width - 2), min(int(v), height - 2)
-        across, down = u - np.float32(left), v - np.float32(top)
-        for c in range(3):
-            above = b[top, left, c] + across * (b[top, left + 1, c] - b[top, left, c])
-            below = b[top + 1, left, c] + across * (b[top + 1, left + 1, c] - b[top + 1, left, c])
-            seen[x, c] = above + down * (below - above)
-        seen[x, 3] = np.float32(inside)
-
-
-@njit(cache=True, fastmath=True)
-@no_type_check
-def _linearise(a, b, flow, products):
-    """products (5, h, w) float32 = xx, xy, yy of g g^T and x, y of g (g u0 - d), before they are summed over windows.
-
-    a (3, h, w) and b (h, w, 4) float32 hold value and gradient; flow (2, h, w) float32.
-    """
-    _, height, width = a.shape
-    seen = np.empty((width, 4), np.float32)
-    for y in range(height):
-        # rows by name: LLVM vectorises loops over them, not over the planes
-        (value, along_x, along_y), (flow_x, flow_y) = (a[0, y], a[1, y], a[2, y]), (flow[0, y], flow[1, y])
-        xx, xy, yy, right_x, right_y = products[0, y], products[1, y], products[2, y], products[3, y], products[4, y]
-        _sample_row(b, flow_x, flow_y, y, seen)
-        for x in range(width):
-            inside = seen[x, 3]
-            gx = np.float32(0.5) * (along_x[x] + seen[x, 1]) * inside
-            gy = np.float32(0.5) * (along_y[x] + seen[x, 2]) * inside
-            target = gx * flow_x[x] + gy * flow_y[x] - (seen[x, 0] - value[x]) * inside
-            xx[x], xy[x], yy[x] = gx * gx, gx * gy, gy * gy
-            right_x[x], right_y[x] = gx * target, gy * target
-
-
-@njit(cache=True, fastmath=True)
-@no_type_check
-def _pseudo_inverse(xx, xy, yy, min_eigenvalue):
-    """(xx, xy, yy) of the inverse on what is known, without branches, so that the loop around it is vectorised."""
-    half_gap = np.sqrt(np.float32(0.25) * (xx - yy) * (xx - yy) + xy * xy)
-    mean = np.float32(0.5) * (xx + yy)
-    smallest, largest = mean - half_gap, mean + half_gap
-    full, normal = smallest > min_eigenvalue, largest > 2 * min_eigenvalue
-    denominator = xx * yy - xy * xy if full else ((largest - smallest) * largest if normal else np.float32(1))
-    scale = np.float32(1) / denominator if full or normal else np.float32(0)
-    return (
-        scale * (yy if full else xx - smallest),
-        scale * (-xy if full else xy),
-        scale * (xx if full else yy - smallest),
-    )
-
-
-@njit(cache=True, fastmath=True)
-@no_type_check
-def _step(equations, flow, min_eigenvalue, most_step):
-    """Moves flow (2, h, w) float32 to the solution of equations (5, h, w) float32."""
-    _, height, width = equations.shape
-    for y in range(height):
-        xx, xy, yy, flow_x, flow_y = equations[0, y], equations[1, y], equations[2, y], flow[0, y], flow[1, y]
-        right_x, right_y = equations[3, y], equations[4, y]
-        for x in range(width):
-            u, v = flow_x[x], flow_y[x]
-            inverse_xx, inverse_xy, inverse_yy = _pseudo_inverse(xx[x], xy[x], yy[x], min_eigenvalue)
-            rest_x = right_x[x] - xx[x] * u - xy[x] * v
-            rest_y = right_y[x] - xy[x] * u - yy[x] * v
-            step_x = inverse_xx * rest_x + inverse_xy * rest_y
-            step_y = inverse_xy * rest_x + inverse_yy * rest_y
-            flow_x[x] = u + min(max(step_x, -most_step), most_step)
-            flow_y[x] = v + min(max(step_y, -most_step), most_step)
-
-
 def _with_gradients(grey: Picture) -> Float32[np.ndarray, "3 height width"]:
+    """The image and its slopes along x and y per px (Scharr)."""
     return np.stack([grey, cv2.Scharr(grey, -1, 1, 0, scale=1 / 32), cv2.Scharr(grey, -1, 0, 1, scale=1 / 32)])
 
 
@@ -307,10 +227,10 @@ def _iterate(grey_a: Picture, grey_b: Picture, flow: Planes, config: Config) -> 
     profile = window_profile(config.window, config.window_px)
     products, equations = np.empty((2, 5, *grey_a.shape), np.float32)
     for _ in range(config.iterations):
-        _linearise(a, b, flow, products)
+        lucas_kanade_kernels.linearise(a, b, flow, products)
         for product, total in zip(products, equations, strict=True):
             cv2.sepFilter2D(product, -1, profile, profile, dst=total, borderType=cv2.BORDER_CONSTANT)
-        _step(equations, flow, np.float32(config.min_eigenvalue), np.float32(MOST_STEP_PX))
+        lucas_kanade_kernels.step(equations, flow, np.float32(config.min_eigenvalue), np.float32(MAX_STEP_PX))
     return equations
 
 

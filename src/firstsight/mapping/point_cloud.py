@@ -2,8 +2,8 @@
 
 Paper:  Niessner, Zollhoefer, Izadi, Stamminger. Real-time 3D Reconstruction at Scale using Voxel Hashing. 2013 (section 4,
         the hash table); Curless, Levoy. A Volumetric Method for Building Complex Models from Range Images. 1996 (averaging).
-Idea:   the world is cut into voxels, of which a hash table keeps only those that hold points; each keeps the running mean
-        of the positions and colours that fell into it:
+Idea:   the world is cut into voxels, of which a hash table (voxel_hash.py) keeps only those that hold points; each keeps the
+        running mean of the positions and colours that fell into it:
         mean <- mean + (sample - mean) / count                                                    -> accumulate()
         pixels that lie on a surface, not at a depth edge                                      depth_edges.py
 Differs: points instead of a signed distance, so no surface. When the table is full, voxels that only one frame saw, and not
@@ -23,13 +23,8 @@ from torch import Tensor
 from firstsight.geometry.se3 import transform
 from firstsight.mapping.depth_edges import usable_inverse_depth
 from firstsight.mapping.visible import median_distance_m
+from firstsight.mapping.voxel_hash import EMPTY, GREY, RECENT_FRAMES, find_row
 from firstsight.roles import Mapper, Observation
-
-AXIS_BITS = 21  # three voxel coordinates share one int64
-HALF = 1 << (AXIS_BITS - 1)
-EMPTY = -1
-GREY = 0.7  # colour of points that no camera saw
-RECENT_FRAMES = 10  # a voxel this young may still be seen again
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,31 +79,6 @@ def sample_pixels(depth, valid, image, intrinsics, stride, max_range, edge):
                 samples[count, 3 + channel] = image[channel, y, x]
             count += 1
     return samples[:count]
-
-
-@njit(cache=True)
-@no_type_check
-def find_row(point, voxel_size, used, voxels):
-    """The row of the point's voxel; a new one takes row `used`. EMPTY for a point beyond what a key can hold.
-
-    Linear probing from a multiplicative hash (Knuth, The Art of Computer Programming 3, section 6.4).
-    """
-    slots, keys, _, seen = voxels
-    key = np.int64(0)
-    for axis in range(3):
-        cell = np.floor(np.float64(point[axis]) / voxel_size) + HALF
-        if not 0 <= cell < 2 * HALF:
-            return EMPTY
-        key = (key << AXIS_BITS) | np.int64(cell)
-    last_slot = len(slots) - 1
-    slot = np.int64((np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(24)) & last_slot
-    while slots[slot] != EMPTY:
-        if keys[slots[slot]] == key:
-            return np.int64(slots[slot])
-        slot = (slot + 1) & last_slot
-    slots[slot], keys[used] = used, key
-    seen[used, 2] = EMPTY
-    return used
 
 
 @njit(cache=True)

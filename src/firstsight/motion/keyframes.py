@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float64, Int64
 
+from firstsight.geometry.points import project_points
 from firstsight.motion.depth_alignment import MeasuredMotion
 from firstsight.motion.tracking import Pixels
 from firstsight.optimisation.pnp import Kernel, Measurements, linearise
@@ -137,9 +138,7 @@ class Keyframes:
         points_world = self.points_world[rows] if len(self.ids) else np.zeros((len(ids), 3))
         points = (points_world - world_from_camera[:3, 3]) @ world_from_camera[:3, :3]
         before = (rows >= 0) & (points[:, 2] > 1e-2 * np.abs(points).max(1, initial=1e-9))
-        z = np.where(before, points[:, 2], 1.0)[:, None]
-        projected = points[:, :2] / z * self.intrinsics.diagonal()[:2] + self.intrinsics[:2, 2]
-        return np.where(before[:, None], projected, pixels)
+        return np.where(before[:, None], project_points(points, self.intrinsics), pixels)
 
     def first_seen(self, ids: Ids) -> Int64[np.ndarray, " n"]:
         """The oldest measurement of each id in the window; every id must have been measured there."""

@@ -22,6 +22,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64
 
 from firstsight.geometry.images import to_grey
+from firstsight.geometry.points import unproject_pixels
 from firstsight.motion.depth_alignment import (
     DepthAlignmentConfig,
     DepthNoise,
@@ -102,12 +103,6 @@ def measure(view: View, pixels: Pixels, config: Config) -> Measured:
     return Measured(
         np.column_stack([pixels, inverse_depth]), np.column_stack([precision_px, np.where(known, 1 / sigma, 0.0)])
     )
-
-
-def unproject(values: Float64[np.ndarray, "points 3"], intrinsics: Float64[np.ndarray, "3 3"]) -> np.ndarray:
-    """Points in the camera frame of (x, y, inverse depth)."""
-    z = 1 / values[:, 2:]
-    return np.column_stack([(values[:, :2] - intrinsics[:2, 2]) / intrinsics.diagonal()[:2] * z, z])
 
 
 class VisualOdometry(Odometry):
@@ -196,7 +191,7 @@ class VisualOdometry(Odometry):
         newest = len(keyframes) - 1
         keyframes.add_measurements(newest, old_ids, *measure(view, old_pixels, config))
         keyframes.add_measurements(newest, new_ids, values, precision)
-        points = unproject(values, keyframes.intrinsics)
+        points = unproject_pixels(values[:, :2], 1 / values[:, 2], keyframes.intrinsics)
         keyframes.add_landmarks(new_ids, points @ world_from_camera[:3, :3].T + world_from_camera[:3, 3])
         keyframes.adjust()
         ids, pixels = np.concatenate([old_ids, new_ids]), np.concatenate([old_pixels, values[:, :2]])

@@ -22,6 +22,7 @@ import torch
 from jaxtyping import Bool, Float64, Int64
 from numba import njit
 
+from firstsight.geometry.points import project_points
 from firstsight.geometry.se3 import se3_exp, se3_log
 
 NEAREST_Z = 1e-3  # a point closer to the camera plane, or behind it, cannot have been measured
@@ -217,6 +218,5 @@ def reprojection_error_px(
 ) -> Float64[np.ndarray, " points"]:
     """Distance between where each point is seen and where it should be, by one camera or one each; infinite behind it."""
     points = np.einsum("...ij,...j->...i", camera_from_world[..., :3, :3], points_world) + camera_from_world[..., :3, 3]
-    z = np.maximum(points[:, 2], NEAREST_Z)
-    projected = points[:, :2] / z[:, None] * intrinsics.diagonal()[:2] + intrinsics[:2, 2]
-    return np.where(points[:, 2] > NEAREST_Z, np.linalg.norm(projected - pixels, axis=1), np.inf)
+    off = project_points(points, intrinsics) - pixels
+    return np.where(points[:, 2] > NEAREST_Z, np.linalg.norm(off, axis=1), np.inf)

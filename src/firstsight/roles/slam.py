@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from jaxtyping import Float64, Int64
@@ -11,30 +11,48 @@ from jaxtyping import Float64, Int64
 from firstsight.roles.motion import Observation
 from firstsight.roles.pose_graph import PoseGraph
 from firstsight.roles.reconstruction import Reconstruction
+from firstsight.roles.state import Resumable
 
 
 class ClosedLoops(NamedTuple):
     """Poses of the frames taken so far, after their loops; `loops` are pairs of frames found to show one place, of `tried` pairs."""
 
-    world_from_camera: Float64[np.ndarray, "frames 4 4"]
+    world_from_sensor: Float64[np.ndarray, "frames 4 4"]
     loops: Int64[np.ndarray, "loops 2"]
     tried: int
 
 
-class LoopCloser(ABC):
-    """Mends a trajectory by the places it came back to. Instances can be pickled at any step."""
+class LoopCloser(Resumable):
+    """Corrects a trajectory by the places it came back to, when the recording has ended.
+
+    Every frame is given once, in order: to `integrate` where `should_add` says so, else to `skip`, which needs no
+    observation. Poses are those of the sensor that observes: the camera's, or the LiDAR's.
+    `needs` lists the fields of Observation that must be present; `depth` is used where it is.
+    `state()["grows"]` is a list of dicts, one for each frame that is kept. It only ever gets longer and its dicts never
+    change, so that they can be stored one by one; everything else in the state is small.
+    """
+
+    needs: ClassVar[frozenset[str]]
 
     @abstractmethod
-    def integrate(self, observation: Observation, world_from_camera: Float64[np.ndarray, "4 4"]) -> None:
+    def should_add(self, world_from_sensor: Float64[np.ndarray, "4 4"]) -> bool:
+        """Whether the next frame, at this pose, may show enough that is new."""
+
+    @abstractmethod
+    def integrate(self, observation: Observation, world_from_sensor: Float64[np.ndarray, "4 4"]) -> None:
         """Take the next frame, at the pose that odometry gives it."""
 
     @abstractmethod
+    def skip(self, stamp_ns: int, world_from_sensor: Float64[np.ndarray, "4 4"]) -> None:
+        """Take the next frame without looking at it."""
+
+    @abstractmethod
     def close(self) -> ClosedLoops:
-        """All poses so far, mended. Without a loop they are those that were given."""
+        """All poses so far, corrected. Without a loop they are those that were given, to the last bit."""
 
 
-class LandmarkSlam(ABC):
-    """Where a robot in the plane is and where the landmarks are, from odometry and scans. Can be pickled at any step."""
+class LandmarkSlam(Resumable):
+    """Where a robot in the plane is and where the landmarks are, from odometry and scans."""
 
     @abstractmethod
     def step(

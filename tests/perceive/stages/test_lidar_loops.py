@@ -16,7 +16,7 @@ from firstsight.perceive.plan import choose_loops
 from firstsight.perceive.run import perceive
 from firstsight.perceive.stage import run_stage
 from firstsight.perceive.stages import loops
-from firstsight.perceive.stages.lidar_loops import LidarLoops, read_view
+from firstsight.perceive.stages.lidar_loops import LidarLoops
 from firstsight.perceive.stages.motion import LidarMotion, write_poses
 from firstsight.perceive.workspace import Workspace
 from firstsight.recordings.recording import Channel, Lidar, Recording, Rig, Scan, select
@@ -25,6 +25,9 @@ from firstsight.recordings.simulated.indoors.rooms import rooms
 from firstsight.recordings.simulated.simulate import recorded, rig_of
 from firstsight.recordings.simulated.surface import moved
 from firstsight.run_folder import RunFolder
+from firstsight.slam.loops.lidar_loop_closing import Config as LidarConfig
+from firstsight.slam.loops.lidar_loop_closing import LidarLoopClosing
+from firstsight.slam.loops.scan_views import ScanConfig
 
 FRAMES = [*range(0, 60, 3), *range(60, 270, 6), *range(270, 318, 3)]
 EMPTY = Scan(np.zeros((0, 3), np.float32))
@@ -134,13 +137,14 @@ def test_a_kept_scan_is_read_back_to_the_bit(walk: Recording, tmp_path: Path):
         stage.process(frame)
     again = LidarLoops(stage.work)
     again.state = stage.state
-    assert len(again.closing.views) == len(stage.closing.views) >= 2
-    for kept, view in zip(again.closing.views, stage.closing.views, strict=True):
-        np.testing.assert_array_equal(kept.points, view.points)
-        np.testing.assert_array_equal(kept.world_from_lidar, view.world_from_lidar)
-        assert kept.distance_m == view.distance_m
-    np.testing.assert_array_equal(again.closing.poses, stage.closing.poses)
-    assert read_view(stage.view_path(stage.state.views[0])).points.dtype == np.float32
+    kept, view = again.closing.state(), stage.closing.state()
+    assert len(kept["grows"]) == len(view["grows"]) >= 2
+    for one, same in zip(kept["grows"], view["grows"], strict=True):
+        np.testing.assert_array_equal(one["points"], same["points"])
+        np.testing.assert_array_equal(one["world_from_lidar"], same["world_from_lidar"])
+        assert one["distance_m"] == same["distance_m"]
+        assert one["points"].dtype == np.float32
+    np.testing.assert_array_equal(kept["poses"], view["poses"])
 
 
 def test_sweeps_that_are_missing_are_flagged_and_empty_ones_passed_by(walk: Recording, tmp_path: Path):
@@ -148,12 +152,12 @@ def test_sweeps_that_are_missing_are_flagged_and_empty_ones_passed_by(walk: Reco
     short = replace(select(walk, range(5)), scans=Channel(5, lambda i: sweeps[i]))
     work = begun(short, tmp_path, turn_rad=0.0)
     stage = LidarLoops(work)
-    stage.closing.config = replace(stage.closing.config, view_way=0.0)  # every sweep is due
+    stage.closing = LidarLoopClosing(LidarConfig(scans=ScanConfig(min_path=0.0)))  # every sweep is due
     record = run_stage(stage, lambda frames: None)
     assert record.reason.startswith("0 loops")
     assert list(work.flagged) == [2]
-    assert stage.state.frames == [0, 1, 3, 4]
-    assert stage.state.views == [1, 3, 4]
+    assert stage.frames == [0, 1, 3, 4]
+    assert [stage.frames[view["frame"]] for view in stage.closing.state()["grows"]] == [1, 3, 4]
     with pytest.raises(InputError, match="no LiDAR sweep"):
         stage.observe(2)
 

@@ -1,26 +1,27 @@
 """GraphSLAM against EKF-SLAM: the same in the linear case, better where headings are unsure; elimination of landmarks."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import jaxtyping
 import numpy as np
 import pytest
 
 from firstsight.errors import InputError
+from firstsight.formats.state import read_state, write_state
 from firstsight.gallery.worlds.landmark_walk import followed, walk
 from firstsight.optimisation.sparse_cholesky import Factor
 from firstsight.roles.pose_graph import Between, PoseGraph, Priors, Sightings
 from firstsight.slam.landmarks.ekf import (
-    Config,
     EkfSlam,
     Innovation,
     State,
     correct,
     located,
-    observation_covariance,
     predict,
 )
 from firstsight.slam.landmarks.graph_slam import GraphSlam, motion_edge, sighting_of
+from firstsight.slam.landmarks.measurements import Config, observation_covariance
 from firstsight.slam.pose_graphs.factors import State as GraphState
 from firstsight.slam.pose_graphs.factors import factors_of, linearise
 from firstsight.slam.pose_graphs.pose_graph import Config as GraphConfig
@@ -143,7 +144,7 @@ def maps(config: Config, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]
         graph.step(motion, observations, ids)
     graph.solve()
     assert (ekf.ids == graph.ids).all()
-    return ekf.state.landmarks, np.array(graph.landmarks), seen.landmarks[graph.ids]
+    return ekf.estimate.landmarks, np.array(graph.landmarks), seen.landmarks[graph.ids]
 
 
 def rmse(errors) -> float:
@@ -169,3 +170,20 @@ def test_messages():
         slam.step(np.zeros(3), np.ones((1, 2)))
     with pytest.raises(InputError, match="its range must be above 0"):
         slam.step(np.zeros(3), np.zeros((1, 2)), np.array([1]))
+
+
+def test_a_restored_graph_goes_on_to_the_same_bits(tmp_path: Path, unchecked):
+    seen = walk(CONFIG)
+    whole, again = GraphSlam(CONFIG, solve_every=5), GraphSlam(CONFIG, solve_every=5)
+    steps = list(zip(seen.motions[:30], seen.sightings[:30], strict=True))
+    for number, (motion, (ids, observations)) in enumerate(steps):
+        if number in (0, 13):
+            write_state(tmp_path / "state.npz", again.state())
+            again = GraphSlam(CONFIG, solve_every=5)
+            again.restore(read_state(tmp_path / "state.npz"))
+        for slam in (whole, again):
+            slam.step(motion, observations, ids)
+    assert len(whole.landmarks) >= 10
+    np.testing.assert_array_equal(again.world_from_node, whole.world_from_node)
+    np.testing.assert_array_equal(again.landmarks, whole.landmarks)
+    assert again.ids.tolist() == whole.ids.tolist()

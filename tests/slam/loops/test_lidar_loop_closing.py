@@ -1,30 +1,30 @@
 """Loops of a LiDAR of 28 beams among boxes: a block walked round, a street there and back, look-alikes, nothing to close."""
 
-import pickle
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from firstsight.formats.state import read_state, write_state
 from firstsight.geometry.se3 import se3_exp, se3_log
 from firstsight.roles import Observation
 from firstsight.slam.loops import scan_registration
-from firstsight.slam.loops.lidar_loop_closing import (
-    Config,
-    LidarLoopClosing,
+from firstsight.slam.loops.lidar_loop_closing import Config, LidarLoopClosing
+from firstsight.slam.loops.loop_graph import Loop
+from firstsight.slam.loops.scan_places import guess, proposed, rotation, verified
+from firstsight.slam.loops.scan_views import (
+    ScanConfig,
     View,
-    clearest,
+    clearest_spacing,
     deskewed,
     distance_of,
-    guess,
     local_map,
-    proposed,
-    turned,
-    verified,
+    scans_of,
     view_of,
 )
-from firstsight.slam.loops.place_recognition import way_of
+from firstsight.slam.loops.travelled import path_length
 
 HEIGHT_M, RANGE_M = 1.7, 60.0
 BEAMS, COLUMNS = 28, 220
@@ -150,16 +150,19 @@ def dead_reckoned(true: np.ndarray, turn_rad: float, stretch: float = 1.0) -> np
 def walked(boxes: Boxes, true: np.ndarray, said: np.ndarray, rng: np.random.Generator) -> LidarLoopClosing:
     closing = LidarLoopClosing()
     for i, (here, thought) in enumerate(zip(true, said, strict=True)):
-        if closing.is_due(thought):
+        if closing.should_add(thought):
             points = torch.from_numpy(scan(boxes, here, rng)).float()
             closing.integrate(Observation(i * 10**8, points_lidar=points), thought)
         else:
-            closing.pass_by(i * 10**8, thought)
+            closing.skip(i * 10**8, thought)
     return closing
 
 
-def unit_of(views: list[View]) -> float:
-    return float(np.median([view.distance_m for view in views]))
+def agreed(views: list[View], a: int, b: int, a_from_b: np.ndarray) -> Loop | None:
+    """The loop that the maps around two scans agree on."""
+    scans, config = scans_of(views, ScanConfig()), Config()
+    maps = local_map(scans, a, config.registration), local_map(scans, b, config.registration)
+    return verified(maps, guess(a, b, a_from_b, scans.unit_m), scans.unit_m, config.registration, config.verification)
 
 
 def ate_m(poses: np.ndarray, true: np.ndarray) -> float:
@@ -172,18 +175,20 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(3)
 
 
-def test_a_walk_round_a_block_closes(rng: np.random.Generator):
+def test_a_walk_round_a_block_closes(rng: np.random.Generator, tmp_path: Path):
     true = round_the_block(48.0, np.arange(0, 200, 1.5))
     said = dead_reckoned(true, 0.0006, 1.003)
-    closing = pickle.loads(pickle.dumps(walked(block(48.0, rng), true, said, rng)))
+    write_state(tmp_path / "state.npz", walked(block(48.0, rng), true, said, rng).state())
+    closing = LidarLoopClosing()
+    closing.restore(read_state(tmp_path / "state.npz"))
     closed = closing.close()
     assert len(closed.loops) >= 4
     apart = np.linalg.norm(true[closed.loops[:, 0], :3, 3] - true[closed.loops[:, 1], :3, 3], axis=1)
     assert apart.max() < 3
     assert closed.tried < 60
     assert ate_m(said, true) > 1
-    assert ate_m(closed.world_from_camera, true) < ate_m(said, true) / 3
-    np.testing.assert_allclose(closed.world_from_camera[0], true[0], atol=1e-6)
+    assert ate_m(closed.world_from_sensor, true) < ate_m(said, true) / 3
+    np.testing.assert_allclose(closed.world_from_sensor[0], true[0], atol=1e-6)
 
 
 @pytest.fixture(scope="module")
@@ -193,14 +198,14 @@ def there_and_back() -> tuple[list[View], np.ndarray]:
     along = np.concatenate([np.arange(0, 30, 1.5), np.arange(28.5, 0, -1.5)])
     true = np.array([pose(x, -0.8 if k < 20 else 0.8, 0.0 if k < 20 else np.pi) for k, x in enumerate(along)])
     closing = walked(street(30.0, rng), true, dead_reckoned(true, 0.0005, 1.004), rng)
-    return closing.views, true[closing.at]
+    return closing.travelled.views, true[closing.travelled.frames]
 
 
 def test_a_place_is_found_from_the_opposite_direction(there_and_back: tuple[list[View], np.ndarray]):
     """From the other lane too: 1.6 m aside, turned by half a turn."""
     views, true = there_and_back
-    poses, unit_m = np.array([view.world_from_lidar for view in views]), unit_of(views)
-    alike = proposed(views, way_of(poses, np.full(len(views), unit_m)), unit_m, Config())
+    scans = scans_of(views, ScanConfig())
+    alike = proposed(scans, path_length(scans.world_from_lidar, scans.distance), Config().places)
     right = 0
     late = np.unique(alike.pairs[alike.pairs[:, 1] >= 24, 1])
     assert len(late) >= 10
@@ -213,10 +218,8 @@ def test_a_place_is_found_from_the_opposite_direction(there_and_back: tuple[list
 
 def test_views_of_opposite_directions_are_registered_to_a_centimetre(there_and_back: tuple[list[View], np.ndarray]):
     views, true = there_and_back
-    unit_m, a, b = unit_of(views), 9, 29
-    maps = (local_map(views, a, unit_m, Config()), local_map(views, b, unit_m, Config()))
-    start = guess(a, b, turned(np.pi), unit_m, Config())
-    loop = verified(maps, start, unit_m, Config())
+    a, b = 9, 29
+    loop = agreed(views, a, b, rotation(np.pi))
     assert loop is not None
     truth = np.linalg.inv(true[a]) @ true[b]
     error = se3_log(torch.from_numpy(np.linalg.inv(truth) @ loop.a_from_b)).numpy()
@@ -224,12 +227,32 @@ def test_views_of_opposite_directions_are_registered_to_a_centimetre(there_and_b
     assert error @ loop.information @ error < 12.6  # 95 % of chi-square with 6 degrees of freedom
 
 
+def test_a_restored_one_takes_the_next_sweep_to_the_same_bits(rng: np.random.Generator, tmp_path: Path):
+    """A sweep that is put right by the motion, and the time, since the frame before."""
+    true = np.array([pose(x, 0, 0.02 * x) for x in np.arange(0, 9, 1.5)])
+    closing = walked(street(20.0, rng), true[:-1], true[:-1], rng)
+    write_state(tmp_path / "state.npz", closing.state())
+    again = LidarLoopClosing()
+    again.restore(read_state(tmp_path / "state.npz"))
+    points = torch.from_numpy(scan(street(20.0, rng), true[-1], rng)).float()
+    times = torch.linspace(-0.1, 0.0, len(points), dtype=torch.float64)
+    for one in (closing, again):
+        one.integrate(Observation(5 * 10**8, points_lidar=points, point_times_s=times), true[-1])
+    last, same = closing.state(), again.state()
+    assert [kept["frame"] for kept in same["grows"]] == [kept["frame"] for kept in last["grows"]]
+    assert same["grows"][-1]["frame"] == 5
+    np.testing.assert_array_equal(same["grows"][-1]["points"], last["grows"][-1]["points"])
+    assert same["grows"][-1]["points"].dtype == np.float32
+    assert same["grows"][-1]["distance_m"] == last["grows"][-1]["distance_m"]
+    assert same["stamp_ns"] == last["stamp_ns"] == 5 * 10**8
+
+
 def test_without_a_loop_nothing_changes(rng: np.random.Generator):
     true = np.array([pose(x, 0, 0) for x in np.arange(0, 60, 1.5)])
     said = dead_reckoned(true, 0.0005, 1.004)
     closed = walked(street(60.0, rng), true, said, rng).close()
     assert len(closed.loops) == 0
-    np.testing.assert_array_equal(closed.world_from_camera, said)
+    np.testing.assert_array_equal(closed.world_from_sensor, said)
 
 
 def test_look_alikes_are_refused_by_odometry(rng: np.random.Generator):
@@ -237,24 +260,21 @@ def test_look_alikes_are_refused_by_odometry(rng: np.random.Generator):
     true = np.array([pose(x, 0, 0) for x in np.arange(0, 30, 1.0)])
     said = dead_reckoned(true, 0.0005, 1.004)
     closing = walked(corridor(40.0), true, said, rng)
-    views, unit_m = closing.views, unit_of(closing.views)
-    a, b = closing.at.index(10), closing.at.index(15)
-    maps = (local_map(views, a, unit_m, Config()), local_map(views, b, unit_m, Config()))
-    assert verified(maps, guess(a, b, np.eye(4), unit_m, Config()), unit_m, Config()) is not None
+    a, b = closing.travelled.frames.index(10), closing.travelled.frames.index(15)
+    assert agreed(closing.travelled.views, a, b, np.eye(4)) is not None
     closed = closing.close()
     assert len(closed.loops) == 0
-    np.testing.assert_array_equal(closed.world_from_camera, said)
+    np.testing.assert_array_equal(closed.world_from_sensor, said)
 
 
 def test_other_places_do_not_lie_on_each_other(rng: np.random.Generator):
     boxes = block(48.0, rng)
     true = round_the_block(48.0, np.concatenate([np.arange(s, s + 10.5, 1.5) for s in (15.0, 58.0, 101.0)]))
-    views = [view_of(scan(boxes, here, rng), here, Config()) for here in true]
-    unit_m = unit_of(views)
-    maps = [local_map(views, k, unit_m, Config(map_views=3)) for k in (3, 10, 17)]
+    scans = scans_of([view_of(scan(boxes, here, rng), here, ScanConfig()) for here in true], ScanConfig(map_views=3))
+    maps = [local_map(scans, k, Config().registration) for k in (3, 10, 17)]
     for a, b in ((0, 1), (0, 2), (1, 2)):
         for yaw in (0.0, np.pi):
-            found = scan_registration.registered(maps[b], maps[a], turned(yaw), Config().registration)
+            found = scan_registration.registered(maps[b], maps[a], rotation(yaw), Config().registration)
             assert found is None or found.overlap < 0.4
 
 
@@ -262,10 +282,11 @@ def test_noise_of_ranges_in_a_small_place_makes_points_lie_farther_apart(rng: np
     """Noise that does not show in a street blurs a room of a fifth its size."""
     boxes, true = street(20.0, rng), np.array([pose(x, 0, 0) for x in np.arange(0, 12, 1.5)])
     clear, blurred = (
-        [view_of(scan(boxes, here, rng, sigma_m), here, Config()) for here in true] for sigma_m in (0.02, 0.1)
+        scans_of([view_of(scan(boxes, here, rng, sigma_m), here, ScanConfig()) for here in true], ScanConfig())
+        for sigma_m in (0.02, 0.1)
     )
-    assert clearest(clear, unit_of(clear), Config()) == pytest.approx(0.02)
-    assert clearest(blurred, unit_of(blurred), Config()) > 0.035
+    assert clearest_spacing(clear, Config().registration) == pytest.approx(0.02)
+    assert clearest_spacing(blurred, Config().registration) > 0.035
 
 
 def test_a_sweep_is_put_right(rng: np.random.Generator):
@@ -297,7 +318,7 @@ def test_scans_without_points_are_passed_by():
     for i, points in enumerate((torch.zeros(0, 3), torch.full((500, 3), torch.nan), torch.zeros(500, 3))):
         closing.integrate(Observation(i, points_lidar=points), pose(3.0 * i, 0, 0))
     closed = closing.close()
-    assert len(closing.views) == 0
+    assert len(closing.travelled.views) == 0
     assert len(closed.loops) == 0
-    assert closed.world_from_camera.shape == (3, 4, 4)
-    assert LidarLoopClosing().close().world_from_camera.shape == (0, 4, 4)
+    assert closed.world_from_sensor.shape == (3, 4, 4)
+    assert LidarLoopClosing().close().world_from_sensor.shape == (0, 4, 4)

@@ -1,17 +1,22 @@
 """Loops in a world of points: found, verified, closed, with depth and without; look-alikes and strangers refused."""
 
-import pickle
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 
+from firstsight.formats.state import read_state, write_state
+from firstsight.geometry.points import move_points, project_points
 from firstsight.optimisation.pnp import reprojection_error_px
 from firstsight.slam.loops import place_recognition
-from firstsight.slam.loops.loop_closing import Config, LoopClosing, distances, followed, odometry, tracks, within
-from firstsight.slam.loops.loop_verification import Loop, VerificationConfig, motion_information, verified
-from firstsight.slam.loops.views import View, points_of, seen_from
-from firstsight.slam.photos.photo_matching import Features, match
+from firstsight.slam.loops.loop_closing import Config, LoopClosing
+from firstsight.slam.loops.loop_graph import CORRELATED, DriftConfig, Loop, chain_of, possible
+from firstsight.slam.loops.loop_verification import VerificationConfig, motion_information, verified
+from firstsight.slam.loops.travelled import follow
+from firstsight.slam.loops.view_adjustment import tracks
+from firstsight.slam.loops.views import View, points_of
+from firstsight.slam.photos.features import Features, match
 
 INTRINSICS = np.array([[200.0, 0, 159.5], [0, 200, 119.5], [0, 0, 1]])
 SIZE = np.array([320, 240])
@@ -43,9 +48,8 @@ def camera_at(angle: float, heading: float = 0.0) -> np.ndarray:
 
 def view(world: World, true: np.ndarray, said: np.ndarray, rng: np.random.Generator, depth: bool = True) -> View:
     """What a camera at `true`, thought to be at `said`, sees: up to 300 points, half a pixel off."""
-    seen = seen_from(world.points, np.linalg.inv(true))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        pixels = seen[:, :2] / seen[:, 2:] * INTRINSICS.diagonal()[:2] + INTRINSICS[:2, 2]
+    seen = move_points(world.points, np.linalg.inv(true))
+    pixels = project_points(seen, INTRINSICS)
     inside = (seen[:, 2] > 0.5) & (seen[:, 2] < 8) & (pixels > 0).all(1) & (pixels < SIZE - 1).all(1)
     rows = np.flatnonzero(inside)[:300]
     noisy = world.descriptors[rows] + rng.normal(0, 2, (len(rows), 128))
@@ -79,25 +83,32 @@ def walk(rng: np.random.Generator, laps: float, frames: int, bias: float, growth
             step = np.linalg.inv(true[i - 1]) @ true[i] @ turn
             step[:3, 3] *= np.exp(growth * i)
             said = said @ step
-        closing.pass_by(said)
+        closing.skip(i * 10**8, said)
         if i % 2 == 0:
-            closing.views.append(view(world, true[i], said, rng, depth))
-            closing.at.append(i)
-    return closing, true, np.array(closing.poses)
+            closing.travelled.keep(view(world, true[i], said, rng, depth))
+    return closing, true, closing.travelled.world_from_sensor
 
 
 def worst_m(poses: np.ndarray, true: np.ndarray) -> float:
     return float(np.linalg.norm(poses[:, :3, 3] - true[:, :3, 3], axis=1).max())
 
 
-def test_a_walk_with_biased_odometry_closes(rng: np.random.Generator):
+def restored(closing: LoopClosing, path: Path) -> LoopClosing:
+    """Another one that was given its state, through a file."""
+    write_state(path, closing.state())
+    again = LoopClosing(closing.config)
+    again.restore(read_state(path))
+    return again
+
+
+def test_a_walk_with_biased_odometry_closes(rng: np.random.Generator, tmp_path: Path):
     closing, true, before = walk(rng, 1.15, 92, 0.0015, 0.0, depth=True)
-    closed = pickle.loads(pickle.dumps(closing)).close()
+    closed = restored(closing, tmp_path / "state.npz").close()
     assert len(closed.loops) >= 3
     assert (np.abs(closed.loops[:, 1] - closed.loops[:, 0] - 80) <= 10).all()
     assert worst_m(before, true) > 0.4
-    assert worst_m(closed.world_from_camera, true) < 0.15 * worst_m(before, true)
-    np.testing.assert_allclose(closed.world_from_camera[0], true[0], atol=1e-6)
+    assert worst_m(closed.world_from_sensor, true) < 0.15 * worst_m(before, true)
+    np.testing.assert_allclose(closed.world_from_sensor[0], true[0], atol=1e-6)
 
 
 def test_one_camera_s_drift_of_scale_closes(rng: np.random.Generator):
@@ -108,17 +119,36 @@ def test_one_camera_s_drift_of_scale_closes(rng: np.random.Generator):
     assert len(closed.loops) >= 3
     open_m, closed_m = (
         float(np.sqrt((absolute_errors_m(poses, true, "sim3") ** 2).mean()))
-        for poses in (before, closed.world_from_camera)
+        for poses in (before, closed.world_from_sensor)
     )
     assert open_m > 0.2
     assert closed_m < 0.2 * open_m
+
+
+def test_state_grows_view_by_view_and_says_where_a_restored_one_goes_on(rng: np.random.Generator, tmp_path: Path):
+    """Views that were stored once need not be stored again; the rest is a pose for each frame."""
+    closing, true, _ = walk(rng, 0.1, 8, 0.0, 0.0, depth=True)
+    before, world = closing.state(), world_of_points(rng)
+    closing.skip(8 * 10**8, true[-1])
+    closing.travelled.keep(view(world, true[-1], true[-1], rng))
+    after = closing.state()
+    assert [kept["frame"] for kept in before["grows"]] == [0, 2, 4, 6]
+    assert [kept["frame"] for kept in after["grows"]] == [0, 2, 4, 6, 8]
+    for kept, same in zip(before["grows"], after["grows"], strict=False):
+        assert kept["precision"] is same["precision"]
+        assert kept["features"]["descriptors"] is same["features"]["descriptors"]
+    assert {name for name in after if name != "grows"} == {"poses", "intrinsics"}
+    again = restored(closing, tmp_path / "state.npz")
+    assert again.should_add(true[-1]) is closing.should_add(true[-1]) is False
+    assert again.should_add(true[0]) is closing.should_add(true[0]) is True
+    np.testing.assert_array_equal(again.travelled.world_from_sensor, closing.travelled.world_from_sensor)
 
 
 def test_without_a_loop_nothing_changes(rng: np.random.Generator):
     closing, _, before = walk(rng, 0.6, 48, 0.001, 0.0, depth=True)
     closed = closing.close()
     assert len(closed.loops) == 0
-    np.testing.assert_array_equal(closed.world_from_camera, before)
+    np.testing.assert_array_equal(closed.world_from_sensor, before)
 
 
 def verify(a: View, b: View) -> Loop | None:
@@ -169,30 +199,27 @@ def test_one_thing_that_moved_is_refused(rng: np.random.Generator):
 def test_look_alikes_are_refused_by_odometry(rng: np.random.Generator):
     """Two walls with the same poster: features agree perfectly, but odometry leaves no doubt that they are apart."""
     closing, _, _ = walk(rng, 0.6, 48, 0.0, 0.0, depth=True)
-    views = list(closing.views)
+    views = list(closing.travelled.views)
     views[20] = views[2]._replace(world_from_camera=views[20].world_from_camera)
     loop = verify(views[2], views[20])
     assert loop is not None
     loop, poses = loop._replace(a=2, b=20), np.array([v.world_from_camera for v in views])
-    config = Config()
-    chain = odometry(poses, distances(views), config)
+    chain = chain_of(poses, np.array([v.distance for v in views]), DriftConfig())
     honest = loop._replace(a_from_b=np.linalg.inv(poses[2]) @ poses[20])
-    assert within([loop, honest], chain, len(views), config).tolist() == [False, True]
-    closing.views = views
+    assert possible([loop, honest], chain) == [honest]
+    closing.travelled.views = views
     assert len(closing.close().loops) == 0
 
 
 def test_information_is_the_inverse_of_the_scatter(rng: np.random.Generator):
     """Against solutions of drawn measurements; without the factor for correlated errors."""
     from firstsight.optimisation.pnp import refine_pose
-    from firstsight.slam.loops.loop_verification import CORRELATED
 
     world, a, b = world_of_points(rng), camera_at(0.0), camera_at(0.05, 0.05)
     of_a = view(world, a, a, rng)
     rows, b_from_a, sigma_px = np.arange(80), np.linalg.inv(b) @ a, 0.5
     points = points_of(of_a, rows, INTRINSICS)
-    exact = seen_from(points, b_from_a)
-    pixels = exact[:, :2] / exact[:, 2:] * INTRINSICS.diagonal()[:2] + INTRINSICS[:2, 2]
+    pixels = project_points(move_points(points, b_from_a), INTRINSICS)
     drawn = []
     for _ in range(150):
         depths = of_a._replace(
@@ -225,7 +252,7 @@ def test_frames_follow_their_views_and_their_scale():
     poses[:, 0, 3] = np.arange(7)
     closed = np.tile(np.eye(4), (2, 1, 1))
     closed[:, 0, 3] = [10.0, 18.0]  # views at frames 1 and 5: twice as far apart as odometry said
-    found = followed(poses, np.array([1, 5]), closed)
+    found = follow(poses, np.array([1, 5]), closed)
     np.testing.assert_allclose(found[:, 0, 3], [9, 10, 12, 14, 16, 18, 19], atol=1e-12)
 
 

@@ -1,11 +1,13 @@
-"""Candidates are far along the way and stand out; summaries of rendered pictures find the revisits of a walk."""
+"""Candidates are far along the path and stand out; summaries of rendered pictures find the revisits of a walk."""
 
 import numpy as np
 import pytest
 
 from firstsight.recordings.simulated import simulate
-from firstsight.slam.loops.place_recognition import Config, candidates, way_of
-from firstsight.slam.photos.photo_matching import MatchingConfig, photo_features, photo_summaries
+from firstsight.slam.loops.place_recognition import Config, candidates
+from firstsight.slam.loops.travelled import path_length
+from firstsight.slam.photos.features import MatchingConfig, photo_features
+from firstsight.slam.photos.pairs import photo_summaries
 
 
 def turned(angle_rad: float) -> np.ndarray:
@@ -14,12 +16,12 @@ def turned(angle_rad: float) -> np.ndarray:
     return pose
 
 
-def test_the_way_counts_lengths_by_distance_and_turns():
+def test_the_path_counts_lengths_by_distance_and_turns():
     poses = np.tile(np.eye(4), (4, 1, 1))
     poses[1, :3, 3] = [1, 0, 0]
     poses[2], poses[3] = turned(0.5), turned(0.5)
     poses[2:, :3, 3] = [1, 0, 0]
-    np.testing.assert_allclose(way_of(poses, np.array([4.0, 4.0, 2.0, 2.0])), [0, 0.25, 0.75, 0.75], atol=1e-12)
+    np.testing.assert_allclose(path_length(poses, np.array([4.0, 4.0, 2.0, 2.0])), [0, 0.25, 0.75, 0.75], atol=1e-12)
 
 
 def test_candidates_are_left_since_and_stand_out():
@@ -53,7 +55,7 @@ def walk() -> tuple[np.ndarray, np.ndarray]:
 
 def test_revisits_of_a_walk_are_found(walk: tuple[np.ndarray, np.ndarray]):
     similarity, poses = walk
-    found = candidates(similarity, way_of(poses, np.full(len(poses), 3.0)), Config())
+    found = candidates(similarity, path_length(poses, np.full(len(poses), 3.0)), Config())
     for revisit in range(len(poses) - 5, len(poses) - 1):  # each passes within a step of one of the first frames
         best = next(a for a, b in found.tolist() if b == revisit)
         assert np.linalg.norm(poses[best, :3, 3] - poses[revisit, :3, 3]) < 0.5

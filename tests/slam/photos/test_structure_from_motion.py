@@ -11,22 +11,19 @@ from firstsight.evaluation.trajectory import absolute_errors_m
 from firstsight.gallery.figures.slam.photo_reconstruction import camera_errors_m, collected, errors_px, in_truth
 from firstsight.recordings.simulated.photo_set import photo_set
 from firstsight.roles.reconstruction import Lenses
-from firstsight.slam.photos.photo_matching import LensGroups, MatchingConfig, lens_groups, pair_of
+from firstsight.slam.photos.features import MatchingConfig
+from firstsight.slam.photos.growth import OTHER_FOCALS, register
+from firstsight.slam.photos.lenses import LensGroups, lens_groups
+from firstsight.slam.photos.model import Collection
+from firstsight.slam.photos.pairs import pair_of
+from firstsight.slam.photos.settling import narrowest_cosines
+from firstsight.slam.photos.start import initial_model, start_pairs
 from firstsight.slam.photos.structure_from_motion import (
-    OTHER_FOCALS,
-    Collection,
     Config,
     StructureFromMotion,
-    beginning,
     levelled,
-    narrowest_cosines,
-    pairs_within,
     reconstruct,
-    register,
     seen_photo,
-    spread,
-    start_pairs,
-    straight_rays,
 )
 from firstsight.slam.photos.tracks import joined_tracks
 
@@ -122,8 +119,8 @@ def test_a_photo_through_an_unknown_lens_finds_its_focal_length(taken, collectio
     )
     seen = []
     for tried in (OTHER_FOCALS, (1.0,)):
-        monkeypatch.setattr("firstsight.slam.photos.structure_from_motion.OTHER_FOCALS", tried)
-        model = beginning(Collection(names, features, two, pairs), tracks, start, Config())
+        monkeypatch.setattr("firstsight.slam.photos.growth.OTHER_FOCALS", tried)
+        model = initial_model(Collection(names, features, two, pairs), tracks, start, Config())
         register(model, 4, Config())
         seen.append(int((model.used & (tracks.photo == 4)).sum()))
         if tried is OTHER_FOCALS:
@@ -159,47 +156,6 @@ def test_photos_that_share_nothing_are_one_line(collection):
         reconstruct(collection._replace(pairs=()), Config())
     with pytest.raises(InputError, match="a step aside"):
         reconstruct(collection, Config(min_start_points=10**6))
-
-
-# Parts
-
-
-def test_straight_rays_undo_the_lens():
-    rng = np.random.default_rng(0)
-    rays = rng.uniform(-0.5, 0.5, (50, 2))
-    intrinsics = np.array([[[500.0, 0, 320], [0, 510, 240], [0, 0, 1]]])
-    lenses = Lenses(np.array([[480, 640]]), intrinsics, np.array([[-0.12, 0.03]]))
-    squared = (rays**2).sum(1)
-    bend = 1 + squared * (-0.12 + 0.03 * squared)
-    pixels = rays * bend[:, None] * [500, 510] + [320, 240]
-    np.testing.assert_allclose(straight_rays(pixels, lenses, np.zeros(50, int)), rays, atol=1e-8)
-
-
-def test_pairs_within_groups_equal_the_loops():
-    group = np.repeat([0, 2, 5, 6], [3, 1, 4, 2])
-    slow = [(i, j) for i in range(10) for j in range(i + 1, 10) if group[i] == group[j]]
-    assert list(zip(*(x.tolist() for x in pairs_within(group)), strict=True)) == slow
-
-
-def test_the_widest_angle_equals_the_loops():
-    rng = np.random.default_rng(0)
-    group = np.sort(rng.integers(0, 8, 30))
-    directions = rng.normal(size=(30, 3))
-    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-    slow = np.ones(9)
-    for i in range(30):
-        for j in range(i + 1, 30):
-            if group[i] == group[j]:
-                slow[group[i]] = min(slow[group[i]], float(directions[i] @ directions[j]))
-    np.testing.assert_allclose(narrowest_cosines(group, directions, 9), slow)
-
-
-def test_spread_points_count_more_than_many_together():
-    rng, size = np.random.default_rng(0), np.array(SIZE)
-    wide, narrow = rng.uniform((0, 0), SIZE[::-1], (30, 2)), rng.uniform((50, 50), (60, 60), (300, 2))
-    assert spread(wide, size) > spread(narrow, size)
-    assert spread(np.array([[0.0, 0.0]]), size, levels=3) == 4 + 16 + 64
-    assert spread(np.array([[0.0, 0.0], [319.0, 239.0]]), size, levels=3) == 2 * (4 + 16 + 64)
 
 
 def test_levelling_changes_no_residual_and_puts_up_where_photos_have_it(taken, found):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from firstsight.slam.photos.photo_matching import Pair
+from firstsight.slam.photos.pairs import Pair
 from firstsight.slam.photos.tracks import joined_tracks
 
 

@@ -81,7 +81,7 @@ def followed(seen: Walk, slam: EkfSlam, *, known: bool = True) -> list[State]:
     states = []
     for motion, (ids, observations) in zip(seen.motions, seen.sightings, strict=True):
         slam.step(motion, observations, ids if known else None)
-        states.append(slam.state)
+        states.append(slam.estimate)
     return states
 
 

@@ -34,13 +34,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from firstsight.errors import InputError
+from firstsight.geometry.images import LUMA
 from firstsight.roles import Encoder, Images
 from firstsight.training.data.batch import ImageBatch, unit_range
 from firstsight.training.data.wanted import Wanted
 from firstsight.training.recipe import Recipe
 from firstsight.training.trainable import Loss, Preset, StepContext, Trainable
 
-LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 FIRST_SIGMA = 0.01  # of the weights (the guide, section 8)
 MAX_ENUMERATED = 22  # units of the smaller layer
 ENUMERATED_AT_ONCE = 2**12

@@ -9,7 +9,7 @@ Idea:   mean (r, m_1 .. m_n) and covariance P; r = (x, y, heading), m = (x, y)
         S = H P H' + R = L L',  U = L^-1 H P:  mean + U' L^-1 v,  P - U' U                                -> correct()
         a new landmark m = g(r, z):  P_mm = J_r P_rr J_r' + J_z R J_z', its rows with the rest J_r P_r.   -> augment()
         which landmark: d^2 = v' S^-1 v, in the gate(), and no second landmark is nearly as near         -> associate()
-        consistent: e' P^-1 e has the mean of chi-square over many runs, dim(e)                -> nees(), nees_band()
+        consistent: e' P^-1 e has the mean of chi-square over many runs, dim(e)                   consistency.py
         Predicting costs O(n), a scan O(n^2) per observation.
 Differs: a scan is corrected by as one, linearised where odometry puts the robot. P - U' U equals Joseph's form with
         one product of that size instead of three, symmetric to the last bit; P is kept in blocks, so that predicting
@@ -18,53 +18,34 @@ Differs: a scan is corrected by as one, linearised where odometry puts the robot
         linearisation claims too much (Julier, Uhlmann 2001; Huang, Mourikis, Roumeliotis 2010).
 Role:   LandmarkSlam: landmarks are points in the plane. Frames are those of bodies: x forward, y left, bearings to
         the left; the world is the first of them.
-Units:  metres and radians, angles from -pi to pi, float64. Odometry noise is a random walk: its variance grows with the
-        distance and the angle, however they are cut into steps.
+Units:  metres and radians, angles from -pi to pi, float64; the noise is that of measurements.py.
 """
 
-from dataclasses import dataclass, fields
 from typing import NamedTuple, final
 
 import numpy as np
 from jaxtyping import Float64, Int64
 from scipy.linalg import solve_triangular
-from scipy.stats import chi2
 
 from firstsight.errors import InputError
 from firstsight.roles import LandmarkSlam
+from firstsight.roles.state import State as Saved
+from firstsight.slam.landmarks.consistency import Symmetric
+from firstsight.slam.landmarks.measurements import (
+    Config,
+    Ids,
+    Indices,
+    Observations,
+    Pose,
+    check,
+    motion_covariance,
+    observation_covariance,
+)
 
-NEW, LEFT_OUT = -1, -2  # in place of a landmark's index
-LEAST_RANGE_M = 1e-3  # nearer than this a bearing says nothing; its derivatives are held finite
-
-Pose = Float64[np.ndarray, "3"]  # x, y, heading
-Observations = Float64[np.ndarray, "seen 2"]  # range, bearing
-Indices = Int64[np.ndarray, " seen"]
-Ids = Int64[np.ndarray, " ids"]  # one for each observation, but not known to be
-Symmetric = Float64[np.ndarray, "size size"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Config:
-    """One sigma each. The gates are probabilities: of a true pair to lie inside."""
-
-    forward_sigma_m_per_sqrt_m: float = 0.05
-    sideways_sigma_m_per_sqrt_m: float = 0.02
-    turn_sigma_rad_per_sqrt_m: float = 0.01
-    turn_sigma_rad_per_sqrt_rad: float = 0.02
-    range_sigma_m: float = 0.1
-    bearing_sigma_rad: float = 0.02
-    gate_probability: float = 0.99
-    new_probability: float = 0.999999  # a landmark is new if it lies outside this gate of all others
-    ambiguity_margin: float = 6.0  # d^2 by which a second reading must be worse: odds of 20 to 1
-
-    def __post_init__(self):
-        for field in fields(self):
-            value = getattr(self, field.name)
-            top = 1 if field.name.endswith("probability") else np.inf
-            if not 0 < value < top:
-                raise InputError(f"{field.name} = {value:g}: choose a number between 0 and {top:g}")
-        if self.gate_probability > self.new_probability:
-            raise InputError(f"new_probability = {self.new_probability:g}: must not be below gate_probability")
+# in place of a landmark's index
+NEW, LEFT_OUT = -1, -2
+# nearer than this a bearing says nothing; its derivatives are held finite
+MIN_RANGE_M = 1e-3
 
 
 class State(NamedTuple):
@@ -97,7 +78,7 @@ class State(NamedTuple):
         return np.einsum("iaib->iab", self.map_covariance.reshape(n, 2, n, 2))
 
 
-def beginning() -> State:
+def initial_state() -> State:
     """The robot at the origin of the world, which it defines, and no landmark."""
     return State(np.zeros(3), np.zeros((0, 2)), np.zeros((3, 3)), np.zeros((3, 0)), np.zeros((0, 0)))
 
@@ -125,15 +106,6 @@ def motion_jacobians(robot: Pose, motion: Pose) -> tuple[Float64[np.ndarray, "3 
     return by_robot, by_motion
 
 
-def motion_covariance(motion: Pose, config: Config) -> Float64[np.ndarray, "3 3"]:
-    """M, the covariance of a measured motion."""
-    distance_m, angle_rad = np.hypot(motion[0], motion[1]), abs(motion[2])
-    forward = config.forward_sigma_m_per_sqrt_m**2 * distance_m
-    sideways = config.sideways_sigma_m_per_sqrt_m**2 * distance_m
-    turn = config.turn_sigma_rad_per_sqrt_m**2 * distance_m + config.turn_sigma_rad_per_sqrt_rad**2 * angle_rad
-    return np.diag([forward, sideways, turn])
-
-
 def predict(state: State, motion: Pose, config: Config) -> State:
     """The robot moves; landmarks do not. O(n)."""
     by_robot, by_motion = motion_jacobians(state.robot, motion)
@@ -155,16 +127,11 @@ def expected(robot: Pose, landmarks: Float64[np.ndarray, "seen 2"]) -> Observati
 def observation_jacobian(robot: Pose, landmarks: Float64[np.ndarray, "seen 2"]) -> Float64[np.ndarray, "seen 2 3"]:
     """The derivatives of `expected` by the robot. Those by the landmark are minus its first two columns."""
     dx, dy = (landmarks - robot[:2]).T
-    range_m = np.maximum(np.hypot(dx, dy), LEAST_RANGE_M)
+    range_m = np.maximum(np.hypot(dx, dy), MIN_RANGE_M)
     zero, one = np.zeros_like(dx), np.ones_like(dx)
     of_range = np.stack([-dx / range_m, -dy / range_m, zero], 1)
     of_bearing = np.stack([dy / range_m**2, -dx / range_m**2, -one], 1)
     return np.stack([of_range, of_bearing], 1)
-
-
-def observation_covariance(config: Config) -> Float64[np.ndarray, "2 2"]:
-    """R of one observation."""
-    return np.diag([config.range_sigma_m**2, config.bearing_sigma_rad**2])
 
 
 class Innovation(NamedTuple):
@@ -316,18 +283,6 @@ def second_claim(squared: Float64[np.ndarray, "seen landmarks"], nearest: Indice
     return claims.min(0)
 
 
-def nees(error: Float64[np.ndarray, " size"], covariance: Symmetric) -> float:
-    """Normalised estimation error squared, e' P^-1 e: chi-square of dim(e) where the covariance is right."""
-    whitened = solve_triangular(np.linalg.cholesky(covariance), error, lower=True, check_finite=False)
-    return float(whitened @ whitened)
-
-
-def nees_band(dimensions: int, runs: int, probability: float = 0.95) -> tuple[float, float]:
-    """Where the mean NEES of that many runs lies with this probability, if the filter is consistent."""
-    low, high = chi2.ppf([(1 - probability) / 2, (1 + probability) / 2], dimensions * runs) / runs
-    return float(low), float(high)
-
-
 def robot_error(state: State, robot: Pose) -> Pose:
     """The estimate less the truth."""
     error = state.robot - robot
@@ -335,35 +290,21 @@ def robot_error(state: State, robot: Pose) -> Pose:
     return error
 
 
-def check(motion: Pose, observations: Observations, ids: Ids | None) -> None:
-    """Raises InputError for what cannot have been measured."""
-    if not np.isfinite(motion).all():
-        raise InputError("odometry is not finite: leave the step out or measure it again")
-    wrong = ~(np.isfinite(observations).all(1) & (observations[:, 0] > 0))
-    if wrong.any():
-        k = int(wrong.argmax())
-        raise InputError(f"observation {k}: its range must be above 0 and both numbers finite; leave it out")
-    if ids is not None and len(ids) != len(observations):
-        raise InputError(f"{len(ids)} ids for {len(observations)} observations: give one each")
-    if ids is not None and len(np.unique(ids)) < len(ids):
-        raise InputError("a landmark is observed twice in one scan: give its mean")
-
-
 @final
 class EkfSlam(LandmarkSlam):
-    """Takes odometry and scans as they come; `state` is the estimate so far. It can be pickled at any step.
+    """Takes odometry and scans as they come; `estimate` is what is known so far.
 
     `step` takes ids of the landmarks on every scan, or on none: then they are associated by distance.
     """
 
     def __init__(self, config: Config | None = None):
         self.config = config or Config()
-        self.state = beginning()
+        self.estimate = initial_state()
         self._index_of_id: dict[int, int] = {}
 
     @property
     def ids(self) -> Int64[np.ndarray, " landmarks"]:
-        """The ids of the state's landmarks, in its order; empty where none were given."""
+        """The ids of the estimate's landmarks, in its order; empty where none were given."""
         return np.array(list(self._index_of_id), np.int64)
 
     def step(self, motion: Pose, observations: Observations, ids: Ids | None = None) -> Indices:
@@ -372,16 +313,25 @@ class EkfSlam(LandmarkSlam):
         Raises InputError for numbers that are not finite, ranges not above 0 and ids that are given only sometimes.
         """
         check(motion, observations, ids)
-        if len(self.state.landmarks) and (ids is None) == bool(self._index_of_id):
+        if len(self.estimate.landmarks) and (ids is None) == bool(self._index_of_id):
             raise InputError("ids are given for some scans only: give them for all, or for none")
-        predicted = predict(self.state, motion, self.config)
+        predicted = predict(self.estimate, motion, self.config)
         found = associate(predicted, observations, self.config) if ids is None else self._known(ids)
         seen, new = found >= 0, found == NEW
         state = update(predicted, observations[seen], found[seen], self.config)
         if ids is not None:
             self._index_of_id |= {int(name): len(state.landmarks) + i for i, name in enumerate(ids[new])}
-        self.state = augment(state, observations[new], self.config)
+        self.estimate = augment(state, observations[new], self.config)
         return found
 
     def _known(self, ids: Ids) -> Ids:
         return np.array([self._index_of_id.get(int(name), NEW) for name in ids], np.int64)
+
+    def state(self) -> Saved:
+        """The estimate, and the ids of its landmarks."""
+        return self.estimate._asdict() | {"ids": self.ids}
+
+    def restore(self, state: Saved) -> None:
+        """Become as the instance was whose state this is."""
+        self.estimate = State(*(state[name] for name in State._fields))
+        self._index_of_id = {int(name): index for index, name in enumerate(state["ids"])}

@@ -10,7 +10,7 @@ Idea:   a motion (forward, left, turn) of covariance M is a motion between two n
 Differs: observations are linearised where they were made, not where they are expected; ids of landmarks must be given.
 Role:   LandmarkSlam. Time for a step grows with the length of the path, not with the square of the map as in ekf.py, and
         all poses are corrected, not the last alone.
-Units:  as in ekf.py, whose Config says how large the noise is.
+Units:  as in measurements.py, whose Config says how large the noise is.
 """
 
 from typing import final
@@ -21,18 +21,28 @@ from jaxtyping import Float64, Int64
 from firstsight.errors import InputError
 from firstsight.roles import LandmarkSlam
 from firstsight.roles.pose_graph import Between, PoseGraph, Sightings, no_priors, planar
-from firstsight.slam.landmarks.ekf import Config, Ids, Indices, Observations, Pose, check, motion_covariance
-from firstsight.slam.landmarks.ekf import observation_covariance as covariance_of_observation
+from firstsight.roles.state import State
+from firstsight.slam.landmarks.measurements import (
+    Config,
+    Ids,
+    Indices,
+    Observations,
+    Pose,
+    check,
+    motion_covariance,
+    observation_covariance,
+)
 from firstsight.slam.pose_graphs.pose_graph import Solution, optimise
 
-LEAST_SIGMA = 1e-6  # of a motion that the noise model holds exact, such as standing still
+# of a motion that the noise model holds exact, such as standing still
+MIN_SIGMA = 1e-6
 
 
 def motion_edge(motion: Pose, config: Config) -> tuple[Float64[np.ndarray, "3 3"], Float64[np.ndarray, "3 3"]]:
-    """(a_from_b, information)."""
+    """(a_from_b, information) of a motion between two nodes."""
     a_from_b, turned = planar(*motion), np.eye(3)
     turned[:2, :2] = a_from_b[:2, :2].T
-    covariance = motion_covariance(motion, config) + LEAST_SIGMA**2 * np.eye(3)
+    covariance = motion_covariance(motion, config) + MIN_SIGMA**2 * np.eye(3)
     return a_from_b, turned @ np.linalg.inv(covariance) @ turned.T
 
 
@@ -44,26 +54,26 @@ def sighting_of(
     way = np.stack([np.cos(bearing), np.sin(bearing)], 1)
     across = np.stack([-way[:, 1], way[:, 0]], 1)
     frame = np.stack([way, across], 2)
-    sigma = np.sqrt(np.diag(covariance_of_observation(config)))
+    sigma = np.sqrt(np.diag(observation_covariance(config)))
     weights = np.stack([np.full_like(range_m, sigma[0] ** -2), (range_m * sigma[1]) ** -2], 1)
     return range_m[:, None] * way, frame * weights[:, None] @ frame.transpose(0, 2, 1)
 
 
 @final
 class GraphSlam(LandmarkSlam):
-    """Takes odometry and scans with ids; it solves after every `solve_every` steps, and when `solve` is called."""
+    """Takes odometry and scans with ids. It solves after every `solve_every` steps, and when `solve` is called."""
 
     def __init__(self, config: Config | None = None, solve_every: int = 1):
         self.config, self.solve_every = config or Config(), solve_every
         self.world_from_node = [np.eye(3)]
         self.landmarks: list[Float64[np.ndarray, 2]] = []
         self._motions: list[tuple[np.ndarray, np.ndarray]] = []
-        self._seen: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
+        self._seen: list[tuple[np.ndarray, ...]] = []
         self._index_of_id: dict[int, int] = {}
 
     @property
     def ids(self) -> Int64[np.ndarray, " landmarks"]:
-        """Of the landmarks, in their order."""
+        """The ids of the landmarks, in their order."""
         return np.array(list(self._index_of_id), np.int64)
 
     def step(self, motion: Pose, observations: Observations, ids: Ids | None = None) -> Indices:
@@ -101,3 +111,21 @@ class GraphSlam(LandmarkSlam):
         solution = optimise(self.graph())
         self.world_from_node, self.landmarks = list(solution.world_from_node), list(solution.landmarks)
         return solution
+
+    def state(self) -> State:
+        """All measurements, at the last solution."""
+        motions, sightings = list(zip(*self._motions, strict=True)), list(zip(*self._seen, strict=True))
+        return {
+            "world_from_node": np.array(self.world_from_node),
+            "landmarks": np.array(self.landmarks).reshape(-1, 2),
+            "ids": self.ids,
+            "motions": [np.array(part) for part in motions],
+            "sightings": [np.concatenate(part) for part in sightings],
+        }
+
+    def restore(self, state: State) -> None:
+        """Become as the instance was whose state this is."""
+        self.world_from_node, self.landmarks = list(state["world_from_node"]), list(state["landmarks"])
+        self._index_of_id = {int(name): index for index, name in enumerate(state["ids"])}
+        self._motions = list(zip(*state["motions"], strict=True))
+        self._seen = [tuple(state["sightings"])] if state["sightings"] else []

@@ -3,48 +3,42 @@
 Paper:  Mur-Artal, Tardos. ORB-SLAM2. T-RO 33(5), 2017, section III-D; Mur-Artal, Montiel, Tardos. ORB-SLAM. 2015, VII-B
         (the scale of a loop of one camera).
 Idea:   points of a and pixels of b give b_from_a, points of b and pixels of a give a_from_b: each by RANSAC, with inliers
-        many, a good share of the matches and spread over both pictures                          -> located(), spread()
+        many, a good share of the matches and spread over both images                          -> located(), spread()
         lengths of b over those of a: median ratio of the depths of the same points, 1 if both are metres
                                                                                                   -> relative_scale()
         both motions are each other's inverse, and the depths agree                                 -> verified()
         what the inliers say of the motion, with the depth they start from unsure too
             sum J' (sigma^2 I + j j' sigma_q^2)^-1 J / CORRELATED                           -> motion_information()
 Differs: places that look alike down to the geometry (the same poster on two walls) pass; only odometry and other loops can
-        tell these (loop_closing.py).
+        tell these (loop_graph.py).
 Units:  lengths in the unit of view a; tangents (translation, rotation) on the right of a_from_b.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float64, Int64
 
+from firstsight.geometry.points import Intrinsics, Pixels, move_points
 from firstsight.optimisation.pnp import PoseEstimate, robust_pnp
-from firstsight.optimisation.tangents import spatial_log
-from firstsight.slam.loops.views import Intrinsics, Pixels, Rows, Transform, View, points_of, seen_from
+from firstsight.slam.loops.loop_graph import CORRELATED, Loop, is_near
+from firstsight.slam.loops.travelled import Transform
+from firstsight.slam.loops.views import Rows, View, points_of
 
-CORRELATED = 4.0  # errors of features side by side are not independent: variances are so many times larger
+# rows and columns of the grid that inliers must be spread over
+GRID = 4
 
 
 @dataclass(frozen=True, kw_only=True)
 class VerificationConfig:
     inlier_px: float = 2.0
     min_inliers: int = 25
-    inlier_share: float = 0.3  # of the matches whose depth is known
-    cells: int = 5  # of 4 x 4, that the inliers must lie in
-    agreement: float = 0.1  # of both poses and both depths: radians, shares of the distance
-
-
-class Loop(NamedTuple):
-    """View b as seen from view a, and the features of both that show the same points."""
-
-    a: int
-    b: int
-    a_from_b: Transform
-    information: Float64[np.ndarray, "6 6"]
-    scale: float  # lengths of b over those of a
-    rows: Rows
+    # of the matches whose depth is known
+    inlier_share: float = 0.3
+    # of GRID x GRID, that the inliers must lie in
+    cells: int = 5
+    # of both poses and both depths: radians, shares of the distance
+    agreement: float = 0.1
 
 
 def verified(
@@ -70,7 +64,7 @@ def verified(
     if deviation > config.agreement or not is_near(b_from_a @ a_from_b, views[0].distance, config.agreement):
         return None
     information = motion_information(views[0], agree[:, 0], b_from_a, intrinsics, sigma_px)
-    return Loop(*numbers, np.linalg.inv(b_from_a), information, scale, agree)
+    return Loop(*numbers, np.linalg.inv(b_from_a), information, scale)
 
 
 def located(a: View, b: View, rows: Rows, intrinsics: Intrinsics, config: VerificationConfig) -> PoseEstimate | None:
@@ -86,35 +80,24 @@ def located(a: View, b: View, rows: Rows, intrinsics: Intrinsics, config: Verifi
 
 
 def spread(pixels: Pixels, intrinsics: Intrinsics) -> int:
-    """How many of 4 x 4 cells about the principal point the pixels lie in."""
-    column, row = np.clip(pixels * 2 // (intrinsics[:2, 2] + 0.5), 0, 3).astype(int).T
-    return len(np.unique(4 * row + column))
+    """How many of GRID x GRID cells about the principal point the pixels lie in."""
+    column, row = np.clip(pixels * (GRID / 2) // (intrinsics[:2, 2] + 0.5), 0, GRID - 1).astype(int).T
+    return len(np.unique(GRID * row + column))
 
 
 def relative_scale(a: View, b: View, rows: Rows, b_from_a: Transform, intrinsics: Intrinsics) -> tuple[float, float]:
     """Lengths of b over those of a, and the median relative deviation of single points from that."""
-    depth_by_a = seen_from(points_of(a, rows[:, 0], intrinsics), b_from_a)[:, 2]
+    depth_by_a = move_points(points_of(a, rows[:, 0], intrinsics), b_from_a)[:, 2]
     ratios = -np.log(np.maximum(depth_by_a * b.inverse_depth[rows[:, 1]], 1e-9))
     middle = float(np.median(ratios))
     return float(np.exp(middle)), float(np.median(np.abs(ratios - middle)))
-
-
-def is_near(motion: Transform, distance: float, share: float) -> bool:
-    """Whether a motion is almost none: less than a share of the distance, and so many radians."""
-    return bool(np.linalg.norm(motion[:3, 3]) < share * distance) and angle_rad(motion) < share
-
-
-def angle_rad(motion: Transform) -> float:
-    tangent = np.zeros(6)
-    spatial_log(np.ascontiguousarray(motion), tangent)
-    return float(np.linalg.norm(tangent[3:]))
 
 
 def motion_information(
     a: View, rows: Int64[np.ndarray, " n"], b_from_a: Transform, intrinsics: Intrinsics, sigma_px: float
 ) -> Float64[np.ndarray, "6 6"]:
     """The inverse covariance of a_from_b's right tangent, from where b saw points of a."""
-    points = seen_from(points_of(a, rows, intrinsics), b_from_a)
+    points = move_points(points_of(a, rows, intrinsics), b_from_a)
     (x, y, z), focal = points.T, intrinsics.diagonal()[:2]
     by_point = np.zeros((len(points), 2, 3))
     by_point[:, 0, 0], by_point[:, 1, 1] = focal[0] / z, focal[1] / z

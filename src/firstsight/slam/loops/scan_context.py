@@ -8,7 +8,7 @@ Idea:   rings x sectors about the upright axis, in each bin the greatest height 
 Differs: all shifts are compared at once, as a correlation by Fourier transform, where the paper tries those about the
         best shift of a coarser key. Ring keys are compared to all others in place of a tree: what the sensor saw a
         moment ago is the most alike and would fill the tree's answers. Heights are over `floor_m`, not over the sensor.
-Role:   proposes; whether a place is the same is for scan_registration.py to verify.
+Role:   proposes; whether a place is the same is for scan_places.py to verify.
 Units:  metres, radians. The sensor's z axis points up; angles turn left from its x axis.
 """
 
@@ -18,7 +18,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
-LEAST_COLUMNS = 0.3  # share of the sectors that both scans must fill to be compared
+# share of the sectors that both scans must fill to be compared
+MIN_COLUMNS = 0.3
 
 Points = Float64[np.ndarray, "_ 3"]
 Context = Float64[np.ndarray, "rings sectors"]
@@ -53,6 +54,7 @@ def described(points: Points, floor_m: float, config: Config) -> Context:
 
 
 def ring_keys(contexts: Contexts) -> Float64[np.ndarray, "scans rings"]:
+    """The share of each ring that is filled."""
     return (contexts > 0).mean(2)
 
 
@@ -63,7 +65,7 @@ def aligned(contexts: Contexts, to: Context) -> Alignment:
     columns_to, filled_to = unit_columns(to[None])
     cosines = circular(columns, columns_to[0]).sum(1)
     common = circular(filled[:, None].astype(float), filled_to.astype(float))[:, 0]
-    enough = common > LEAST_COLUMNS * sectors
+    enough = common > MIN_COLUMNS * sectors
     mean = np.where(enough, cosines / np.where(enough, common, 1.0), 0.0)
     shift = mean.argmax(1)
     return Alignment(np.clip(mean[np.arange(len(mean)), shift], 0.0, 1.0), shift)
@@ -76,7 +78,7 @@ def unit_columns(contexts: Contexts) -> tuple[Contexts, Bool[np.ndarray, "scans 
 
 
 def circular(a: Float64[np.ndarray, "*a sectors"], b: Float64[np.ndarray, "rows sectors"]) -> np.ndarray:
-    """sum_j a[j + shift] b[j] for every shift."""
+    """Correlation around the circle: sum_j a[j + shift] b[j] for every shift."""
     spectrum = np.fft.rfft(a) * np.conj(np.fft.rfft(b))
     return np.fft.irfft(spectrum, b.shape[-1])
 

@@ -10,10 +10,9 @@ Idea:   one point for each voxel, the mean of those in it                       
         what the residuals leave unsure: their variance times H^-1, and what no amount of points improves   -> information()
         share of upright points that lie on the other's surfaces; how well the weakest direction is held    -> judged()
 Differs: overlap is counted on walls and things alone, since ground lies on ground anywhere. A corridor without any
-        feature has a small `hold`: points slide along it. The
-        kernel's scale is not the residuals' median: most of a street says nothing about the way along it and fits before
-        the few points that do.
-Role:   part of lidar_loop_closing.py.
+        feature has a small `hold`: points slide along it. The kernel's scale is not the residuals' median: most of a
+        street says nothing about the way along it and fits before the few points that do.
+Role:   part of lidar_loop_closing.py: judges whether two scans show one place.
 Units:  metres, radians; lengths in the configuration are in spacings of the points. z points up. Tangents
         (translation, rotation) on the right of target_from_source.
 """
@@ -25,27 +24,47 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 from scipy.spatial import KDTree
 
+from firstsight.geometry.points import Points, move_points
 from firstsight.optimisation.tangents import spatial_move
-from firstsight.slam.loops.loop_verification import CORRELATED
-from firstsight.slam.loops.views import Points, Transform, seen_from
+from firstsight.slam.loops.loop_graph import CORRELATED
+from firstsight.slam.loops.travelled import Transform
 
-DIRECTIONS = 6  # of upright normals, over half a turn
-LEVEL = 0.8  # of a normal's z: the surface is ground or ceiling
-STILL = 1e-5  # a step so short, in spacings and radians, ends a stage
+# of upright normals, over half a turn
+DIRECTIONS = 6
+# of a normal's z: the surface is ground or ceiling
+LEVEL = 0.8
+# a step so short, in spacings and radians, ends a stage
+STILL = 1e-5
+# of one stage, at most
+ITERATIONS = 12
+# pairs of points that can hold a motion
+MIN_PAIRS = 6
+# spacings and radians: what scans agree to at best
+MIN_SIGMA = (0.1, 0.002)
+# spacings: residuals of points that lie on the other's surfaces are never smaller
+MIN_RESIDUAL_SIGMA = 0.02
+# of the trace, added to the normal equations' diagonal, so that what nothing holds stays
+RIDGE = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    neighbours: int = 10  # that give a point's plane
-    flatness: float = 0.1  # variance across a plane over that along its shorter side, at most
-    breadth: float = 0.05  # variance along a plane's shorter side over that along its longer side, at least
-    reach: tuple[float, ...] = (16.0, 6.0, 2.5, 1.25)  # spacings, stage by stage
-    kernel: float = 0.3  # of the reach: residuals beyond lose their say
-    iterations: int = 12  # of one stage, at most
-    most_points: int = 3000  # of the source, half of them upright where there are
-    alike: float = 0.7  # cosine of normals that are compared
-    on_surface: float = 0.4  # spacings from a plane, within which a point lies on it
-    least_sigma: tuple[float, float] = (0.1, 0.002)  # spacings and radians: what scans agree to at best
+    # that give a point's plane
+    neighbours: int = 10
+    # variance across a plane over that along its shorter side, at most
+    flatness: float = 0.1
+    # variance along a plane's shorter side over that along its longer side, at least
+    breadth: float = 0.05
+    # spacings, stage by stage
+    reach: tuple[float, ...] = (16.0, 6.0, 2.5, 1.25)
+    # of the reach: residuals beyond lose their say
+    kernel: float = 0.3
+    # of the source, half of them upright where there are
+    max_points: int = 3000
+    # cosine of normals that are compared
+    alike: float = 0.7
+    # spacings from a plane, within which a point lies on it
+    on_surface: float = 0.4
 
 
 class Surfaces(NamedTuple):
@@ -97,7 +116,7 @@ def thinned(points: Points, voxel_m: float) -> Points:
 
 
 def surfaces_of(points: Points, spacing_m: float, config: Config) -> Surfaces:
-    """Of points that are thinned."""
+    """The surfaces that points lie on which are thinned to about that spacing."""
     tree = KDTree(points)
     if len(points) < config.neighbours:
         return Surfaces(points, np.zeros((len(points), 3)), np.zeros(len(points), bool), spacing_m, tree)
@@ -109,19 +128,19 @@ def surfaces_of(points: Points, spacing_m: float, config: Config) -> Surfaces:
 
 
 def registered(source: Surfaces, target: Surfaces, start: Transform, config: Config) -> Registration | None:
-    """From a start that is right to about the first reach; None where nothing holds the motion."""
+    """The motion from a start that is right to about the first reach; None where nothing holds it."""
     if not len(source.points) or not target.flat.any():
         return None
-    motion, chosen = np.array(start, order="C"), sample(source, config.most_points)
+    motion, chosen = np.array(start, order="C"), sample(source, config.max_points)
     for reach in config.reach:
-        for _ in range(config.iterations):
+        for _ in range(ITERATIONS):
             pairs = paired(source, target, motion, chosen, reach, config)
-            if len(pairs.rows) < 6:
+            if len(pairs.rows) < MIN_PAIRS:
                 return None
             jacobian, residuals = linearised(source, pairs, motion)
             weights = robust_weights(residuals, config.kernel * reach * target.spacing_m)
             hessian = jacobian.T @ (weights[:, None] * jacobian)
-            hessian += 1e-9 * np.trace(hessian) * np.eye(6)
+            hessian += RIDGE * np.trace(hessian) * np.eye(6)
             step = -np.linalg.solve(hessian, jacobian.T @ (weights * residuals))
             spatial_move(motion, step)
             if np.linalg.norm(step[:3]) < STILL * target.spacing_m and np.linalg.norm(step[3:]) < STILL:
@@ -129,7 +148,7 @@ def registered(source: Surfaces, target: Surfaces, start: Transform, config: Con
     return judged(source, target, motion, chosen, config)
 
 
-def sample(surfaces: Surfaces, most: int) -> Int64[np.ndarray, " n"]:
+def sample(surfaces: Surfaces, count: int) -> Int64[np.ndarray, " n"]:
     """Rows of points evenly over the cloud, half of them upright, and of these as many of each direction as there are.
 
     In a street most surfaces run along it; those across hold the motion along it (Rusinkiewicz, Levoy, section 3.1).
@@ -138,15 +157,13 @@ def sample(surfaces: Surfaces, most: int) -> Int64[np.ndarray, " n"]:
     turn = np.arctan2(surfaces.normals[:, 1], surfaces.normals[:, 0]) / np.pi % 1.0
     direction = (turn * DIRECTIONS).astype(np.int64) % DIRECTIONS
     parts = [np.flatnonzero(upright & (direction == k)) for k in range(DIRECTIONS)]
-    shares = [most // (2 * DIRECTIONS)] * DIRECTIONS
-    return np.concatenate(
-        [thinly(part, share) for part, share in zip(parts, shares, strict=True)]
-        + [thinly(np.flatnonzero(~upright), most // 2)]
-    )
+    chosen = [thinly(part, count // (2 * DIRECTIONS)) for part in parts]
+    return np.concatenate([*chosen, thinly(np.flatnonzero(~upright), count // 2)])
 
 
-def thinly(rows: Int64[np.ndarray, " n"], most: int) -> Int64[np.ndarray, " m"]:
-    return rows[:: max(1, -(-len(rows) // most))]
+def thinly(rows: Int64[np.ndarray, " n"], count: int) -> Int64[np.ndarray, " m"]:
+    """Every k-th row, so that no more than `count` are left."""
+    return rows[:: max(1, -(-len(rows) // count))]
 
 
 def paired(
@@ -157,8 +174,8 @@ def paired(
     reach: float,
     config: Config,
 ) -> Pairs:
-    """Those whose nearest target point is within `reach` spacings, on a surface that is turned alike."""
-    moved = seen_from(source.points[rows], target_from_source)
+    """The pairs whose nearest target point is within `reach` spacings, on a surface that is turned alike."""
+    moved = move_points(source.points[rows], target_from_source)
     distance, nearest = target.tree.query(moved, distance_upper_bound=reach * target.spacing_m)
     hit = np.flatnonzero(np.isfinite(distance))
     hit = hit[target.flat[nearest[hit]]]
@@ -173,27 +190,28 @@ def linearised(
 ) -> tuple[Float64[np.ndarray, "n 6"], Float64[np.ndarray, " n"]]:
     """Jacobian and residuals: distances from the planes."""
     points = source.points[pairs.rows]
-    residuals = ((seen_from(points, target_from_source) - pairs.points) * pairs.normals).sum(1)
+    residuals = ((move_points(points, target_from_source) - pairs.points) * pairs.normals).sum(1)
     by_translation = pairs.normals @ target_from_source[:3, :3]
     return np.hstack([by_translation, np.cross(points, by_translation)]), residuals
 
 
 def robust_weights(residuals: Float64[np.ndarray, " n"], scale_m: float) -> Float64[np.ndarray, " n"]:
-    """Geman-McClure's."""
+    """The weights of Geman-McClure's kernel."""
     return 1 / (1 + (residuals / scale_m) ** 2) ** 2
 
 
 def sigma_of(residuals: Float64[np.ndarray, " n"]) -> float:
-    """By the median, so that what does not fit has no say."""
+    """The standard deviation by the median, so that what does not fit has no say."""
     return 1.4826 * float(np.median(np.abs(residuals)))
 
 
 def judged(
     source: Surfaces, target: Surfaces, motion: Transform, chosen: Int64[np.ndarray, " n"], config: Config
 ) -> Registration | None:
+    """How far the surfaces agree at this motion; None where nothing holds it."""
     reach = config.reach[-1]
     pairs = paired(source, target, motion, chosen, reach, config)
-    if len(pairs.rows) < 6:
+    if len(pairs.rows) < MIN_PAIRS:
         return None
     jacobian, residuals = linearised(source, pairs, motion)
     on_surface = np.abs(residuals) < config.on_surface * target.spacing_m
@@ -202,9 +220,9 @@ def judged(
     weights = robust_weights(residuals, config.kernel * reach * target.spacing_m)
     of_normals = (weights[:, None] * pairs.normals).T @ pairs.normals
     hold = float(np.linalg.eigvalsh(of_normals)[0] / np.trace(of_normals))
-    sigma_m = max(sigma_of(residuals), 0.02 * target.spacing_m)
+    sigma_m = max(sigma_of(residuals), MIN_RESIDUAL_SIGMA * target.spacing_m)
     residual_m = float(np.median(np.abs(residuals[on_surface]))) if on_surface.any() else np.inf
-    measured = information(jacobian, weights, sigma_m, target.spacing_m, config)
+    measured = information(jacobian, weights, sigma_m, target.spacing_m)
     return Registration(motion, measured, float(overlap), residual_m, hold)
 
 
@@ -213,12 +231,11 @@ def information(
     weights: Float64[np.ndarray, " n"],
     sigma_m: float,
     spacing_m: float,
-    config: Config,
 ) -> Float64[np.ndarray, "6 6"]:
     """Inverse covariance of the motion's right tangent."""
     hessian = jacobian.T @ (weights[:, None] * jacobian)
-    covariance = CORRELATED * sigma_m**2 * np.linalg.inv(hessian + 1e-9 * np.trace(hessian) * np.eye(6))
-    along, about = config.least_sigma
+    covariance = CORRELATED * sigma_m**2 * np.linalg.inv(hessian + RIDGE * np.trace(hessian) * np.eye(6))
+    along, about = MIN_SIGMA
     covariance += np.diag(np.repeat([(along * spacing_m) ** 2, about**2], 3))
     inverse = np.linalg.inv(covariance)
     return (inverse + inverse.T) / 2

@@ -1,6 +1,6 @@
 """Views: frames that loop closing keeps, as features with depth, and which features of two views are the same.
 
-Idea:   RootSIFT features of the picture                                               -> photo_matching.photo_features()
+Idea:   RootSIFT features of the image                                                 -> photos/features.photo_features()
         their depth from the depth image, where no edge is near                                  -> inverse_depth_at()
         or, of one camera alone, where the rays of neighbouring views pass each other nearest,
         from the neighbour that saw the feature from farthest aside                               -> triangulated()
@@ -9,35 +9,51 @@ Units:  depth in the unit of the poses, kept as inverse depth, whose error is cl
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from io import BytesIO
-from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
 
-from firstsight.formats.atomic import write_bytes
+from firstsight.geometry.images import to_array
+from firstsight.geometry.points import (
+    Intrinsics,
+    Pixels,
+    Points,
+    move_points,
+    normalise_pixels,
+    project_points,
+    unproject_pixels,
+)
 from firstsight.optimisation.pnp import reprojection_error_px
 from firstsight.roles import Observation
-from firstsight.slam.photos.photo_matching import Features, MatchingConfig, photo_features
+from firstsight.roles.state import State
+from firstsight.slam.loops.travelled import Distances, Transform
+from firstsight.slam.photos.features import Features, MatchingConfig, match, photo_features
 
-Transform = Float64[np.ndarray, "4 4"]
-Intrinsics = Float64[np.ndarray, "3 3"]
-Points = Float64[np.ndarray, "_ 3"]
-Pixels = Float64[np.ndarray, "_ 2"]
 Rows = Int64[np.ndarray, "_ 2"]
-Matches = Mapping[tuple[int, int], Rows]  # of views a < b: rows of their features
+Matches = Mapping[tuple[int, int], Rows]
+"""Of views a < b: rows of their features that are the same."""
+
+# the largest relative difference of depth beside a feature
+MAX_DEPTH_SPREAD = 0.1
+# of a triangulated feature
+MIN_PARALLAX_RAD = 0.02
+MAX_REPROJECTION_PX = 2.0
+# matches of two views; fewer tell nothing
+MIN_MATCHES = 15
 
 
 @dataclass(frozen=True, kw_only=True)
 class ViewConfig:
     features: MatchingConfig = field(default_factory=lambda: MatchingConfig(max_features=800, contrast=0.01))
     sigma_px: float = 0.5
-    depth_noise: tuple[float, float] = (0.001, 0.005)  # (a, b): sigma(1 / z) = a / z^2 + b, as of stereo (1/m)
-    depth_spread: float = 0.1  # the largest relative difference of depth beside a feature
-    least_parallax_rad: float = 0.02  # of a triangulated feature
-    reprojection_px: float = 2.0  # of a triangulated feature
+    # (a, b): sigma(1 / z) = a / z^2 + b, as of stereo (1/m)
+    depth_noise: tuple[float, float] = (0.001, 0.005)
+    # a view is kept when what the last one saw went this share of the image's width
+    max_shift: float = 0.08
+    # or when less than this share of it is still seen
+    min_overlap: float = 0.6
 
 
 class View(NamedTuple):
@@ -55,15 +71,42 @@ class View(NamedTuple):
         return float(1 / np.median(known)) if len(known) else float("nan")
 
 
+class CameraViews(NamedTuple):
+    """The views of one camera; `metric` where their depths were measured and not triangulated."""
+
+    views: Sequence[View]
+    intrinsics: Intrinsics
+    metric: bool
+    config: ViewConfig
+
+    @property
+    def world_from_camera(self) -> Float64[np.ndarray, "views 4 4"]:
+        """Poses as odometry has them."""
+        return np.array([view.world_from_camera for view in self.views])
+
+    @property
+    def distance(self) -> Distances:
+        """How far away things are in each view; where it does not know, as in the one before."""
+        each = np.array([view.distance for view in self.views])
+        known = np.flatnonzero(np.isfinite(each))
+        if not len(known):
+            return np.ones(len(each))
+        return each[known[np.maximum(np.searchsorted(known, np.arange(len(each)), side="right") - 1, 0)]]
+
+    def matched(self, a: int, b: int) -> Rows:
+        """Features of views a and b that look the same."""
+        return match(self.views[a].features, self.views[b].features, self.config.features.ratio)
+
+
 def view_of(observation: Observation, world_from_camera: Transform, config: ViewConfig) -> View:
+    """What is kept of a frame."""
     assert observation.image is not None
-    photo = (observation.image[0].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
-    features = photo_features(photo, config.features)
+    features = photo_features(to_array(observation.image), config.features)
     if observation.depth is None:
         nothing = np.zeros(len(features.pixels))
         return View(world_from_camera, features, nothing, nothing)
     depth, valid = (part[0, 0].numpy() for part in observation.depth)
-    inverse_depth, known = inverse_depth_at(depth, valid, features.pixels, config.depth_spread)
+    inverse_depth, known = inverse_depth_at(depth, valid, features.pixels, MAX_DEPTH_SPREAD)
     a, b = config.depth_noise
     return View(world_from_camera, features, inverse_depth, np.where(known, 1 / (a * inverse_depth**2 + b), 0.0))
 
@@ -82,15 +125,56 @@ def inverse_depth_at(
     return np.where(known, 1 / np.where(known, mean, 1.0), 0.0), known
 
 
+def seen_in_image(points: Points, intrinsics: Intrinsics) -> tuple[Pixels, Bool[np.ndarray, " points"]]:
+    """Pixels, and which lie before the camera and in the image, whose centre is the principal point."""
+    pixels = project_points(points, intrinsics)
+    inside = (points[:, 2] > 0) & (np.abs(pixels - intrinsics[:2, 2]) < intrinsics[:2, 2] + 0.5).all(1)
+    return pixels, inside
+
+
+def shows_enough_new(last: View, world_from_camera: Transform, intrinsics: Intrinsics, config: ViewConfig) -> bool:
+    """Whether a camera here sees enough that the last view does not, by the depth of its features."""
+    known = np.flatnonzero(last.precision > 0)
+    if len(known) < MIN_MATCHES:
+        return True
+    now_from_then = np.linalg.inv(world_from_camera) @ last.world_from_camera
+    now, inside = seen_in_image(move_points(points_of(last, known, intrinsics), now_from_then), intrinsics)
+    return went_far(last.features.pixels[known], now, inside, intrinsics, config)
+
+
+def differs_enough(last: View, view: View, intrinsics: Intrinsics, config: ViewConfig) -> bool:
+    """The same for one camera alone, by where the features went."""
+    rows = match(last.features, view.features, config.features.ratio)
+    if len(rows) < MIN_MATCHES:
+        return True
+    before, now = last.features.pixels[rows[:, 0]], view.features.pixels[rows[:, 1]]
+    return went_far(before, now, np.ones(len(rows), bool), intrinsics, config)
+
+
+def went_far(
+    before: Pixels, now: Pixels, inside: Bool[np.ndarray, " n"], intrinsics: Intrinsics, config: ViewConfig
+) -> bool:
+    """Whether features left the image, or went far in it."""
+    if inside.mean() < config.min_overlap:
+        return True
+    shift = np.median(np.linalg.norm((now - before)[inside], axis=1))
+    return bool(shift > config.max_shift * 2 * intrinsics[0, 2])
+
+
+def packed(view: View) -> State:
+    """A view as arrays."""
+    return view._asdict() | {"features": view.features._asdict()}
+
+
+def unpacked(state: State) -> View:
+    """The view that `packed` made this of."""
+    features = Features(**state["features"])
+    return View(state["world_from_camera"], features, state["inverse_depth"], state["precision"])
+
+
 def points_of(view: View, rows: Int64[np.ndarray, " n"], intrinsics: Intrinsics) -> Points:
-    """In the view's camera, of features whose depth is known."""
-    z = 1 / view.inverse_depth[rows][:, None]
-    return np.hstack([(view.features.pixels[rows] - intrinsics[:2, 2]) / intrinsics.diagonal()[:2] * z, z])
-
-
-def seen_from(points: Points, a_from_b: Transform) -> Points:
-    """Points of b in a."""
-    return points @ a_from_b[:3, :3].T + a_from_b[:3, 3]
+    """Points in the view's camera, of features whose depth is known."""
+    return unproject_pixels(view.features.pixels[rows], 1 / view.inverse_depth[rows], intrinsics)
 
 
 def triangulated(views: Sequence[View], matches: Matches, intrinsics: Intrinsics, config: ViewConfig) -> list[View]:
@@ -101,10 +185,10 @@ def triangulated(views: Sequence[View], matches: Matches, intrinsics: Intrinsics
         b_from_a = np.linalg.inv(views[b].world_from_camera) @ views[a].world_from_camera
         of_a, of_b = views[a].features.pixels[rows[:, 0]], views[b].features.pixels[rows[:, 1]]
         points, angle = midpoints(of_a, of_b, b_from_a, intrinsics)
-        good = angle > config.least_parallax_rad
+        good = angle > MIN_PARALLAX_RAD
         for camera_from_a, pixels in ((np.eye(4), of_a), (b_from_a, of_b)):
-            good &= reprojection_error_px(camera_from_a, points, pixels, intrinsics) < config.reprojection_px
-        for view, column, z in ((a, 0, points[:, 2]), (b, 1, seen_from(points, b_from_a)[:, 2])):
+            good &= reprojection_error_px(camera_from_a, points, pixels, intrinsics) < MAX_REPROJECTION_PX
+        for view, column, z in ((a, 0, points[:, 2]), (b, 1, move_points(points, b_from_a)[:, 2])):
             row = rows[:, column]
             better = good & (angle > parallax[view][row])
             parallax[view][row[better]], depth[view][row[better]] = angle[better], z[better]
@@ -137,22 +221,6 @@ def midpoints(
 
 
 def rays(pixels: Pixels, intrinsics: Intrinsics) -> Points:
-    """Directions of length 1."""
-    ahead = np.column_stack([(pixels - intrinsics[:2, 2]) / intrinsics.diagonal()[:2], np.ones(len(pixels))])
+    """Directions of length 1 in the camera."""
+    ahead = np.column_stack([normalise_pixels(pixels, intrinsics), np.ones(len(pixels))])
     return ahead / np.linalg.norm(ahead, axis=1, keepdims=True)
-
-
-def write_view(path: Path, view: View) -> None:
-    """As NumPy's .npz."""
-    content = BytesIO()
-    np.savez(
-        content, pose=view.world_from_camera, inverse_depth=view.inverse_depth, precision=view.precision,
-        **view.features._asdict(),
-    )  # fmt: skip
-    write_bytes(path, content.getvalue())
-
-
-def read_view(path: Path) -> View:
-    with np.load(path) as content:
-        features = Features(*(content[name] for name in Features._fields))
-        return View(content["pose"], features, content["inverse_depth"], content["precision"])

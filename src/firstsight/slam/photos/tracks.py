@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int64
 
-from firstsight.slam.photos.photo_matching import Pair
+from firstsight.slam.photos.pairs import Pair
 
 
 class Tracks(NamedTuple):

@@ -22,15 +22,14 @@ from matplotlib.patches import Ellipse
 from firstsight.gallery.drawing import Drawing, canvas
 from firstsight.gallery.worlds.landmark_walk import Walk, closing_step, followed, travelled, walk
 from firstsight.run_folder import Metric
+from firstsight.slam.landmarks.consistency import nees, nees_band
 from firstsight.slam.landmarks.ekf import (
     Config,
     EkfSlam,
     State,
     augment,
-    beginning,
     expected,
-    nees,
-    nees_band,
+    initial_state,
     predict,
     robot_error,
     update,
@@ -118,7 +117,7 @@ def measured_costs(sizes: list[int]) -> Costs:
 
 def surrounded(size: int) -> State:
     """A robot with that many landmarks around it."""
-    state = predict(beginning(), ONE_STEP, CONFIG)
+    state = predict(initial_state(), ONE_STEP, CONFIG)
     landmarks = np.random.default_rng(size).uniform(-50, 50, (size, 2))
     return augment(state, expected(state.robot, landmarks), CONFIG)
 
@@ -185,7 +184,7 @@ def draw_map(axes: Axes, found: Experiment, step: int) -> None:
     """All that is believed after a step, and the truth."""
     seen, state = found.seen, found.states[step]
     true, odometry = seen.robots[: step + 2], travelled(seen.motions[: step + 1])
-    estimates = np.array([beginning().robot] + [state.robot for state in found.states[: step + 1]])
+    estimates = np.array([initial_state().robot] + [state.robot for state in found.states[: step + 1]])
     axes.plot(*true[:, :2].T, color=TRUE, lw=4, alpha=0.4, label="true path")
     axes.plot(*odometry[:, :2].T, color=ODOMETRY, ls="--", label="odometry alone")
     axes.plot(*estimates[:, :2].T, color=ESTIMATE, label="estimate when it was made")

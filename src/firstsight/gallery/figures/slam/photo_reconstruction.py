@@ -20,16 +20,12 @@ from firstsight.optimisation.bundle_adjustment import residuals
 from firstsight.recordings.simulated.photo_set import PhotoSet, photo_set
 from firstsight.roles.reconstruction import Reconstruction
 from firstsight.run_folder import Metric
-from firstsight.slam.photos.photo_matching import (
-    MatchingConfig,
-    PhotoLens,
-    calibrated,
-    lens_groups,
-    pair_of,
-    pairs_to_try,
-    photo_features,
-)
-from firstsight.slam.photos.structure_from_motion import Collection, Config, Outcome, reconstruct
+from firstsight.slam.photos.features import MatchingConfig, photo_features
+from firstsight.slam.photos.lenses import PhotoLens, lens_groups
+from firstsight.slam.photos.model import Collection
+from firstsight.slam.photos.pairs import pair_of, pairs_to_try
+from firstsight.slam.photos.self_calibration import calibrated
+from firstsight.slam.photos.structure_from_motion import Config, Outcome, reconstruct
 
 PHOTOS, SHOWN, TRACKS_SHOWN = 16, 4, 14
 PLAN_M, LARGEST_PX = 3.2, 1.5

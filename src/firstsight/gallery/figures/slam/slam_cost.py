@@ -70,17 +70,17 @@ def experiment(scale: float = 1.0) -> Experiment:
     graph.solve()  # compiles
     for step, (motion, (ids, observations)) in enumerate(zip(seen.motions, seen.sightings, strict=True)):
         recent = [*recent[1 - TAIL :], timed(partial(ekf.step, motion, observations, ids))]
-        path.append(ekf.state.robot[:2])
+        path.append(ekf.estimate.robot[:2])
         if step:
             graph.step(motion, observations, ids)
         if step and (step % every == 0 or step == len(seen.motions) - 1):
             spent = timed(graph.solve)
-            rows.append((len(ekf.state.landmarks), step + 2, min(recent), spent))
+            rows.append((len(ekf.estimate.landmarks), step + 2, min(recent), spent))
     course = Course(*np.array(rows, float).T)
     graph_path = np.array(graph.world_from_node)[1:, :2, 2]
     large = scans([size for size in LARGE if size <= max(scale * LARGE[-1], LARGE[1])])
     return Experiment(
-        seen, course, large, np.array(path), ekf.state.landmarks, graph_path, np.array(graph.landmarks), graph.ids
+        seen, course, large, np.array(path), ekf.estimate.landmarks, graph_path, np.array(graph.landmarks), graph.ids
     )
 
 
