@@ -155,7 +155,7 @@ class DepthNet(nn.Module):
 
 
 @final
-class Monodepth(Trainable, DepthEstimator):
+class Monodepth(DepthEstimator, Trainable):
     """`reach_m` = fx baseline / width is the depth whose disparity is as wide as the picture; it is kept with the weights."""
 
     scale: ClassVar = "metric"
@@ -200,7 +200,7 @@ class Monodepth(Trainable, DepthEstimator):
             return share
         return blended(share, self.disparities(image.flip(-1))[0][:, :1].flip(-1))
 
-    def forward(self, image: Images) -> Depth:
+    def estimate(self, image: Images) -> Depth:
         if not torch.compiler.is_exporting() and not self.reach_m > 0:
             raise InputError("monodepth is not trained: train it, or load weights")
         with torch.no_grad():

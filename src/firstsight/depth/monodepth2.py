@@ -143,7 +143,7 @@ class Terms(NamedTuple):
 
 
 @final
-class Monodepth2(Trainable, DepthEstimator):
+class Monodepth2(DepthEstimator, Trainable):
     """Learns from each picture with the one before and the one after."""
 
     scale: ClassVar = "unknown"
@@ -202,7 +202,7 @@ class Monodepth2(Trainable, DepthEstimator):
             of_scales.append(Terms(judged.mean(), edge_aware(normal, target).mean()))
         return of_scales
 
-    def forward(self, image: Images) -> Depth:
+    def estimate(self, image: Images) -> Depth:
         with torch.no_grad():
             answer = resize(self.net(resize(image, *self.config.size))[0], *image.shape[-2:])
             depth = 1 / inverse_depth(answer, self.config.near, self.config.far)

@@ -15,7 +15,7 @@ Role:   MultiViewDepthEstimator, in the unit of the motion. A static world is as
 """
 
 from dataclasses import dataclass, field
-from typing import Literal, no_type_check
+from typing import Literal, final, no_type_check
 
 import cv2
 import numpy as np
@@ -172,6 +172,7 @@ def trusted(config: Config, peaks: Peaks, planes: int) -> Bool[np.ndarray, "heig
     return low & (peaks.ratio <= config.max_peak_ratio) & (peaks.position < planes - 1.5)
 
 
+@final
 class PlaneSweep(MultiViewDepthEstimator):
     """Raises InputError for penalties that do not fit together. Depth is 0 where not valid."""
 
@@ -180,7 +181,7 @@ class PlaneSweep(MultiViewDepthEstimator):
         cost = self.config.cost
         path_types(cost.dtype, cost.largest, self.config.penalties, self.config.paths)
 
-    def __call__(
+    def estimate(
         self,
         image: Float32[Tensor, "1 3 height width"],
         neighbours: Float32[Tensor, "views 3 height width"],

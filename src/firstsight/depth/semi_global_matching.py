@@ -110,8 +110,7 @@ class SemiGlobalMatching(StereoEstimator):
         self._total_type()  # raises where penalties are too large
         self._volumes: tuple[np.ndarray, np.ndarray] | None = None
 
-    def __call__(self, left: Images, right: Images) -> Disparity:
-        assert left.shape == right.shape, "a rectified pair has one size"
+    def estimate(self, left: Images, right: Images) -> Disparity:
         device = left.device
         greys = [[to_grey(image[None]) for image in images.cpu()] for images in (left, right)]
         pairs = [self._match(a, b, device) for a, b in zip(*greys, strict=True)]

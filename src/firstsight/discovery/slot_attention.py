@@ -197,7 +197,7 @@ class SlotDecoder(nn.Module):
 
 
 @final
-class SlotAttention(Trainable, Discoverer):
+class SlotAttention(Discoverer, Trainable):
     """Learns to take pictures apart by having to draw them from few slots."""
 
     noise: Tensor
@@ -239,7 +239,7 @@ class SlotAttention(Trainable, Discoverer):
         """What slots begin with when not training."""
         return self.noise.expand(batch, -1, -1)
 
-    def forward(self, image: Images) -> Float32[Tensor, "batch slots height width"]:
+    def discover(self, image: Images) -> Float32[Tensor, "batch slots height width"]:
         """Each slot's share of each pixel."""
         size, given = self.config.size, image.shape[2:]
         if given != size:

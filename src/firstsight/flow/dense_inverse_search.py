@@ -116,7 +116,7 @@ class DenseInverseSearch(FlowEstimator):
     def __init__(self, config: Config | None = None):
         self.config = config or Config()
 
-    def __call__(self, image_a: Images, image_b: Images) -> Flow:
+    def estimate(self, image_a: Images, image_b: Images) -> Flow:
         height, width = image_a.shape[-2:]
         if min(height, width) < SMALLEST_PX:
             raise InputError(

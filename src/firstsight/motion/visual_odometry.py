@@ -16,7 +16,7 @@ Role:   Odometry of the camera, in metres. A frame whose landmarks do not agree 
 """
 
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple, final
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64
@@ -110,6 +110,7 @@ def unproject(values: Float64[np.ndarray, "points 3"], intrinsics: Float64[np.nd
     return np.column_stack([(values[:, :2] - intrinsics[:2, 2]) / intrinsics.diagonal()[:2] * z, z])
 
 
+@final
 class VisualOdometry(Odometry):
     needs: ClassVar[frozenset[str]] = frozenset({"image", "depth", "intrinsics"})
     scale: ClassVar[Literal["metric", "unknown"]] = "metric"

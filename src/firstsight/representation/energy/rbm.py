@@ -187,7 +187,7 @@ class Config:
 
 
 @final
-class Rbm(Trainable, Encoder):
+class Rbm(Encoder, Trainable):
     """Learns which pixels go together; its features are the causes it believes in."""
 
     chains: Tensor  # where there are persistent ones
@@ -232,7 +232,7 @@ class Rbm(Trainable, Encoder):
         self.chains.copy_(gibbs(self.machine, self.chains, self.config.k, uniform))
         return self.chains.clone()
 
-    def forward(self, image: Images) -> Float32[Tensor, "batch features"]:
+    def encode(self, image: Images) -> Float32[Tensor, "batch features"]:
         size = (self.config.side, self.config.side)
         if image.shape[2:] != size:
             image = F.interpolate(image, size, mode="bilinear", antialias=True, align_corners=False)

@@ -21,7 +21,7 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import NamedTuple
+from typing import NamedTuple, final
 
 import torch
 from jaxtyping import Float, Float32
@@ -131,7 +131,8 @@ def cross_view(teacher: LargeLogits, student_logits: Logits, student_temperature
     return Agreement(cross_entropy, entropy, cross_entropy.detach() - entropy)
 
 
-class Dino(Trainable, Encoder):
+@final
+class Dino(Encoder, Trainable):
     """Pictures in, features out; learns from any pictures."""
 
     def __init__(self, config: Config | None = None):
@@ -145,7 +146,7 @@ class Dino(Trainable, Encoder):
     def wanted(self) -> Wanted:
         return Wanted(self.config.wanted)
 
-    def forward(self, image: Images) -> Float32[Tensor, "batch features"]:
+    def encode(self, image: Images) -> Float32[Tensor, "batch features"]:
         return self.teacher.vit(image).cls
 
     def loss(self, samples: Samples, moment: Moment) -> Loss:

@@ -21,7 +21,7 @@ Role:   Reconstructor. Photos in; cameras, lenses and points out, z up as far as
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple, no_type_check
+from typing import Literal, NamedTuple, final, no_type_check
 
 import cv2
 import numpy as np
@@ -105,13 +105,14 @@ class Outcome(NamedTuple):
     attempts: int
 
 
+@final
 class StructureFromMotion(Reconstructor):
     """Raises InputError where the photos cannot be read or do not overlap."""
 
     def __init__(self, config: Config | None = None, report: Report = silent):
         self.config, self.report = config or Config(), report
 
-    def __call__(self, photos: Sequence[Path]) -> Reconstruction:
+    def reconstruct(self, photos: Sequence[Path]) -> Reconstruction:
         config = self.config.matching
         seen = [seen_photo(path, config) for path in photos]
         groups = lens_groups([lens for _, lens in seen])
