@@ -20,10 +20,17 @@ Images = Float32[Tensor, "batch 3 height width"]
 
 if TYPE_CHECKING:
     ImageLike = Tensor | np.ndarray
+    MatrixLike = Tensor | np.ndarray
+    DepthLike = tuple[Tensor, Tensor] | tuple[np.ndarray, np.ndarray]
+    Files = Sequence[Path | str]
 else:
     # Whatever is given is judged below, in words of its own.
-    ImageLike = Any
-"""Arrays (height, width, 3) or (height, width), tensors (3, height, width) or (batch, 3, height, width): uint8 or floats in [0, 1]."""
+    ImageLike = MatrixLike = DepthLike = Files = Any
+"""What may be given.
+
+ImageLike: arrays (height, width, 3) or (height, width), tensors (3, height, width) or (batch, 3, height, width); uint8, or
+floats in [0, 1]. DepthLike: (depth in metres, valid), arrays (height, width) or tensors (batch, 1, height, width).
+"""
 
 # How far from [0, 1] resampling may carry a float; a quarter of a grey level.
 TOLERANCE = 1e-3
@@ -138,11 +145,11 @@ def matrices(role: str, name: str, given: Any, shape: tuple[int, ...]) -> Float6
     return tensor
 
 
-def files(role: str, name: str, given: Sequence[Path | str]) -> list[Path]:
+def files(role: str, name: str, given: Files) -> list[Path]:
     """The paths of at least two files. Raises InputError for fewer, and for one that does not exist."""
-    if isinstance(given, str | Path) or len(given) < 2:
-        count = "a single path" if isinstance(given, str | Path) else f"a list of {len(given)}"
-        raise InputError(f"{role}: {name}: {count}; give the paths of at least two files")
+    if isinstance(given, str | Path) or not isinstance(given, Sequence) or len(given) < 2:
+        what = f"a list of {len(given)}" if isinstance(given, list | tuple) else f"a {type(given).__name__}"
+        raise InputError(f"{role}: {name}: {what}; give a list with the paths of at least two files")
     paths = [Path(path).expanduser() for path in given]
     for path in paths:
         if not path.is_file():

@@ -3,13 +3,12 @@
 from abc import ABC, abstractmethod
 from typing import ClassVar, Literal, NamedTuple
 
-import numpy as np
 from jaxtyping import Bool, Float32, Float64
 from torch import Tensor
 
 from firstsight.errors import InputError
 from firstsight.roles import border
-from firstsight.roles.border import ImageLike, Images
+from firstsight.roles.border import DepthLike, ImageLike, Images, MatrixLike
 
 
 class Depth(NamedTuple):
@@ -55,7 +54,7 @@ class DepthEstimator(ABC):
 class DepthCompleter(ABC):
     """An image and sparse depth in, dense depth out."""
 
-    def __call__(self, image: ImageLike, sparse: Depth | tuple[np.ndarray, np.ndarray]) -> Depth:
+    def __call__(self, image: ImageLike, sparse: DepthLike) -> Depth:
         """Dense depth in metres. Raises InputError where the sparse depth does not lie on the image's pixels."""
         (checked,) = border.images("DepthCompleter", image=image)
         return self.complete(checked, Depth(*border.depth_and_valid("DepthCompleter", "sparse", sparse, checked)))
@@ -72,8 +71,8 @@ class MultiViewDepthEstimator(ABC):
         self,
         image: ImageLike,
         neighbours: ImageLike,
-        neighbour_from_image: Tensor | np.ndarray,
-        intrinsics: Tensor | np.ndarray,
+        neighbour_from_image: MatrixLike,
+        intrinsics: MatrixLike,
     ) -> Depth:
         """The depth of one image (1, 3, height, width) from at least one neighbour (views, 3, height, width).
 

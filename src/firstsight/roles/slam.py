@@ -57,7 +57,7 @@ class PoseGraphOptimiser(ABC):
 class Reconstructor(ABC):
     """Unordered photos of one scene in, their cameras and the scene's points out, up to scale."""
 
-    def __call__(self, photos: Sequence[Path | str]) -> Reconstruction:
+    def __call__(self, photos: border.Files) -> Reconstruction:
         """The reconstruction. Raises InputError for fewer than two photos, and for one that is not there."""
         return self.reconstruct(border.files("Reconstructor", "photos", photos))
 
