@@ -9,7 +9,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "firstsight"
 
 # Each layer may import from the layers above it in this list, and from itself.
 LAYERS = [
-    {"errors", "progress", "__init__"},
+    {"errors", "progress"},
     {"geometry"},
     {"kernels", "roles"},
     {"optimisation"},
@@ -20,7 +20,7 @@ LAYERS = [
     {"depth", "flow", "motion", "fusion", "mapping", "slam", "representation", "discovery"},
     {"evaluation", "show", "catalogue", "pretrained", "installation", "doctor", "gallery"},
     {"perceive"},
-    {"commands"},
+    {"commands", "__init__"},
     {"cli", "__main__"},
 ]
 FAMILIES = {"depth", "flow", "motion", "fusion", "mapping", "slam", "representation", "discovery"}

@@ -153,7 +153,10 @@ def test_memory_for_reading_only_is_taken():
 def test_what_cannot_be_meant_is_refused_in_one_line(given, words: list[str]):
     line = refusal(Echo(), FLOAT, given)
     assert line.startswith("StereoEstimator: right: ")
-    assert "give RGB as an array (height, width, 3) or a tensor (batch, 3, height, width), uint8 or floats in [0, 1]" in line
+    assert (
+        "give RGB as an array (height, width, 3) or a tensor (batch, 3, height, width), uint8 or floats in [0, 1]"
+        in line
+    )
     assert all(word in line for word in words), line
 
 
@@ -208,7 +211,9 @@ def test_views_have_a_motion_each():
 
 
 def test_photos_are_files_and_more_than_one(tmp_path: Path):
-    assert refusal(Photos(), []) == "Reconstructor: photos: a list of 0; give a list with the paths of at least two files"
+    assert (
+        refusal(Photos(), []) == "Reconstructor: photos: a list of 0; give a list with the paths of at least two files"
+    )
     assert "photos: a str; give" in refusal(Photos(), "photos")
     (tmp_path / "a.png").touch()
     line = refusal(Photos(), [str(tmp_path / "a.png"), tmp_path / "b.png"])
