@@ -195,12 +195,13 @@ class PlaneSweep(MultiViewDepthEstimator):
             cv2.resize(to_grey(view[None]), (columns, rows), interpolation=cv2.INTER_AREA)
             for view in (image[0], *neighbours)
         ]
-        small = scale_intrinsics(intrinsics, columns / width, rows / height).numpy()
-        inverse_depth, valid = self._match(greys[0], greys[1:], neighbour_from_image.numpy(), small)
+        small = scale_intrinsics(intrinsics.cpu(), columns / width, rows / height).numpy()
+        inverse_depth, valid = self._match(greys[0], greys[1:], neighbour_from_image.cpu().numpy(), small)
         inverse_depth = cv2.resize(inverse_depth, (width, height), interpolation=cv2.INTER_LINEAR)
         valid = cv2.resize(valid.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST) > 0
         depth = np.divide(1, inverse_depth, out=np.zeros_like(inverse_depth), where=valid)
-        return Depth(torch.from_numpy(depth)[None, None], torch.from_numpy(valid)[None, None])
+        found = (torch.from_numpy(part)[None, None].to(image.device) for part in (depth, valid))
+        return Depth(*found)
 
     def _match(
         self,

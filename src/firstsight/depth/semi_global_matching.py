@@ -125,7 +125,9 @@ class SemiGlobalMatching(StereoEstimator):
         correct = classes == MatchClass.CORRECT
         valid = drop_speckles(disparity, correct, self.config.speckle_area_px)
         classes[correct & ~valid] = MatchClass.MISMATCH
-        return self.completed(disparity, classes, left), valid
+        completed = self.completed(disparity, classes, left)
+        # Without disparity a pixel is at infinity, which is no distance.
+        return completed, valid & (completed > 0)
 
     def classified(self, left: Grey, right: Grey, device: torch.device = CPU) -> tuple[Map, Classes]:
         """The winners, and which of them the right image confirms."""

@@ -195,7 +195,9 @@ class DepthCompletion(DepthCompleter):
     def complete(self, image: Images, sparse: Depth) -> Depth:
         completed = [
             complete(picture.permute(1, 2, 0).contiguous().numpy(), depth[0].numpy(), valid[0].numpy(), self.config)
-            for picture, depth, valid in zip(image, sparse.depth, sparse.valid, strict=True)
+            for picture, depth, valid in zip(image.detach().cpu(), sparse.depth.cpu(), sparse.valid.cpu(), strict=True)
         ]
-        depth, valid = (torch.from_numpy(np.stack(maps))[:, None] for maps in zip(*completed, strict=True))
+        depth, valid = (
+            torch.from_numpy(np.stack(maps))[:, None].to(image.device) for maps in zip(*completed, strict=True)
+        )
         return Depth(depth, valid)
