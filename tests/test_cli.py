@@ -2,11 +2,6 @@ import subprocess
 import sys
 import time
 
-import pytest
-
-from firstsight import catalogue
-from firstsight.errors import InputError
-
 
 def firstsight(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "firstsight", *arguments], capture_output=True, text=True, check=False)
@@ -35,28 +30,12 @@ def test_help_answers_at_once_without_heavy_imports():
 def test_unknown_method_is_one_line():
     ended = firstsight("methods", "magic")
     assert ended.returncode == 2
-    assert ended.stderr == f"firstsight: magic: no such method; there are {', '.join(catalogue.METHODS)}\n"
+    assert ended.stderr == "firstsight: magic: no such method; `firstsight methods` lists them\n"
 
 
 def test_methods_prints_the_docstring():
     shown = firstsight("methods", "semi-global-matching")
     assert "Hirschmueller" in shown.stdout
-
-
-@pytest.mark.parametrize("entry", catalogue.entries(), ids=lambda entry: entry.name)
-def test_every_catalogue_line_is_a_final_method_with_a_paper_and_a_role(entry: catalogue.Entry):
-    method = entry.load()
-    roles = [base.__name__ for base in method.__mro__ if base.__module__.startswith("firstsight.roles")]
-    assert len(roles) >= 1
-    assert entry.said("Role").startswith(tuple(roles))
-    assert entry.said("Paper")
-    assert entry.said("Idea")
-    assert not method.__subclasses__()
-
-
-def test_find_raises_for_an_unknown_name():
-    with pytest.raises(InputError):
-        catalogue.find("magic")
 
 
 def test_show_says_where_the_files_are(tmp_path):

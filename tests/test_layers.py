@@ -13,7 +13,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "firstsight"
 
 # Each layer may import from the layers above it in this list, and from itself.
 LAYERS = [
-    {"errors", "progress", "reading", "__init__"},
+    {"errors", "progress", "reading"},
     {"geometry"},
     {"kernels", "roles"},
     {"optimisation"},
@@ -24,7 +24,7 @@ LAYERS = [
     {"depth", "flow", "motion", "fusion", "mapping", "slam", "representation", "discovery"},
     {"evaluation", "show", "catalogue", "pretrained", "installation", "doctor", "gallery"},
     {"perceive", "reconstruct"},
-    {"commands"},
+    {"commands", "__init__"},
     {"cli", "__main__"},
 ]
 FAMILIES = {"depth", "flow", "motion", "fusion", "mapping", "slam", "representation", "discovery"}

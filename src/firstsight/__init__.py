@@ -1,3 +1,62 @@
-"""firstsight learns to see from what a robot records, without labels."""
+"""firstsight learns to see from what a robot records, without labels.
+
+run = firstsight.perceive("sim:street", "runs/demo")            the main job: a recording in, a run folder out
+recording = firstsight.open("path/to/recording")                the recording alone
+matching = firstsight.method("semi-global-matching")            one method of `firstsight methods`, or a trained one's folder
+
+Nothing heavy is imported before one of these is called.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+__all__ = ["__version__", "method", "open", "perceive"]
+
+if TYPE_CHECKING:
+    from firstsight.perceive import perceive as perceive
+    from firstsight.recordings.recording import Recording
+else:
+    # The package is its function too, whatever was imported before.
+    from firstsight import perceive
+
+
+def open(
+    source: str | Path,
+    *,
+    sensors: Iterable[str] | None = None,
+    frames: str | None = None,
+    fov_deg: float | None = None,
+) -> "Recording":
+    """The recording at a path, of any format that is known, or the simulated one of "sim:street", "sim:rooms", "sim:objects".
+
+    `sensors` keeps some of camera, stereo, depth, lidar and odometry, `frames` a slice "start:stop:step"; `fov_deg` is the
+    horizontal field of view of a camera without calibration. Raises InputError for what cannot be read.
+    """
+    from firstsight.recordings.opening import open_recording
+
+    names = [sensors] if isinstance(sensors, str) else sensors
+    kept = None if names is None else frozenset(names)
+    return open_recording(str(source), sensors=kept, frames=frames, fov_deg=fov_deg)
+
+
+def method(name: str | Path, config: Any = None) -> Any:
+    """A method, ready to be called: by its name in the catalogue, or with what it learned from the folder of its training.
+
+    `config` is the `Config` of its module, None for the paper's settings. A method that learns, given by name, is untrained.
+    Raises InputError where there is no such method, or where the settings are another's.
+    """
+    from firstsight import catalogue, pretrained
+    from firstsight.errors import InputError
+
+    if (Path(name) / "config.json").is_file():
+        if config is not None:
+            raise InputError(f"{name}: the folder of a training has its settings; leave config out")
+        return pretrained.load(name)
+    entry = catalogue.find(str(name))
+    wanted = entry.module.Config
+    if config is not None and not isinstance(config, wanted):
+        raise InputError(f"{name}: config is a {type(config).__name__}; give a {wanted.__module__}.Config")
+    made = entry.load()(config)
+    return made.eval() if entry.learns else made

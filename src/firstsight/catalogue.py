@@ -1,53 +1,70 @@
-"""Every method, one line each. A line names the class; the rest of what is shown is read from its module's docstring."""
+"""Every method, one line each. A line names the class, its role and whether it learns; the rest is read from the docstring."""
 
 import ast
+import difflib
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
+from typing import NamedTuple
 
 from firstsight.errors import InputError
 
+
+class Line(NamedTuple):
+    """`target` is MODULE:CLASS, `role` the role of `firstsight.roles` that the class names first."""
+
+    target: str
+    role: str
+    learns: bool = False
+
+
 METHODS = {
-    "semi-global-matching": "firstsight.depth.semi_global_matching:SemiGlobalMatching",
-    "plane-sweep": "firstsight.depth.plane_sweep:PlaneSweep",
-    "monodepth": "firstsight.depth.monodepth:Monodepth",
-    "monodepth2": "firstsight.depth.monodepth2:Monodepth2",
-    "depth-completion": "firstsight.fusion.depth_completion:DepthCompletion",
-    "dense-inverse-search": "firstsight.flow.dense_inverse_search:DenseInverseSearch",
-    "lucas-kanade": "firstsight.flow.lucas_kanade:LucasKanade",
-    "visual-odometry": "firstsight.motion.visual_odometry:VisualOdometry",
-    "monocular-odometry": "firstsight.motion.monocular_odometry:MonocularOdometry",
-    "lidar-odometry": "firstsight.motion.lidar_odometry:LidarOdometry",
-    "structure-from-motion": "firstsight.slam.photos.structure_from_motion:StructureFromMotion",
-    "loop-closing": "firstsight.slam.loops.loop_closing:LoopClosing",
-    "lidar-loop-closing": "firstsight.slam.loops.lidar_loop_closing:LidarLoopClosing",
-    "ekf-slam": "firstsight.slam.landmarks.ekf:EkfSlam",
-    "graph-slam": "firstsight.slam.landmarks.graph_slam:GraphSlam",
-    "pose-graph": "firstsight.slam.pose_graphs.pose_graph:PoseGraphOptimisation",
-    "moving-object-segmentation": "firstsight.motion.moving_objects:MovingObjectSegmentation",
-    "point-cloud-map": "firstsight.mapping.point_cloud:PointCloudMap",
-    "tsdf": "firstsight.mapping.tsdf:Tsdf",
-    "occupancy-grid": "firstsight.mapping.occupancy:OccupancyGrid",
-    "keyframe-graph": "firstsight.mapping.keyframes:KeyframeGraph",
-    "classifier": "firstsight.representation.supervised.classifier:Classifier",
-    "rbm": "firstsight.representation.energy.rbm:Rbm",
-    "dino": "firstsight.representation.joint_embedding.dino:Dino",
-    "slot-attention": "firstsight.discovery.slot_attention:SlotAttention",
+    "semi-global-matching": Line("firstsight.depth.semi_global_matching:SemiGlobalMatching", "StereoEstimator"),
+    "plane-sweep": Line("firstsight.depth.plane_sweep:PlaneSweep", "MultiViewDepthEstimator"),
+    "monodepth": Line("firstsight.depth.monodepth:Monodepth", "DepthEstimator", learns=True),
+    "monodepth2": Line("firstsight.depth.monodepth2:Monodepth2", "DepthEstimator", learns=True),
+    "depth-completion": Line("firstsight.fusion.depth_completion:DepthCompletion", "DepthCompleter"),
+    "dense-inverse-search": Line("firstsight.flow.dense_inverse_search:DenseInverseSearch", "FlowEstimator"),
+    "lucas-kanade": Line("firstsight.flow.lucas_kanade:LucasKanade", "FlowEstimator"),
+    "visual-odometry": Line("firstsight.motion.visual_odometry:VisualOdometry", "Odometry"),
+    "monocular-odometry": Line("firstsight.motion.monocular_odometry:MonocularOdometry", "Odometry"),
+    "lidar-odometry": Line("firstsight.motion.lidar_odometry:LidarOdometry", "Odometry"),
+    "structure-from-motion": Line("firstsight.slam.photos.structure_from_motion:StructureFromMotion", "Reconstructor"),
+    "loop-closing": Line("firstsight.slam.loops.loop_closing:LoopClosing", "LoopCloser"),
+    "lidar-loop-closing": Line("firstsight.slam.loops.lidar_loop_closing:LidarLoopClosing", "LoopCloser"),
+    "ekf-slam": Line("firstsight.slam.landmarks.ekf:EkfSlam", "LandmarkSlam"),
+    "graph-slam": Line("firstsight.slam.landmarks.graph_slam:GraphSlam", "LandmarkSlam"),
+    "pose-graph": Line("firstsight.slam.pose_graphs.pose_graph:PoseGraphOptimisation", "PoseGraphOptimiser"),
+    "moving-object-segmentation": Line("firstsight.motion.moving_objects:MovingObjectSegmentation", "MotionSegmenter"),
+    "point-cloud-map": Line("firstsight.mapping.point_cloud:PointCloudMap", "Mapper"),
+    "tsdf": Line("firstsight.mapping.tsdf:Tsdf", "Mapper"),
+    "occupancy-grid": Line("firstsight.mapping.occupancy:OccupancyGrid", "Mapper"),
+    "keyframe-graph": Line("firstsight.mapping.keyframes:KeyframeGraph", "Mapper"),
+    "classifier": Line("firstsight.representation.supervised.classifier:Classifier", "Encoder", learns=True),
+    "rbm": Line("firstsight.representation.energy.rbm:Rbm", "Encoder", learns=True),
+    "dino": Line("firstsight.representation.joint_embedding.dino:Dino", "Encoder", learns=True),
+    "slot-attention": Line("firstsight.discovery.slot_attention:SlotAttention", "Discoverer", learns=True),
 }
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A method of the catalogue. Nothing of it is imported before `load`."""
+    """A method of the catalogue. Nothing of it is imported before `load`.
+
+    `role` is the name of its role in `firstsight.roles`; `learns` says whether it is trained before it is used.
+    """
 
     name: str
     target: str
+    role: str = ""
+    learns: bool = False
 
     @property
     def family(self) -> str:
+        """The folder of its module, such as "depth"."""
         return self.target.split(".")[1]
 
     @cached_property
@@ -73,6 +90,7 @@ class Entry:
 
     @property
     def module(self) -> ModuleType:
+        """The method's module, imported."""
         return import_module(self.target.split(":")[0])
 
     def load(self) -> type:
@@ -81,11 +99,16 @@ class Entry:
 
 
 def entries() -> tuple[Entry, ...]:
-    return tuple(Entry(name, target) for name, target in METHODS.items())
+    """All methods, in the order of the catalogue."""
+    return tuple(Entry(name, *line) for name, line in METHODS.items())
 
 
 def find(name: str) -> Entry:
-    """Raises InputError naming the methods where there is none of that name."""
-    if name not in METHODS:
-        raise InputError(f"{name}: no such method; there are {', '.join(METHODS)}")
-    return Entry(name, METHODS[name])
+    """The method of that name. Raises InputError, with the names that are close, where there is none."""
+    if name in METHODS:
+        return Entry(name, *METHODS[name])
+    if "/" in name or "\\" in name:
+        raise InputError(f"{name}: no such folder; give the folder of a training, or a name of `firstsight methods`")
+    close = difflib.get_close_matches(name.lower().replace("_", "-").replace(" ", "-"), METHODS)
+    advice = f"did you mean {' or '.join(close)}?" if close else "`firstsight methods` lists them"
+    raise InputError(f"{name}: no such method; {advice}")

@@ -140,7 +140,7 @@ def blended(
 
 
 @final
-class Monodepth(Trainable[Batch], DepthEstimator):
+class Monodepth(DepthEstimator, Trainable[Batch]):
     """`reach_m` = fx baseline / width is the depth whose disparity is as wide as the picture; it is kept with the weights."""
 
     PRESETS: ClassVar = {
@@ -203,7 +203,7 @@ class Monodepth(Trainable[Batch], DepthEstimator):
             return share
         return blended(share, self.disparities(image.flip(-1))[0][:, :1].flip(-1))
 
-    def forward(self, image: Images) -> Depth:
+    def estimate(self, image: Images) -> Depth:
         if not torch.compiler.is_exporting() and not self.reach_m > 0:
             raise InputError("monodepth is not trained: train it, or load weights")
         with torch.no_grad():

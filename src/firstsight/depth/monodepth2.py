@@ -154,7 +154,7 @@ class Terms(NamedTuple):
 
 
 @final
-class Monodepth2(Trainable[Batch], DepthEstimator):
+class Monodepth2(DepthEstimator, Trainable[Batch]):
     """Learns from each picture with the one before and the one after."""
 
     PRESETS: ClassVar = {
@@ -229,7 +229,7 @@ class Monodepth2(Trainable[Batch], DepthEstimator):
             of_scales.append(Terms(judged.mean(), edge_aware(normal, target).mean()))
         return of_scales
 
-    def forward(self, image: Images) -> Depth:
+    def estimate(self, image: Images) -> Depth:
         with torch.no_grad():
             output = resize(self.net(resize(image, *self.config.size))[0], *image.shape[-2:])
             depth = 1 / inverse_depth(output, self.config.near, self.config.far)

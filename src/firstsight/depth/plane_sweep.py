@@ -15,7 +15,7 @@ Role:   MultiViewDepthEstimator, in the unit of the motion. A static world is as
 """
 
 from dataclasses import dataclass, field
-from typing import Literal, no_type_check
+from typing import Literal, final, no_type_check
 
 import cv2
 import numpy as np
@@ -172,6 +172,7 @@ def trusted(config: Config, peaks: Peaks, planes: int) -> Bool[np.ndarray, "heig
     return low & (peaks.ratio <= config.max_peak_ratio) & (peaks.position < planes - 1.5)
 
 
+@final
 class PlaneSweep(MultiViewDepthEstimator):
     """Raises InputError for penalties that do not fit together. Depth is 0 where not valid."""
 
@@ -180,7 +181,7 @@ class PlaneSweep(MultiViewDepthEstimator):
         cost = self.config.cost
         path_types(cost.dtype, cost.largest, self.config.penalties, self.config.paths)
 
-    def __call__(
+    def estimate(
         self,
         image: Float32[Tensor, "1 3 height width"],
         neighbours: Float32[Tensor, "views 3 height width"],
@@ -194,12 +195,13 @@ class PlaneSweep(MultiViewDepthEstimator):
             cv2.resize(to_grey(view[None]), (columns, rows), interpolation=cv2.INTER_AREA)
             for view in (image[0], *neighbours)
         ]
-        small = scale_intrinsics(intrinsics, columns / width, rows / height).numpy()
-        inverse_depth, valid = self._match(greys[0], greys[1:], neighbour_from_image.numpy(), small)
+        small = scale_intrinsics(intrinsics.cpu(), columns / width, rows / height).numpy()
+        inverse_depth, valid = self._match(greys[0], greys[1:], neighbour_from_image.cpu().numpy(), small)
         inverse_depth = cv2.resize(inverse_depth, (width, height), interpolation=cv2.INTER_LINEAR)
         valid = cv2.resize(valid.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST) > 0
         depth = np.divide(1, inverse_depth, out=np.zeros_like(inverse_depth), where=valid)
-        return Depth(torch.from_numpy(depth)[None, None], torch.from_numpy(valid)[None, None])
+        found = (torch.from_numpy(part)[None, None].to(image.device) for part in (depth, valid))
+        return Depth(*found)
 
     def _match(
         self,

@@ -110,8 +110,7 @@ class SemiGlobalMatching(StereoEstimator):
         self._total_type()  # raises where penalties are too large
         self._volumes: tuple[np.ndarray, np.ndarray] | None = None
 
-    def __call__(self, left: Images, right: Images) -> Disparity:
-        assert left.shape == right.shape, "a rectified pair has one size"
+    def estimate(self, left: Images, right: Images) -> Disparity:
         device = left.device
         greys = [[to_grey(image[None]) for image in images.cpu()] for images in (left, right)]
         pairs = [self._match(a, b, device) for a, b in zip(*greys, strict=True)]
@@ -126,7 +125,9 @@ class SemiGlobalMatching(StereoEstimator):
         correct = classes == MatchClass.CORRECT
         valid = drop_speckles(disparity, correct, self.config.speckle_area_px)
         classes[correct & ~valid] = MatchClass.MISMATCH
-        return self.completed(disparity, classes, left), valid
+        completed = self.completed(disparity, classes, left)
+        # Without disparity a pixel is at infinity, which is no distance.
+        return completed, valid & (completed > 0)
 
     def classified(self, left: Grey, right: Grey, device: torch.device = CPU) -> tuple[Map, Classes]:
         """The winners, and which of them the right image confirms."""

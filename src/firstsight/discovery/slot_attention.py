@@ -199,7 +199,7 @@ class SlotDecoder(nn.Module):
 
 
 @final
-class SlotAttention(Trainable[ImageBatch], Discoverer):
+class SlotAttention(Discoverer, Trainable[ImageBatch]):
     """Learns to take pictures apart by having to draw them from few slots."""
 
     PRESETS: ClassVar = {
@@ -277,7 +277,7 @@ class SlotAttention(Trainable[ImageBatch], Discoverer):
         """What slots begin with when not training."""
         return self.noise.expand(batch, -1, -1)
 
-    def forward(self, image: Images) -> Float32[Tensor, "batch slots height width"]:
+    def discover(self, image: Images) -> Float32[Tensor, "batch slots height width"]:
         """Each slot's share of each pixel."""
         size, given = self.config.size, image.shape[2:]
         if given != size:

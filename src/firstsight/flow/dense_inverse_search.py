@@ -116,7 +116,7 @@ class DenseInverseSearch(FlowEstimator):
     def __init__(self, config: Config | None = None):
         self.config = config or Config()
 
-    def __call__(self, image_a: Images, image_b: Images) -> Flow:
+    def estimate(self, image_a: Images, image_b: Images) -> Flow:
         height, width = image_a.shape[-2:]
         if min(height, width) < SMALLEST_PX:
             raise InputError(
@@ -127,7 +127,7 @@ class DenseInverseSearch(FlowEstimator):
             for a, b in zip(image_a, image_b, strict=True)
         ]
         flow_ab, flow_ba = (
-            torch.stack([torch.from_numpy(flow.transpose(2, 0, 1).copy()) for flow in flows])
+            torch.stack([torch.from_numpy(flow.transpose(2, 0, 1).copy()) for flow in flows]).to(image_a.device)
             for flows in zip(*pairs, strict=True)
         )
         valid = forward_backward_consistent(

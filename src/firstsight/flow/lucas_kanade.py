@@ -274,7 +274,7 @@ class LucasKanade(FlowEstimator):
     def __init__(self, config: Config | None = None):
         self.config = config or Config()
 
-    def __call__(self, image_a: Images, image_b: Images) -> Flow:
+    def estimate(self, image_a: Images, image_b: Images) -> Flow:
         flow_ab, kind, _ = self.windows(image_a, image_b)
         flow_ba = self.windows(image_b, image_a).flow
         c = self.config

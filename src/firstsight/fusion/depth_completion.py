@@ -14,7 +14,7 @@ Role:   DepthCompleter. Depth in metres; beyond the reach of returns (the sky) i
 """
 
 from dataclasses import dataclass
-from typing import no_type_check
+from typing import final, no_type_check
 
 import cv2
 import numpy as np
@@ -183,6 +183,7 @@ def _fit(around):
     return np.float32(min(max(value, lowest), highest)), np.float32(np.sqrt(x * x + y * y))
 
 
+@final
 class DepthCompletion(DepthCompleter):
     """Raises InputError for settings that leave nothing to complete from."""
 
@@ -191,11 +192,12 @@ class DepthCompletion(DepthCompleter):
         if not 1 <= self.config.reach_px <= 15:
             raise InputError(f"reach_px={self.config.reach_px}: choose 1 to 15")
 
-    def __call__(self, image: Images, sparse: Depth) -> Depth:
-        assert image.shape[-2:] == sparse.depth.shape[-2:], "the sparse depth belongs to the image's pixels"
+    def complete(self, image: Images, sparse: Depth) -> Depth:
         completed = [
             complete(picture.permute(1, 2, 0).contiguous().numpy(), depth[0].numpy(), valid[0].numpy(), self.config)
-            for picture, depth, valid in zip(image, sparse.depth, sparse.valid, strict=True)
+            for picture, depth, valid in zip(image.detach().cpu(), sparse.depth.cpu(), sparse.valid.cpu(), strict=True)
         ]
-        depth, valid = (torch.from_numpy(np.stack(maps))[:, None] for maps in zip(*completed, strict=True))
+        depth, valid = (
+            torch.from_numpy(np.stack(maps))[:, None].to(image.device) for maps in zip(*completed, strict=True)
+        )
         return Depth(depth, valid)

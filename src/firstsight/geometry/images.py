@@ -16,8 +16,8 @@ def to_tensor(image: UInt8[np.ndarray, "height width 3"]) -> Float32[Tensor, "1 
 
 
 def to_array(image: Float32[Tensor, "1 3 height width"]) -> UInt8[np.ndarray, "height width 3"]:
-    """float32 RGB in [0, 1] -> uint8 RGB array, rounded."""
-    return (image[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).contiguous().numpy()
+    """float32 RGB in [0, 1], on any device -> uint8 RGB array, rounded."""
+    return (image[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).contiguous().cpu().numpy()
 
 
 def to_grey(image: Float32[Tensor, "1 3 height width"]) -> UInt8[np.ndarray, "height width"]:

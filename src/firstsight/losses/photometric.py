@@ -25,15 +25,26 @@ from jaxtyping import Float, Float32
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from firstsight.errors import InputError
 from firstsight.losses.photometric_kernels import C1, C2, LEAST_WIDTH, compare, differentiate
 
 ALPHA = 0.85
+# px: width of the squares that are compared.
+WINDOW = 3
 
 Pictures = Float[Tensor, "batch colours height width"]
 
 
 def photometric(a: Pictures, b: Pictures, alpha: float = ALPHA) -> Float[Tensor, "batch 1 height-2 width-2"]:
-    """How the surroundings of each pixel differ, the outermost rows and columns left out; in [0, 1] for pictures in [0, 1]."""
+    """How the surroundings of each pixel differ, the outermost rows and columns left out; in [0, 1] for pictures in [0, 1].
+
+    Raises InputError for pictures that differ in shape or hold no whole window.
+    """
+    if a.ndim != 4 or a.shape != b.shape or min(a.shape[2:]) < WINDOW:
+        raise InputError(
+            f"photometric: pictures of {tuple(a.shape)} and {tuple(b.shape)}; give two of one shape "
+            f"(batch, channels, height, width), at least {WINDOW}x{WINDOW} px"
+        )
     plain = any(picture.dtype != torch.float32 or picture.device.type != "cpu" for picture in (a, b))
     if not plain and a.shape[-1] >= LEAST_WIDTH:
         return _Photometric.apply(a, b, alpha)

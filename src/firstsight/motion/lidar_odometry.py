@@ -10,7 +10,7 @@ Role:   Odometry of the LiDAR, in metres. A pose belongs to the instant that the
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 
 import numpy as np
 import torch
@@ -50,6 +50,7 @@ def relative_times(times_s: Tensor | None, keep: np.ndarray) -> Float64[np.ndarr
     return (times - times.min()) / np.ptp(times)
 
 
+@final
 class LidarOdometry(Odometry):
     needs: ClassVar[frozenset[str]] = frozenset({"points_lidar"})
     scale: ClassVar[Literal["metric", "unknown"]] = "metric"

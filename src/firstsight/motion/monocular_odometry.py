@@ -15,7 +15,7 @@ Role:   Odometry of the camera; scale unknown. Frames without a measured motion 
 """
 
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple, final
 
 import numpy as np
 from jaxtyping import Int64
@@ -55,6 +55,7 @@ class Waiting(NamedTuple):
     pixels: Pixels
 
 
+@final
 class MonocularOdometry(Odometry):
     needs: ClassVar[frozenset[str]] = frozenset({"image", "intrinsics"})
     scale: ClassVar[Literal["metric", "unknown"]] = "unknown"

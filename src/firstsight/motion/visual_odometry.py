@@ -16,7 +16,7 @@ Role:   Odometry of the camera, in metres. A frame whose landmarks do not agree 
 """
 
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple, final
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64
@@ -105,6 +105,7 @@ def measure(view: View, pixels: Pixels, config: Config) -> Measured:
     )
 
 
+@final
 class VisualOdometry(Odometry):
     needs: ClassVar[frozenset[str]] = frozenset({"image", "depth", "intrinsics"})
     scale: ClassVar[Literal["metric", "unknown"]] = "metric"

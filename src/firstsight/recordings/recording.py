@@ -8,10 +8,12 @@ uint8 RGB of shape (height, width, 3); depth is z in metres; time is int64 nanos
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Generic, Literal, NamedTuple, TypeVar
+from typing import Generic, Literal, NamedTuple, TypeVar, overload
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64, UInt8, UInt16
+
+from firstsight.errors import InputError
 
 T = TypeVar("T")
 
@@ -120,7 +122,12 @@ class Rig:
         return self.cameras[0] if self.cameras else None
 
     def camera(self, name: str) -> Camera:
-        return next(camera for camera in self.cameras if camera.name == name)
+        """The camera of that name. Raises InputError, with the names that there are, where there is none."""
+        for camera in self.cameras:
+            if camera.name == name:
+                return camera
+        names = ", ".join(repr(camera.name) for camera in self.cameras) or "none"
+        raise InputError(f"camera {name!r}: the recording has no such camera; there is {names}")
 
     @property
     def stereo_cameras(self) -> tuple[Camera, Camera]:
@@ -160,9 +167,9 @@ class Channel(Generic[T]):
     def __iter__(self) -> Iterator[T]:
         return (self[i] for i in range(len(self)))
 
-    def __getitem__(self, index: int) -> T:  # never a slice: it would load everything at once
-        if not 0 <= index < self._length:
-            raise IndexError(index)
+    def __getitem__(self, index: int) -> T:
+        """Item `index`, counted from the end where negative. Never a slice: it would load everything at once."""
+        index = from_front(index, self._length)
         if index not in self._recent:
             self._recent[index] = self._load(index)
             while len(self._recent) > self._keep:
@@ -177,6 +184,14 @@ class Channel(Generic[T]):
     def map(self, function: Callable[[T], T]) -> "Channel[T]":
         """The channel with `function` applied to each item when it is loaded."""
         return Channel(self._length, lambda i: function(self[i]), self._keep)
+
+
+def from_front(index: int, length: int) -> int:
+    """The index of the same item counted from the front. Raises IndexError where there is none, as a list does."""
+    try:
+        return range(length)[index]
+    except IndexError:
+        raise IndexError(f"index {index} of {length}") from None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,7 +213,7 @@ class Truth:
     occupancy: OccupancyTruth | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Recording:
     """A recording: one entry per frame of the reference camera (of the odometry, where there is no camera).
 
@@ -221,10 +236,29 @@ class Recording:
     def __len__(self) -> int:
         return len(self.stamps_ns)
 
-    def __getitem__(self, index: int) -> "Frame":
-        if not 0 <= index < len(self):
-            raise IndexError(index)
-        return Frame(self, index)
+    @overload
+    def __getitem__(self, index: int) -> "Frame": ...
+
+    @overload
+    def __getitem__(self, index: slice) -> "Recording": ...
+
+    def __getitem__(self, index: int | slice) -> "Frame | Recording":
+        """A frame, counted from the end where negative, or for a slice the recording of those frames, still undecoded.
+
+        Raises IndexError where there is no such frame, InputError for a slice that runs backwards in time.
+        """
+        if not isinstance(index, slice):
+            return Frame(self, from_front(index, len(self)))
+        if index.step is not None and index.step < 0:
+            raise InputError(f"{self.source}: frames in steps of {index.step}: time runs forwards; use a step above 0")
+        return select(self, range(len(self))[index])
+
+    def __repr__(self) -> str:
+        """One line: where it comes from, how long it is and what was recorded."""
+        cameras = [f"{camera.name} {camera.size[0]}x{camera.size[1]}" for camera in self.rig.cameras]
+        parts = {"depth": self.depth, "lidar": self.scans, "odometry": self.odometry}
+        sensors = [*cameras, *(name for name, part in parts.items() if part is not None)]
+        return f"Recording({self.source!r}, {self.format}, {len(self)} frames: {', '.join(sensors)})"
 
     def __iter__(self) -> Iterator["Frame"]:
         return (self[i] for i in range(len(self)))
@@ -245,10 +279,11 @@ class Frame:
         return int(self.recording.stamps_ns[self.index])
 
     def image(self, camera: str | None = None) -> Image:
-        """uint8 RGB of the named camera (None: the reference camera)."""
-        reference = self.recording.rig.reference
-        assert reference is not None, "this recording has no camera"
-        return self.recording.images[camera or reference.name][self.index]
+        """uint8 RGB of the named camera (None: the reference camera). Raises InputError where there is no such camera."""
+        rig = self.recording.rig
+        if rig.reference is None:
+            raise InputError(f"{self.recording.source}: this recording has no camera")
+        return self.recording.images[rig.reference.name if camera is None else rig.camera(camera).name][self.index]
 
     def depth(self) -> DepthImage | None:
         return self.recording.depth[self.index] if self.recording.depth is not None else None

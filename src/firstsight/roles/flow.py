@@ -6,7 +6,8 @@ from typing import NamedTuple
 from jaxtyping import Bool, Float32
 from torch import Tensor
 
-from firstsight.roles.images import Images
+from firstsight.roles import border
+from firstsight.roles.border import ImageLike, Images
 
 
 class Flow(NamedTuple):
@@ -19,5 +20,10 @@ class Flow(NamedTuple):
 class FlowEstimator(ABC):
     """Two images in, motion of the first one's pixels out."""
 
+    def __call__(self, image_a: ImageLike, image_b: ImageLike) -> Flow:
+        """The flow from a to b in px. Raises InputError where the images are none, or of two sizes."""
+        return self.estimate(*border.images("FlowEstimator", image_a=image_a, image_b=image_b))
+
     @abstractmethod
-    def __call__(self, image_a: Images, image_b: Images) -> Flow: ...
+    def estimate(self, image_a: Images, image_b: Images) -> Flow:
+        """What the call returns, of images that were checked."""

@@ -8,6 +8,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 from jaxtyping import Float64, Int64
 
+from firstsight.roles import border
 from firstsight.roles.motion import Observation
 from firstsight.roles.pose_graph import PoseGraph
 from firstsight.roles.reconstruction import Reconstruction
@@ -74,5 +75,10 @@ class PoseGraphOptimiser(ABC):
 class Reconstructor(ABC):
     """Unordered photos of one scene in, their cameras and the scene's points out, up to scale."""
 
+    def __call__(self, photos: border.Files) -> Reconstruction:
+        """The reconstruction. Raises InputError for fewer than two photos, and for one that is not there."""
+        return self.reconstruct(border.files("Reconstructor", "photos", photos))
+
     @abstractmethod
-    def __call__(self, photos: Sequence[Path]) -> Reconstruction: ...
+    def reconstruct(self, photos: Sequence[Path]) -> Reconstruction:
+        """What the call returns, of files that exist."""

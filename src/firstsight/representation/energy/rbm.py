@@ -189,7 +189,7 @@ class Config:
 
 
 @final
-class Rbm(Trainable[ImageBatch], Encoder):
+class Rbm(Encoder, Trainable[ImageBatch]):
     """Learns which pixels go together; its features are the causes it believes in."""
 
     PRESETS: ClassVar = {
@@ -257,7 +257,7 @@ class Rbm(Trainable[ImageBatch], Encoder):
         if self.config.persistent:
             self.chains.copy_(carry["negative"])
 
-    def forward(self, image: Images) -> Float32[Tensor, "batch features"]:
+    def encode(self, image: Images) -> Float32[Tensor, "batch features"]:
         size = (self.config.side, self.config.side)
         if image.shape[2:] != size:
             image = F.interpolate(image, size, mode="bilinear", antialias=True, align_corners=False)

@@ -172,7 +172,7 @@ TINY_RECIPE = replace(
 
 
 @final
-class Dino(Trainable[ImageBatch], Encoder):
+class Dino(Encoder, Trainable[ImageBatch]):
     """Pictures in, features out; learns from any pictures."""
 
     PRESETS: ClassVar = {"paper": Preset(Config(), PAPER), "tiny": Preset(TINY_CONFIG, TINY_RECIPE)}
@@ -189,7 +189,7 @@ class Dino(Trainable[ImageBatch], Encoder):
     def wanted(self) -> Wanted:
         return Wanted(ImageBatch, self.config.size)
 
-    def forward(self, image: Images) -> Float32[Tensor, "batch features"]:
+    def encode(self, image: Images) -> Float32[Tensor, "batch features"]:
         return self.teacher.vit(image).cls
 
     def loss(self, batch: ImageBatch, context: StepContext) -> Loss:

@@ -57,7 +57,7 @@ def cross_entropy(scores: Float32[Tensor, "batch classes"], label: Int64[Tensor,
 
 
 @final
-class Classifier(Trainable[Batch], Encoder):
+class Classifier(Encoder, Trainable[Batch]):
     """Learns which of its classes an image shows."""
 
     PRESETS: ClassVar = {
@@ -112,8 +112,6 @@ class Classifier(Trainable[Batch], Encoder):
 
     def encode(self, image: Images) -> Float32[Tensor, "batch features"]:
         return self.net(normalised(image))
-
-    forward = encode
 
     @torch.no_grad()
     def preview(self, batch: Batch, context: StepContext) -> dict[str, Tensor]:

@@ -61,7 +61,7 @@ class StructureFromMotion(Reconstructor):
     def __init__(self, config: Config | None = None, report: Report = silent):
         self.config, self.report = config or Config(), report
 
-    def __call__(self, photos: Sequence[Path]) -> Reconstruction:
+    def reconstruct(self, photos: Sequence[Path]) -> Reconstruction:
         return reconstruct(collected(photos, self.config.matching), self.config, self.report).reconstruction
 
 
