@@ -28,13 +28,13 @@ class Known(StereoEstimator, DepthEstimator):
         truth = open_recording(STREET).truth
         self.disparities, self.depths, self.off, self.asked = truth.disparity, truth.depth, off, 0
 
-    def forward(self, left, right=None):
+    def estimate(self, left, right=None):
         truth = (self.depths if right is None else self.disparities)[self.asked]
         self.asked += 1
         value, valid = (torch.from_numpy(np.array(part))[None, None] for part in (truth[0], truth[1]))
         return (Depth if right is None else Disparity)(self.off * value.float(), valid)
 
-    __call__ = forward
+    __call__ = estimate
 
 
 def value(metrics, name):

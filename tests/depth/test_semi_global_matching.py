@@ -103,15 +103,6 @@ def test_agrees_with_opencv():
     assert bad_share(ours, theirs, both) < 0.01
 
 
-def test_a_batch_is_its_pairs():
-    left, right, _, _ = two_planes()
-    match = SemiGlobalMatching(Config(max_disparity_px=32))
-    batch = match(torch.cat([left, right]), torch.cat([right, left]))
-    for i, single in enumerate([match(left, right), match(right, left)]):
-        torch.testing.assert_close(batch.disparity[i : i + 1], single.disparity)
-        torch.testing.assert_close(batch.valid[i : i + 1], single.valid)
-
-
 def test_pickled_it_is_small_and_does_the_same():
     left, right, _, _ = two_planes()
     match = SemiGlobalMatching(Config(max_disparity_px=32))

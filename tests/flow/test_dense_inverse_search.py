@@ -85,16 +85,6 @@ def test_constant_images_give_numbers():
     assert valid.all()
 
 
-def test_a_batch_equals_its_items():
-    images = [to_tensor(texture(seed)) for seed in range(3)]
-    estimator = DenseInverseSearch()
-    batch = estimator(torch.cat(images[:2]), torch.cat(images[1:]))
-    for i in range(2):
-        single = estimator(images[i], images[i + 1])
-        assert torch.equal(batch.flow[i : i + 1], single.flow)
-        assert torch.equal(batch.valid[i : i + 1], single.valid)
-
-
 def test_presets_differ_in_accuracy():
     true, image_b = smooth_flow(), texture()
     errors = {

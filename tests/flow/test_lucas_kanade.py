@@ -230,15 +230,6 @@ def test_the_fast_path_equals_the_differentiable_one(size, window, seed):
     torch.testing.assert_close(slow.eigenvalues, fast.eigenvalues, rtol=1e-3, atol=1e-7)
 
 
-def test_a_batch_equals_its_items():
-    pictures = [colour(image) for image in (*shifted(0.3, -0.2), *shifted(1.0, 0.5))]
-    both = LucasKanade()(torch.cat(pictures[::2]), torch.cat(pictures[1::2]))
-    for i in range(2):
-        single = LucasKanade()(*pictures[2 * i : 2 * i + 2])
-        assert torch.equal(both.flow[i : i + 1], single.flow)
-        assert torch.equal(both.valid[i : i + 1], single.valid)
-
-
 def test_what_becomes_hidden_is_not_valid():
     """A patch moves 6 px to the right over a background that stays."""
     x, y = grid()

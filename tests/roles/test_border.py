@@ -24,6 +24,7 @@ from firstsight.roles import (
     Flow,
     FlowEstimator,
     MultiViewDepthEstimator,
+    Observation,
     Reconstructor,
     StereoEstimator,
 )
@@ -206,7 +207,7 @@ def test_views_have_a_motion_each():
     assert "intrinsics: array of float64, shape (4, 4)" in refusal(method, COLOUR, COLOUR, motions[:1], motions[0])
     assert "a list; give an array" in refusal(method, COLOUR, COLOUR, [[1.0]], k)
     assert "NaN" in refusal(method, COLOUR, COLOUR, motions[:1] * np.nan, k)
-    assert "2 images; give one" in refusal(method, FLOAT[None].expand(2, 3, 2, 3), COLOUR, motions[:1], k)
+    assert "a batch of 2; give one image" in refusal(method, FLOAT[None].expand(2, 3, 2, 3), COLOUR, motions[:1], k)
     assert "a neighbour is (1, 3, 2, 4)" in refusal(method, COLOUR, torch.zeros(3, 2, 4), motions[:1], k)
 
 
@@ -218,6 +219,22 @@ def test_photos_are_files_and_more_than_one(tmp_path: Path):
     (tmp_path / "a.png").touch()
     line = refusal(Photos(), [str(tmp_path / "a.png"), tmp_path / "b.png"])
     assert line == f"Reconstructor: photos: {tmp_path}/b.png: no such file"
+
+
+def test_an_observation_is_checked_where_it_is_made():
+    seen = Observation(np.int64(7), COLOUR, np.eye(3), (GREY + 1.0, GREY > 0), np.ones((5, 3)), np.zeros(5, np.float32))
+    assert seen.stamp_ns == 7
+    assert seen.image.shape == (1, 3, 2, 3)
+    assert seen.depth.depth.dtype == seen.points_lidar.dtype == torch.float32
+    assert seen.intrinsics.dtype == seen.point_times_s.dtype == torch.float64
+    assert Observation(0, depth=(GREY + 1.0, GREY > 0)).depth.valid.shape == (1, 1, 2, 3)
+    assert pickle.loads(pickle.dumps(seen))._replace(image=None).points_lidar.shape == (5, 3)
+    assert "Observation: image: tensor of float32" in refusal(Observation, 0, FLOAT * 255)
+    assert "a batch of 2" in refusal(Observation, 0, FLOAT[None].expand(2, 3, 2, 3))
+    assert "here (1, 1, 2, 3)" in refusal(Observation, 0, COLOUR, depth=(GREY[:1] + 1.0, GREY[:1] > 0))
+    assert "points_lidar: array of float64, shape (5, 4)" in refusal(Observation, 0, points_lidar=np.ones((5, 4)))
+    assert "4 times" in refusal(Observation, 0, points_lidar=np.ones((5, 3)), point_times_s=np.zeros(4))
+    assert "1.5 is a float; give whole nanoseconds" in refusal(Observation, 1.5)
 
 
 def test_gradients_pass_the_border():

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from firstsight import catalogue
+from firstsight.errors import InputError
 from firstsight.recordings.opening import open_recording
 from firstsight.roles import (
     Depth,
@@ -162,6 +163,22 @@ def test_grey_levels_and_their_share_of_255_are_one(entry: catalogue.Entry, scen
     of_levels = ask(entry, method, scene, slice(0, 1))
     of_shares = ask(entry, method, scene, slice(0, 1), lambda images: images.double() / 255)
     assert_close(entry, of_levels, of_shares, 0.0)
+
+
+@every_method
+def test_one_image_is_taken_as_an_array_and_without_a_batch(entry: catalogue.Entry, scene: Scene):
+    method = made(entry)
+    expected = ask(entry, method, scene, slice(0, 1))
+    as_array = ask(entry, method, scene, slice(0, 1), lambda x: x[0].permute(1, 2, 0).numpy() if len(x) == 1 else x)
+    unbatched = ask(entry, method, scene, slice(0, 1), lambda x: x[0] if len(x) == 1 else x)
+    assert_close(entry, expected, as_array, 0.0)
+    assert_close(entry, expected, unbatched, 0.0)
+
+
+@every_method
+def test_floats_that_are_grey_levels_are_refused(entry: catalogue.Entry, scene: Scene):
+    with pytest.raises(InputError, match=rf"^{entry.role}: \w+: .* with values from .*; give RGB as"):
+        ask(entry, made(entry), scene, slice(0, 1), lambda images: images.float())
 
 
 @every_method

@@ -62,6 +62,14 @@ def image(where: str, given: ImageLike) -> Images:
     return tensor
 
 
+def one_image(role: str, given: ImageLike, name: str = "image") -> Float32[Tensor, "1 3 height width"]:
+    """An image alone. Raises InputError for a batch of several."""
+    (found,) = images(role, **{name: given})
+    if len(found) != 1:
+        raise InputError(f"{role}: {name}: a batch of {len(found)}; give one image")
+    return found
+
+
 def channels_first(where: str, given: Tensor | np.ndarray) -> Tensor:
     """As (batch, 3, height, width), of the type that was given. Arrays have their colours last, tensors first."""
     tensor = to_tensor(where, given)
@@ -111,21 +119,23 @@ def described(given: Tensor | np.ndarray) -> str:
 
 
 def depth_and_valid(
-    role: str, name: str, given: Any, image: Images
+    role: str, name: str, given: Any, image: Images | None
 ) -> tuple[Float32[Tensor, "batch 1 height width"], Bool[Tensor, "batch 1 height width"]]:
     """A pair (depth in metres, valid) of arrays (height, width) or tensors (batch, 1, height, width), as tensors.
 
-    Raises InputError where it is no such pair, does not lie on the image's pixels, or where a valid depth is not above 0.
+    Raises InputError where it is no such pair, does not lie on the pixels of an image that is given, or where a valid depth
+    is not above 0.
     """
     where, wanted = f"{role}: {name}", "give (depth in metres, valid as bool), each of the image's height and width"
     if not isinstance(given, tuple) or len(given) != 2 or not all(isinstance(v, Tensor | np.ndarray) for v in given):
         raise InputError(f"{where}: a {type(given).__name__} is no depth with its valid pixels; {wanted}")
     depth, valid = (to_tensor(where, part) for part in given)
     depth, valid = (part[None, None] if part.ndim == 2 else part for part in (depth, valid))
-    grid = (len(image), 1, *image.shape[2:])
+    grid = (1, 1, *depth.shape[2:]) if image is None else (len(image), 1, *image.shape[2:])
     if depth.shape != grid or valid.shape != grid or valid.dtype != torch.bool:
         raise InputError(f"{where}: {described(given[0])}, with {described(given[1])}; {wanted}, here {tuple(grid)}")
-    depth, valid = depth.to(image), valid.to(image.device)
+    device = depth.device if image is None else image.device
+    depth, valid = depth.float().to(device), valid.to(device)
     if not torch.compiler.is_compiling() and not bool(((depth > 0) & depth.isfinite() | ~valid).all()):
         raise InputError(f"{where}: a valid depth is not above 0 or not finite; mark such pixels as not valid")
     return depth, valid
@@ -155,3 +165,21 @@ def files(role: str, name: str, given: Files) -> list[Path]:
         if not path.is_file():
             raise InputError(f"{role}: {name}: {path}: no such file")
     return paths
+
+
+def rows(role: str, name: str, given: Any, row: tuple[int, ...]) -> Tensor:
+    """Points or times, any number of rows of the shape `row`. Raises InputError for another shape or type."""
+    where, wanted = f"{role}: {name}", ("number", *row)
+    if not isinstance(given, Tensor | np.ndarray):
+        raise InputError(f"{where}: a {type(given).__name__}; give an array or tensor of shape {wanted}")
+    tensor = to_tensor(where, given)
+    if tensor.ndim != 1 + len(row) or tensor.shape[1:] != row or not tensor.is_floating_point():
+        raise InputError(f"{where}: {described(given)}; give floats of shape {wanted}")
+    return tensor
+
+
+def whole(role: str, name: str, given: Any) -> int:
+    """Nanoseconds. Raises InputError for a number that is not whole by its type."""
+    if not isinstance(given, int | np.integer):
+        raise InputError(f"{role}: {name}: {given!r} is a {type(given).__name__}; give whole nanoseconds")
+    return int(given)

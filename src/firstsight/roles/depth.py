@@ -6,7 +6,6 @@ from typing import ClassVar, Literal, NamedTuple
 from jaxtyping import Bool, Float32, Float64
 from torch import Tensor
 
-from firstsight.errors import InputError
 from firstsight.roles import border
 from firstsight.roles.border import DepthLike, ImageLike, Images, MatrixLike
 
@@ -79,9 +78,7 @@ class MultiViewDepthEstimator(ABC):
         `neighbour_from_image` is (views, 4, 4), `intrinsics` (3, 3). Raises InputError where they do not fit together.
         """
         role = "MultiViewDepthEstimator"
-        (one,), (others,) = border.images(role, image=image), border.images(role, neighbours=neighbours)
-        if len(one) != 1:
-            raise InputError(f"{role}: image: {len(one)} images; give one, with its neighbours as a batch")
+        one, (others,) = border.one_image(role, image), border.images(role, neighbours=neighbours)
         border.require_alike(role, ("image", one), ("a neighbour", others[:1]))
         motions = border.matrices(role, "neighbour_from_image", neighbour_from_image, (len(others), 4, 4))
         return self.estimate(one, others, motions, border.matrices(role, "intrinsics", intrinsics, (3, 3)))
