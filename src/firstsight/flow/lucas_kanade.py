@@ -10,11 +10,11 @@ Idea:   brightness constancy, linearised around the flow u0 so far: g (u - u0) +
         l1 <= l2, the eigenvalues of G                                                                  -> eigenvalues()
         full flow where l1 > t; normal flow, along the gradient, where only l2 > 2 t; else none               -> kinds()
         u = u0 + G^+ (r - G u0), G^+ the inverse on what is known, so the rest stays as it was                 -> step()
-        repeated, then carried to the next finer picture                                               -> lucas_kanade()
+        repeated, then carried to the next finer image                                               -> lucas_kanade()
         at last only what is known is kept, which is the shortest flow that explains the windows              -> known()
         valid = full flow that is found again on the way back                          -> forward_backward_consistent()
 Differs: gradients are averaged over both frames (with those of the first alone, windows that reach over a motion
-        boundary or out of the picture converge worse), and a step moves a pixel by at most MAX_STEP_PX of its level.
+        boundary or out of the image converge worse), and a step moves a pixel by at most MAX_STEP_PX of its level.
         Reading b between pixels blurs it and not a: fine texture is off by some hundredths of a pixel.
 Role:   FlowEstimator.  Flow in px of the given grid. `lucas_kanade` is differentiable, `lucas_kanade_numba` the same on
         the CPU and several times faster. Single points: point_tracking.py.
@@ -50,8 +50,9 @@ HALF = np.array([[0.5, 0, 0], [0, 0.5, 0]])
 
 Grey = Float[Tensor, "batch 1 height width"]
 Vectors = Float[Tensor, "batch 2 height width"]
-Matrices = Float[Tensor, "batch 3 height width"]  # xx, xy, yy of a symmetric matrix per pixel
-Picture = Float32[np.ndarray, "height width"]
+# xx, xy, yy of a symmetric matrix per pixel
+Matrices = Float[Tensor, "batch 3 height width"]
+GreyArray = Float32[np.ndarray, "height width"]
 Planes = Float32[np.ndarray, "2 height width"]
 
 
@@ -66,7 +67,7 @@ class Kind(IntEnum):
 class LocalFlow(NamedTuple):
     """What the windows know: all of the flow, its part along the gradient (the rest is 0), or nothing (0); see `Kind`.
 
-    `eigenvalues` of G, smallest first: squared gradients of pictures in [0, 1] over the window, 1 / px^2.
+    `eigenvalues` of G, smallest first: squared gradients of images in [0, 1] over the window, 1 / px^2.
     """
 
     flow: Float[Tensor, "batch 2 height width"]
@@ -76,28 +77,34 @@ class LocalFlow(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    window_px: int = 15  # odd
-    window: Literal["gaussian", "box"] = "gaussian"  # a Gaussian ends at three standard deviations
-    levels: int = 5  # pictures of the pyramid, the full one included; fewer where one would be smaller than a window
-    iterations: int = 5  # per level
-    min_eigenvalue: float = 1e-5  # t, 1 / px^2: gradients of 0.8 grey levels per px in every direction
-    consistency_relative: float = 0.01  # share of the squared lengths of the two flows by which the way back may miss
+    # odd
+    window_px: int = 15
+    # a Gaussian ends at three standard deviations
+    window: Literal["gaussian", "box"] = "gaussian"
+    # images of the pyramid, the full one included; fewer where one would be smaller than a window
+    levels: int = 5
+    # per level
+    iterations: int = 5
+    # t, 1 / px^2: gradients of 0.8 grey levels per px in every direction
+    min_eigenvalue: float = 1e-5
+    # share of the squared lengths of the two flows by which the way back may miss
+    consistency_relative: float = 0.01
     consistency_absolute_px2: float = 0.5
 
 
 def filtered(image: Grey, column: tuple[float, ...], row: tuple[float, ...]) -> Grey:
-    """Correlation with a separable kernel; the picture is mirrored at its border pixels."""
+    """Correlation with a separable kernel; the image is mirrored at its border pixels."""
     down, right = image.new_tensor(column), image.new_tensor(row)
     padded = F.pad(image, [len(row) // 2] * 2 + [len(column) // 2] * 2, mode="reflect")
     return F.conv2d(F.conv2d(padded, down[None, None, :, None]), right[None, None, None])
 
 
 def pyramid(grey: Grey, levels: int) -> list[Float[Tensor, "batch 1 _ _"]]:
-    """The picture and its halves: pixel p of one is pixel 2 p of the one before."""
-    pictures = [grey]
-    while len(pictures) < levels:
-        pictures.append(filtered(pictures[-1], HALVING, HALVING)[..., ::2, ::2])
-    return pictures
+    """The image and its halves: pixel p of one is pixel 2 p of the one before."""
+    images = [grey]
+    while len(images) < levels:
+        images.append(filtered(images[-1], HALVING, HALVING)[..., ::2, ::2])
+    return images
 
 
 def gradients(grey: Grey) -> Vectors:
@@ -107,7 +114,7 @@ def gradients(grey: Grey) -> Vectors:
 
 
 def linearise(grey_a: Grey, grey_b: Grey, flow: Vectors) -> tuple[Vectors, Grey]:
-    """(g, d): the mean gradient and the difference of the two pictures along the flow, 0 where it leaves b."""
+    """(g, d): the mean gradient and the difference of the two images along the flow, 0 where it leaves b."""
     pixels = pixel_grid(*flow.shape[-2:], dtype=flow.dtype, device=flow.device) + flow
     seen, inside = sample(torch.cat([grey_b, gradients(grey_b)], 1), pixels)
     gradient = (gradients(grey_a) + seen[:, 1:]) / 2
@@ -181,19 +188,19 @@ def known(matrix: Matrices, flow: Vectors, min_eigenvalue: float) -> LocalFlow:
 
 
 def enlarged(flow: Vectors, rows: int, columns: int) -> Float[Tensor, "batch 2 {rows} {columns}"]:
-    """Flow on the next finer picture: pixel p there is p / 2 here."""
+    """Flow on the next finer image: pixel p there is p / 2 here."""
     pixels = pixel_grid(rows, columns, flow.dtype, flow.device) / 2
     return 2 * sample(flow, pixels.expand(len(flow), -1, -1, -1)).values
 
 
 def lucas_kanade(grey_a: Grey, grey_b: Grey, config: Config) -> LocalFlow:
-    """Flow of pictures in [0, 1] from a to b. Differentiable in both."""
+    """Flow of images in [0, 1] from a to b. Differentiable in both."""
     profile = grey_a.new_tensor(window_profile(config.window, config.window_px))
     levels = level_count(*grey_a.shape[-2:], config.window_px, config.levels)
-    pictures = list(zip(pyramid(grey_a, levels), pyramid(grey_b, levels), strict=True))
-    flow = torch.zeros_like(pictures[-1][0]).expand(-1, 2, -1, -1)
+    images = list(zip(pyramid(grey_a, levels), pyramid(grey_b, levels), strict=True))
+    flow = torch.zeros_like(images[-1][0]).expand(-1, 2, -1, -1)
     matrix = torch.empty(0)
-    for a, b in reversed(pictures):
+    for a, b in reversed(images):
         if a.shape[-2:] != flow.shape[-2:]:
             flow = enlarged(flow, *a.shape[-2:])
         for _ in range(config.iterations):
@@ -202,7 +209,7 @@ def lucas_kanade(grey_a: Grey, grey_b: Grey, config: Config) -> LocalFlow:
     return known(matrix, flow, config.min_eigenvalue)
 
 
-def _with_gradients(grey: Picture) -> Float32[np.ndarray, "3 height width"]:
+def _with_gradients(grey: GreyArray) -> Float32[np.ndarray, "3 height width"]:
     """The image and its slopes along x and y per px (Scharr)."""
     return np.stack([grey, cv2.Scharr(grey, -1, 1, 0, scale=1 / 32), cv2.Scharr(grey, -1, 0, 1, scale=1 / 32)])
 
@@ -221,7 +228,9 @@ def _enlarge(flow: Planes, rows: int, columns: int) -> Float32[np.ndarray, "2 {r
     return 2 * np.stack(planes)
 
 
-def _iterate(grey_a: Picture, grey_b: Picture, flow: Planes, config: Config) -> Float32[np.ndarray, "5 height width"]:
+def _iterate(
+    grey_a: GreyArray, grey_b: GreyArray, flow: Planes, config: Config
+) -> Float32[np.ndarray, "5 height width"]:
     """Moves the flow to where the windows of one level see it; returns the equations of the last step."""
     a, b = _with_gradients(grey_a), _interleaved(_with_gradients(grey_b))
     profile = window_profile(config.window, config.window_px)
@@ -234,13 +243,15 @@ def _iterate(grey_a: Picture, grey_b: Picture, flow: Planes, config: Config) -> 
     return equations
 
 
-def _solve(grey_a: Picture, grey_b: Picture, config: Config) -> tuple[Planes, Float32[np.ndarray, "5 height width"]]:
+def _solve(
+    grey_a: GreyArray, grey_b: GreyArray, config: Config
+) -> tuple[Planes, Float32[np.ndarray, "5 height width"]]:
     """The flow of one pair and the equations of its last step."""
-    pictures = [(grey_a, grey_b)]
+    images = [(grey_a, grey_b)]
     for _ in range(level_count(*grey_a.shape, config.window_px, config.levels) - 1):
-        pictures.append((cv2.pyrDown(pictures[-1][0]), cv2.pyrDown(pictures[-1][1])))
-    flow, equations = np.zeros((2, *pictures[-1][0].shape), np.float32), np.empty(0)
-    for a, b in reversed(pictures):
+        images.append((cv2.pyrDown(images[-1][0]), cv2.pyrDown(images[-1][1])))
+    flow, equations = np.zeros((2, *images[-1][0].shape), np.float32), np.empty(0)
+    for a, b in reversed(images):
         if a.shape != flow.shape[1:]:
             flow = _enlarge(flow, *a.shape)
         equations = _iterate(a, b, flow, config)

@@ -38,8 +38,10 @@ def linearise(a, b, flow, products):
     seen = np.empty((width, 4), np.float32)
     for y in range(height):
         # rows by name: LLVM vectorises loops over them, not over the planes
-        (value, along_x, along_y), (flow_x, flow_y) = (a[0, y], a[1, y], a[2, y]), (flow[0, y], flow[1, y])
-        xx, xy, yy, right_x, right_y = products[0, y], products[1, y], products[2, y], products[3, y], products[4, y]
+        value, along_x, along_y = a[0, y], a[1, y], a[2, y]
+        flow_x, flow_y = flow[0, y], flow[1, y]
+        xx, xy, yy = products[0, y], products[1, y], products[2, y]
+        right_x, right_y = products[3, y], products[4, y]
         sample_row(b, flow_x, flow_y, y, seen)
         for x in range(width):
             inside = seen[x, 3]
@@ -69,11 +71,12 @@ def pseudo_inverse(xx, xy, yy, min_eigenvalue):
 
 @njit(cache=True, fastmath=True)
 @no_type_check
-def step(equations, flow, min_eigenvalue, most_step):
+def step(equations, flow, min_eigenvalue, max_step):
     """Moves flow (2, h, w) float32 to the solution of equations (5, h, w) float32."""
     _, height, width = equations.shape
     for y in range(height):
-        xx, xy, yy, flow_x, flow_y = equations[0, y], equations[1, y], equations[2, y], flow[0, y], flow[1, y]
+        flow_x, flow_y = flow[0, y], flow[1, y]
+        xx, xy, yy = equations[0, y], equations[1, y], equations[2, y]
         right_x, right_y = equations[3, y], equations[4, y]
         for x in range(width):
             u, v = flow_x[x], flow_y[x]
@@ -82,5 +85,5 @@ def step(equations, flow, min_eigenvalue, most_step):
             rest_y = right_y[x] - xy[x] * u - yy[x] * v
             step_x = inverse_xx * rest_x + inverse_xy * rest_y
             step_y = inverse_xy * rest_x + inverse_yy * rest_y
-            flow_x[x] = u + min(max(step_x, -most_step), most_step)
-            flow_y[x] = v + min(max(step_y, -most_step), most_step)
+            flow_x[x] = u + min(max(step_x, -max_step), max_step)
+            flow_y[x] = v + min(max(step_y, -max_step), max_step)

@@ -27,27 +27,31 @@ from firstsight.mapping.visible import median_distance_m, visible_points
 from firstsight.roles import Mapper, Observation
 
 BEARINGS = 1440
-SAMPLED_COLUMNS = 640  # a wider image is sampled down to about this many columns
-DEPTH_REACH, LIDAR_REACH = (
-    1.5,
-    4.0,
-)  # errors of depth images grow with the square of the distance, those of LiDAR do not
+# a wider image is sampled down to about this many columns
+SAMPLED_COLUMNS = 640
+# errors of depth images grow with the square of the distance, those of LiDAR do not
+DEPTH_REACH, LIDAR_REACH = 1.5, 4.0
 MAX_SLOPE = 0.15
-GROUND_SHARE = 0.1  # of the points below the camera, for the height they share to be the ground
+# of the points below the camera, for the height they share to be the ground
+GROUND_SHARE = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    cell_size_m: float | None = (
-        None  # None: about 1/50 of the first frame's median distance: 0.2 m outdoors, 0.05 m indoors
-    )
-    max_range_m: float | None = None  # None: DEPTH_REACH or LIDAR_REACH times the first frame's median distance
-    band: tuple[float, float] = (0.2, 1.5)  # heights of obstacles, as shares of the camera's height above the ground
-    support: int = 6  # points of one frame that make a cell hit
-    hit: float = 0.85  # log-odds of p = 0.7, and below of p = 0.4: OctoMap's values
+    # None: about 1/50 of the first frame's median distance: 0.2 m outdoors, 0.05 m indoors
+    cell_size_m: float | None = None
+    # None: DEPTH_REACH or LIDAR_REACH times the first frame's median distance
+    max_range_m: float | None = None
+    # heights of obstacles, as shares of the camera's height above the ground
+    band: tuple[float, float] = (0.2, 1.5)
+    # points of one frame that make a cell hit
+    support: int = 6
+    # log-odds of p = 0.7, and below of p = 0.4: OctoMap's values
+    hit: float = 0.85
     miss: float = -0.4
     bounds: tuple[float, float] = (-2.0, 3.5)
-    max_cells: int = 4_000_000  # beyond it the cells double in size
+    # beyond it the cells double in size
+    max_cells: int = 4_000_000
 
 
 class OccupancyMap(NamedTuple):

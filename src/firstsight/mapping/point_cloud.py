@@ -29,12 +29,17 @@ from firstsight.roles import Mapper, Observation
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    voxel_size_m: float | None = None  # None: 1/150 of the first frame's median depth
-    max_range_m: float | None = None  # None: 3 times the first frame's median depth
-    max_voxels: int = 900_000  # 60 bytes each
+    # None: 1/150 of the first frame's median depth
+    voxel_size_m: float | None = None
+    # None: 3 times the first frame's median depth
+    max_range_m: float | None = None
+    # 60 bytes each
+    max_voxels: int = 900_000
     pixel_stride: int = 2
-    edge: float = 0.05  # relative kink of inverse depth that makes a pixel a depth edge
-    min_frames: int = 2  # a voxel is in the output if this many frames saw it
+    # relative kink of inverse depth that makes a pixel a depth edge
+    edge: float = 0.05
+    # a voxel is in the output if this many frames saw it
+    min_frames: int = 2
 
 
 class Voxels(NamedTuple):
@@ -42,8 +47,10 @@ class Voxels(NamedTuple):
 
     slots: Int32[np.ndarray, " slots"]
     keys: Int64[np.ndarray, " rows"]
-    means: Float32[np.ndarray, "rows 6"]  # x y z in the world, r g b in [0, 1]
-    seen: Int32[np.ndarray, "rows 3"]  # samples, frames, last frame
+    # x y z in the world, r g b in [0, 1]
+    means: Float32[np.ndarray, "rows 6"]
+    # samples, frames, last frame
+    seen: Int32[np.ndarray, "rows 3"]
 
 
 def empty_voxels(rows: int) -> Voxels:

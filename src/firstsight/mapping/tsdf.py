@@ -42,14 +42,18 @@ RAYS_APART_VOXELS = 4.0
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    voxel_size_m: float | None = None  # None: 1/100 of the first frame's median depth
-    max_range_m: float | None = None  # None: twice the first frame's median depth
+    # None: 1/100 of the first frame's median depth
+    voxel_size_m: float | None = None
+    # None: twice the first frame's median depth
+    max_range_m: float | None = None
     truncation_voxels: float = 4.0
     weighting: Literal["constant", "inverse_square"] = "inverse_square"
     max_weight: float = 64.0
-    min_weight: float = 1.5  # of the voxels around a triangle; more than one frame gives
+    # of the voxels around a triangle; more than one frame gives
+    min_weight: float = 1.5
     carve: bool = True
-    edge: float = 0.05  # relative kink of inverse depth that makes a pixel a depth edge, as in point_cloud.py
+    # relative kink of inverse depth that makes a pixel a depth edge, as in point_cloud.py
+    edge: float = 0.05
     max_blocks: int = 16_384
 
 
@@ -58,7 +62,8 @@ class Table(NamedTuple):
 
     slots: Int32[np.ndarray, " slots"]
     keys: Int64[np.ndarray, " blocks"]
-    seen: Int32[np.ndarray, "blocks 3"]  # unused, frames, last frame
+    # unused, frames, last frame
+    seen: Int32[np.ndarray, "blocks 3"]
 
 
 class Voxels(NamedTuple):

@@ -134,10 +134,11 @@ def farthest_of_tiles(inverse_depth):
 @njit(cache=True)
 @no_type_check
 def may_change(x, y, z, radius, intrinsics, tiles, truncation):
-    """Whether a part of a ball in the camera frame may lie before or just behind what the picture shows there."""
+    """Whether a part of a ball in the camera frame may lie before or just behind what the image shows there."""
     if z + radius <= 0:
         return False
-    first_column, last_column, first_row, last_row = 0, tiles.shape[1] - 1, 0, tiles.shape[0] - 1
+    first_column, last_column = 0, tiles.shape[1] - 1
+    first_row, last_row = 0, tiles.shape[0] - 1
     if z > 2 * radius:
         u, v = intrinsics[0, 0] * x / z + intrinsics[0, 1] * y / z, intrinsics[1, 1] * y / z
         wide = radius * (intrinsics[0, 0] + intrinsics[0, 1] + abs(u)) / (z - radius) + 1

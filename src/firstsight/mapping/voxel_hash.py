@@ -24,9 +24,10 @@ GREY = 0.7
 def find_row(point, voxel_size, used, voxels):
     """The row of the point's voxel; a new one takes row `used`. EMPTY for a point beyond what a key can hold.
 
+    `voxels` is (slots, keys, means, seen): slots maps a hash to a row of the others; means are not touched.
     Linear probing from a multiplicative hash (Knuth, The Art of Computer Programming 3, section 6.4).
     """
-    slots, keys, _, seen = voxels
+    slots, keys, seen = voxels[0], voxels[1], voxels[3]
     key = np.int64(0)
     for axis in range(3):
         cell = np.floor(np.float64(point[axis]) / voxel_size) + HALF

@@ -16,7 +16,7 @@ from firstsight.slam.loops.loop_graph import Loop
 from firstsight.slam.loops.scan_places import guess, proposed, rotation, verified
 from firstsight.slam.loops.scan_views import (
     ScanConfig,
-    View,
+    ScanView,
     clearest_spacing,
     deskewed,
     distance_of,
@@ -158,7 +158,7 @@ def walked(boxes: Boxes, true: np.ndarray, said: np.ndarray, rng: np.random.Gene
     return closing
 
 
-def agreed(views: list[View], a: int, b: int, a_from_b: np.ndarray) -> Loop | None:
+def agreed(views: list[ScanView], a: int, b: int, a_from_b: np.ndarray) -> Loop | None:
     """The loop that the maps around two scans agree on."""
     scans, config = scans_of(views, ScanConfig()), Config()
     maps = local_map(scans, a, config.registration), local_map(scans, b, config.registration)
@@ -192,7 +192,7 @@ def test_a_walk_round_a_block_closes(rng: np.random.Generator, tmp_path: Path):
 
 
 @pytest.fixture(scope="module")
-def there_and_back() -> tuple[list[View], np.ndarray]:
+def there_and_back() -> tuple[list[ScanView], np.ndarray]:
     """A street on its right side, and back on what is then the right side; and where each view truly was."""
     rng = np.random.default_rng(4)
     along = np.concatenate([np.arange(0, 30, 1.5), np.arange(28.5, 0, -1.5)])
@@ -201,7 +201,7 @@ def there_and_back() -> tuple[list[View], np.ndarray]:
     return closing.travelled.views, true[closing.travelled.frames]
 
 
-def test_a_place_is_found_from_the_opposite_direction(there_and_back: tuple[list[View], np.ndarray]):
+def test_a_place_is_found_from_the_opposite_direction(there_and_back: tuple[list[ScanView], np.ndarray]):
     """From the other lane too: 1.6 m aside, turned by half a turn."""
     views, true = there_and_back
     scans = scans_of(views, ScanConfig())
@@ -216,7 +216,7 @@ def test_a_place_is_found_from_the_opposite_direction(there_and_back: tuple[list
     assert right >= 0.8 * len(late)
 
 
-def test_views_of_opposite_directions_are_registered_to_a_centimetre(there_and_back: tuple[list[View], np.ndarray]):
+def test_views_of_opposite_directions_are_registered_to_a_centimetre(there_and_back: tuple[list[ScanView], np.ndarray]):
     views, true = there_and_back
     a, b = 9, 29
     loop = agreed(views, a, b, rotation(np.pi))

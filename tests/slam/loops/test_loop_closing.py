@@ -13,8 +13,6 @@ from firstsight.slam.loops import place_recognition
 from firstsight.slam.loops.loop_closing import Config, LoopClosing
 from firstsight.slam.loops.loop_graph import CORRELATED, DriftConfig, Loop, chain_of, possible
 from firstsight.slam.loops.loop_verification import VerificationConfig, motion_information, verified
-from firstsight.slam.loops.travelled import follow
-from firstsight.slam.loops.view_adjustment import tracks
 from firstsight.slam.loops.views import View, points_of
 from firstsight.slam.photos.features import Features, match
 
@@ -235,25 +233,6 @@ def test_information_is_the_inverse_of_the_scatter(rng: np.random.Generator):
     predicted = np.linalg.inv(motion_information(of_a, rows, b_from_a, INTRINSICS, sigma_px) * CORRELATED)[:3, :3]
     ratio = np.cov(np.array(drawn).T).trace() / predicted.trace()
     assert 0.6 < ratio < 1.8
-
-
-def test_tracks_join_matches_and_drop_contradictions():
-    starts, camera = np.array([0, 3, 6, 9]), np.repeat(np.arange(3), 3)
-    matches = {
-        (0, 1): np.array([[0, 0], [1, 1]]),
-        (1, 2): np.array([[0, 2], [1, 1], [2, 1]]),  # features 1 and 2 of view 1 cannot be one point
-    }
-    found = tracks(starts, camera, matches)
-    assert found.tolist() == [0, -1, -1, 0, -1, -1, -1, -1, 0]
-
-
-def test_frames_follow_their_views_and_their_scale():
-    poses = np.tile(np.eye(4), (7, 1, 1))
-    poses[:, 0, 3] = np.arange(7)
-    closed = np.tile(np.eye(4), (2, 1, 1))
-    closed[:, 0, 3] = [10.0, 18.0]  # views at frames 1 and 5: twice as far apart as odometry said
-    found = follow(poses, np.array([1, 5]), closed)
-    np.testing.assert_allclose(found[:, 0, 3], [9, 10, 12, 14, 16, 18, 19], atol=1e-12)
 
 
 def test_the_world_of_points_is_seen_right(rng: np.random.Generator):

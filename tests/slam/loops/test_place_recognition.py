@@ -10,20 +10,6 @@ from firstsight.slam.photos.features import MatchingConfig, photo_features
 from firstsight.slam.photos.pairs import photo_summaries
 
 
-def turned(angle_rad: float) -> np.ndarray:
-    pose = np.eye(4)
-    pose[:2, :2] = [[np.cos(angle_rad), -np.sin(angle_rad)], [np.sin(angle_rad), np.cos(angle_rad)]]
-    return pose
-
-
-def test_the_path_counts_lengths_by_distance_and_turns():
-    poses = np.tile(np.eye(4), (4, 1, 1))
-    poses[1, :3, 3] = [1, 0, 0]
-    poses[2], poses[3] = turned(0.5), turned(0.5)
-    poses[2:, :3, 3] = [1, 0, 0]
-    np.testing.assert_allclose(path_length(poses, np.array([4.0, 4.0, 2.0, 2.0])), [0, 0.25, 0.75, 0.75], atol=1e-12)
-
-
 def test_candidates_are_left_since_and_stand_out():
     similarity = np.full((30, 30), 0.01)
     for i in range(29):

@@ -166,7 +166,8 @@ def _column_means(y, costs, none, strip, means):
     """means (n,) of row y over the arms strip.before and .after; costs (n,) are the row's before the pass."""
     n, row = costs.shape[0], strip.before.shape[0]
     centre = (strip.margin + y) * row
-    before, after, total, cells = strip.before[:n], strip.after[:n], strip.total[:n], strip.cells[:n]
+    before, after = strip.before[:n], strip.after[:n]
+    total, cells = strip.total[:n], strip.cells[:n]
     _sum_arms(strip.integral, strip.sums, centre, row, (before, after), total)
     _sum_arms(strip.integral, strip.counts, centre, row, (before, after), cells)
     _divide(total, cells, strip.half, costs, none, means)
@@ -211,8 +212,10 @@ def _add_side(values, centre, stride, arms, sums):
     number = sums.dtype.type
     for k in range(1, _largest(arms) + 1, TOGETHER):
         at = centre + k * stride
-        v0, v1, v2, v3 = values[at:], values[at + stride :], values[at + 2 * stride :], values[at + 3 * stride :]
-        k0, k1, k2, k3 = np.uint8(k), np.uint8(k + 1), np.uint8(k + 2), np.uint8(k + 3)
+        v0, v1 = values[at:], values[at + stride :]
+        v2, v3 = values[at + 2 * stride :], values[at + 3 * stride :]
+        k0, k1 = np.uint8(k), np.uint8(k + 1)
+        k2, k3 = np.uint8(k + 2), np.uint8(k + 3)
         for i in range(sums.shape[0]):
             near = number(arms[i] >= k0) * number(v0[i]) + number(arms[i] >= k1) * number(v1[i])
             sums[i] += near + number(arms[i] >= k2) * number(v2[i]) + number(arms[i] >= k3) * number(v3[i])

@@ -11,7 +11,8 @@ Idea:   scans are kept where the path led on enough, as thinned points          
         loops; loops that contradict the others are left out                                       -> loop_graph.py
         scans between those kept follow their neighbours                                       -> travelled.follow()
 Differs: runs when the recording has ended. Without an accepted loop the trajectory is left as it is, to the last bit.
-        What scan_places.py says.
+        Descriptors and registration are of the scans about a place, not of one; lengths follow from the scans, so that
+        rooms and streets need no settings.
 Role:   LoopCloser. Poses given and returned are those of the LiDAR, at the end of a sweep whose points carry times.
 Units:  metres, radians; the LiDAR's z axis points up. Lengths in the configuration are relative to how far away things
         are, the median range of what is not level.
@@ -39,7 +40,7 @@ from firstsight.slam.loops.loop_graph import (
 from firstsight.slam.loops.scan_views import (
     ScanConfig,
     Scans,
-    View,
+    ScanView,
     clearest_spacing,
     deskewed,
     local_map,
@@ -62,7 +63,7 @@ class Config:
     scans: ScanConfig = field(default_factory=ScanConfig)
     places: place_recognition.Config = field(default_factory=alike_scans)
     registration: scan_registration.Config = field(default_factory=scan_registration.Config)
-    verification: scan_places.VerificationConfig = field(default_factory=scan_places.VerificationConfig)
+    verification: scan_places.AgreementConfig = field(default_factory=scan_places.AgreementConfig)
     drift: DriftConfig = field(default_factory=DriftConfig)
     graph: graphs.Config = field(default_factory=lambda: graphs.Config(false_loops="consistent"))
 
@@ -75,7 +76,7 @@ class LidarLoopClosing(LoopCloser):
 
     def __init__(self, config: Config | None = None):
         self.config = config or Config()
-        self.travelled: Travelled[View] = Travelled()
+        self.travelled: Travelled[ScanView] = Travelled()
         # when the last frame was taken
         self.stamp_ns = 0
 
@@ -132,13 +133,13 @@ def find_loops(scans: Scans, chain: Chain, config: Config) -> Found:
     alike = scan_places.proposed(scans, chain.path, config.places)
     both = zip(alike.pairs.tolist(), alike.a_from_b, strict=True)
     guesses = possible([scan_places.guess(a, b, a_from_b, scans.unit_m) for (a, b), a_from_b in both], chain)
-    loops = possible(verified(scans, guesses, config), chain)
+    loops = possible(agreed(scans, guesses, config), chain)
     if not loops:
         return nothing_found(chain, len(guesses))
     return close_graph(chain, loops, len(guesses), config.graph)
 
 
-def verified(scans: Scans, guesses: list[Loop], config: Config) -> list[Loop]:
+def agreed(scans: Scans, guesses: list[Loop], config: Config) -> list[Loop]:
     """The loops that the surfaces around both scans agree on, at the clearest spacing."""
     if not guesses:
         return []

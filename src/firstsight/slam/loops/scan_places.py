@@ -38,7 +38,7 @@ FLOOR_SHARE = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
-class VerificationConfig:
+class AgreementConfig:
     # of upright points, both ways
     overlap: float = 0.55
     # spacings, at most
@@ -121,7 +121,7 @@ def verified(
     start: Loop,
     unit_m: float,
     registration: scan_registration.Config,
-    config: VerificationConfig,
+    config: AgreementConfig,
 ) -> Loop | None:
     """The loop that both maps agree on, from a guess to start with; None where they do not."""
     forth = scan_registration.registered(maps[1], maps[0], start.a_from_b, registration)
@@ -135,7 +135,7 @@ def verified(
     return start._replace(a_from_b=forth.target_from_source, information=forth.information)
 
 
-def agrees(registration: Registration, target: Surfaces, config: VerificationConfig) -> bool:
+def agrees(registration: Registration, target: Surfaces, config: AgreementConfig) -> bool:
     """Whether one cloud lies on the other, held in every direction."""
     return (
         registration.overlap >= config.overlap

@@ -49,7 +49,7 @@ class ScanConfig:
     map_range: float = 1.5
 
 
-class View(NamedTuple):
+class ScanView(NamedTuple):
     """A scan kept: thinned points in the LiDAR frame, and how far away things are."""
 
     world_from_lidar: Transform
@@ -60,7 +60,7 @@ class View(NamedTuple):
 class Scans(NamedTuple):
     """The scans of a recording; `unit_m` is how far away things are in most of them."""
 
-    views: Sequence[View]
+    views: Sequence[ScanView]
     unit_m: float
     config: ScanConfig
 
@@ -75,12 +75,12 @@ class Scans(NamedTuple):
         return np.full(len(self.views), self.unit_m)
 
 
-def scans_of(views: Sequence[View], config: ScanConfig) -> Scans:
+def scans_of(views: Sequence[ScanView], config: ScanConfig) -> Scans:
     """The scans kept, with their common unit of length."""
     return Scans(views, float(np.median([view.distance_m for view in views])), config)
 
 
-def view_of(points: Points, world_from_lidar: Transform, config: ScanConfig) -> View | None:
+def view_of(points: Points, world_from_lidar: Transform, config: ScanConfig) -> ScanView | None:
     """What is kept of a scan; None where there are too few points to know a place by."""
     ranges = np.linalg.norm(points, axis=1)
     points = points[np.isfinite(ranges) & (ranges > MIN_RANGE_M)]
@@ -88,7 +88,7 @@ def view_of(points: Points, world_from_lidar: Transform, config: ScanConfig) -> 
         return None
     distance_m = distance_of(points)
     thin = thinned(points, config.spacing * distance_m)
-    return View(world_from_lidar, thin.astype(np.float32), distance_m) if len(thin) >= MIN_POINTS else None
+    return ScanView(world_from_lidar, thin.astype(np.float32), distance_m) if len(thin) >= MIN_POINTS else None
 
 
 def distance_of(points: Points) -> float:
@@ -154,11 +154,11 @@ def clearest_spacing(scans: Scans, config: scan_registration.Config) -> float:
     return max((scans.config.spacing * factor for factor in COARSER), key=share)
 
 
-def packed(view: View) -> State:
+def packed(view: ScanView) -> State:
     """A view as arrays and a number."""
     return view._asdict()
 
 
-def unpacked(state: State) -> View:
+def unpacked(state: State) -> ScanView:
     """The view that `packed` made this of."""
-    return View(state["world_from_lidar"], state["points"], state["distance_m"])
+    return ScanView(state["world_from_lidar"], state["points"], state["distance_m"])

@@ -103,6 +103,7 @@ class Best(NamedTuple):
 
     @classmethod
     def none(cls, count: int) -> "Best":
+        """Nothing seen yet."""
         return cls(np.zeros(count, np.int64), *np.full((2, count), -2.0, np.float32))
 
     def clear(self, ratio: float) -> Bool[np.ndarray, " n"]:

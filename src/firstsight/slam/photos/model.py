@@ -62,6 +62,7 @@ class Model:
 
     @property
     def lens(self) -> Int64[np.ndarray, " photos"]:
+        """The lens of each photo."""
         return self.collection.groups.lens
 
     @property

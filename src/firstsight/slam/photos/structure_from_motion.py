@@ -40,7 +40,7 @@ from firstsight.slam.photos.self_calibration import calibrated
 from firstsight.slam.photos.start import initial_model, start_pairs
 from firstsight.slam.photos.tracks import Tracks, joined_tracks
 
-# that are tried while less than half of the photos fit
+# starts that are tried while less than half of the photos fit
 STARTS = 3
 
 
@@ -76,6 +76,7 @@ def collected(photos: Sequence[Path], config: MatchingConfig) -> Collection:
 
 
 def seen_photo(path: Path, config: MatchingConfig) -> tuple[Features, PhotoLens]:
+    """The features of a photo, and what its notes say of its lens. Raises InputError where it cannot be read."""
     photo = png.read_image(path)
     return photo_features(photo, config), photo_lens(path, photo.shape[:2])
 

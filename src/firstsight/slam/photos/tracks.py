@@ -30,6 +30,7 @@ class Tracks(NamedTuple):
 
     @property
     def points(self) -> int:
+        """How many points the tracks show."""
         return int(self.track[-1]) + 1 if len(self.track) else 0
 
 

@@ -13,7 +13,9 @@ from firstsight.gallery.worlds.landmark_walk import (
     true_motions,
     walk,
 )
-from firstsight.slam.landmarks.ekf import Config, expected, nees_band
+from firstsight.slam.landmarks.consistency import nees_band
+from firstsight.slam.landmarks.ekf import expected
+from firstsight.slam.landmarks.measurements import Config
 
 
 @pytest.fixture(scope="module")
