@@ -32,7 +32,7 @@ bench: .venv/ready
 	for script in $(filter-out $(NEEDS_MORE), $(wildcard benchmarks/*.py)); do $(BIN)/python $$script || exit 1; done
 
 docs: .venv/ready
-	$(BIN)/python tools/generate_methods.py
+	$(BIN)/python tools/generate_reference.py
 	sh tools/install.sh -e '.[docs]'
 	$(BIN)/zensical build
 
