@@ -38,7 +38,9 @@ from firstsight.optimisation.schur import (
     full_layout,
     substitute_back,
 )
-from firstsight.optimisation.sparse_cholesky import Factor, Matrix, NotPositiveError, Structure, analyse, fill
+from firstsight.optimisation.sparse_cholesky.matrix import Matrix
+from firstsight.optimisation.sparse_cholesky.solve import Factor, NotPositiveError
+from firstsight.optimisation.sparse_cholesky.symbolic import Structure, analyse, fill
 from firstsight.optimisation.tangents import spatial_move
 from firstsight.roles.reconstruction import Reconstruction
 

@@ -23,7 +23,9 @@ from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from firstsight.optimisation.bundle_adjustment import HELD, structured
 from firstsight.optimisation.pnp import Kernel, Linearised, Measurements, linearise
 from firstsight.optimisation.schur import LARGEST_BLOCK, LEAST_SCALE, Entries, Layout, eliminate_points, substitute_back
-from firstsight.optimisation.sparse_cholesky import Factor, Matrix, NotPositiveError, Structure
+from firstsight.optimisation.sparse_cholesky.matrix import Matrix
+from firstsight.optimisation.sparse_cholesky.solve import Factor, NotPositiveError
+from firstsight.optimisation.sparse_cholesky.symbolic import Structure
 from firstsight.optimisation.tangents import spatial_move
 
 FIRST_DAMPING, LARGEST_DAMPING = 1e-5, 1e12
