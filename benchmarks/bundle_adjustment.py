@@ -20,6 +20,7 @@ import numpy as np
 import pycolmap
 from scipy.optimize import least_squares
 from scipy.sparse import lil_array
+from solver_problems import simulated
 
 from firstsight.formats.bal import read_bal
 from firstsight.formats.colmap_model import read_colmap, write_colmap

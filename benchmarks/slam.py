@@ -23,6 +23,7 @@ from scipy.optimize import least_squares
 from scipy.sparse import coo_array, diags_array
 from scipy.sparse.csgraph import reverse_cuthill_mckee
 from scipy.sparse.linalg import splu
+from solver_problems import similarity_walk, with_false_loops
 
 from firstsight.formats.g2o import read_g2o
 from firstsight.gallery.worlds.landmark_walk import travelled, walk

@@ -53,15 +53,15 @@ class Equations(Protocol):
 class Problem(Protocol[State]):
     """What is solved. `step` may use the equations' memory up, as long as it can be called again with another damping."""
 
-    def cost(self, state: State) -> float: ...
+    def cost(self, state: State, /) -> float: ...
 
-    def linearise(self, state: State) -> Any:
+    def linearise(self, state: State, /) -> Any:
         """The `Equations` at a state. Those of the state before may be overwritten."""
 
-    def step(self, equations: Any, damping: float) -> Step[Any] | None:
+    def step(self, equations: Any, damping: float, /) -> Step[Any] | None:
         """Solves (H + damping D) d = -g; None where that is not positive definite."""
 
-    def moved(self, state: State, tangent: Any) -> State:
+    def moved(self, state: State, tangent: Any, /) -> State:
         """The state (+) the tangent, a new one."""
 
 

@@ -29,7 +29,8 @@ from scipy.stats import chi2
 
 from firstsight.geometry.se3 import interpolate
 from firstsight.optimisation import joint_adjustment
-from firstsight.optimisation.pnp import Measurements, reprojection_error_px
+from firstsight.optimisation.bundle.camera_model import Measurements
+from firstsight.optimisation.pnp import reprojection_error_px
 from firstsight.roles import ClosedLoops, LoopCloser, Observation
 from firstsight.roles.pose_graph import Between, pose_graph
 from firstsight.slam.loops import place_recognition

@@ -35,7 +35,8 @@ from firstsight.errors import InputError
 from firstsight.formats import png
 from firstsight.geometry import epipolar
 from firstsight.optimisation import bundle_adjustment
-from firstsight.optimisation.pnp import Kernel, robust_pnp
+from firstsight.optimisation.pnp import robust_pnp
+from firstsight.optimisation.robust_kernels import Kernel
 from firstsight.roles import Reconstructor
 from firstsight.roles.reconstruction import Lenses, Observations, Reconstruction
 from firstsight.slam.photos.photo_matching import (

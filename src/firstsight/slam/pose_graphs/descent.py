@@ -49,14 +49,24 @@ def problem_of(graph: PoseGraph, config: Config, structure: Structure | None) ->
     return graph_problem(factors_of(graph, config.kernel, config.threshold), structure or structure_of(graph))
 
 
-def descend(problem: GraphProblem, state: State, config: Config, max_iterations: int | None = None) -> Descent[State]:
-    """The nearest optimum by the method of the settings, after at most so many iterations.
+def step_rule(config: Config) -> Damped | Dogleg:
+    """The rule that bounds steps, at its start. Gauss-Newton has none and does not look at it.
 
     The first step that the dogleg tries is Gauss-Newton's. With a small first radius it keeps near the start, and of several
     optima may end in a nearer and worse one than full steps find.
     """
+    return Dogleg(config.first_radius) if config.method == "dogleg" else Damped(config.first_damping)
+
+
+def descend(
+    problem: GraphProblem,
+    state: State,
+    config: Config,
+    max_iterations: int | None = None,
+    rule: Damped | Dogleg | None = None,
+) -> Descent[State]:
+    """The nearest optimum by the method of the settings, after at most so many iterations, with a rule that goes on or a new one."""
     stopping = config.stopping(max_iterations)
     if config.method == "gauss_newton":
         return gauss_newton(problem, state, stopping)
-    rule = Dogleg(config.first_radius) if config.method == "dogleg" else Damped(config.first_damping)
-    return minimise(problem, state, rule, stopping)
+    return minimise(problem, state, rule or step_rule(config), stopping)

@@ -22,7 +22,7 @@ from firstsight.optimisation.robust_kernels import Graduation, switches
 from firstsight.optimisation.sparse_cholesky.selected_inverse import SelectedInverse
 from firstsight.optimisation.sparse_cholesky.solve import Factor
 from firstsight.roles.pose_graph import Between, PoseGraph
-from firstsight.slam.pose_graphs.descent import Config, descend, problem_of
+from firstsight.slam.pose_graphs.descent import Config, descend, problem_of, step_rule
 from firstsight.slam.pose_graphs.factors import State, inverse
 from firstsight.slam.pose_graphs.graph_problem import GraphProblem
 from firstsight.slam.pose_graphs.loop_consistency import (
@@ -80,17 +80,19 @@ def switched(
     config: Config,
 ) -> tuple[GraphProblem, Descent[State]]:
     """The cost is the joint one of poses and switches, `confidence` are the switches."""
-    stopping = config.stopping()
+    stopping, rule = config.stopping(), step_rule(config)
     error, iterations, still = np.inf, 0, False
     while iterations < config.max_iterations and not still:
-        found = descend(problem.with_confidence(switch**2), state, config, GRADUATED_ITERATIONS)
+        found = descend(problem.with_confidence(switch**2), state, config, GRADUATED_ITERATIONS, rule)
         state, iterations = found.state, iterations + found.iterations
         squared = problem.errors(state)[0]
         switch = np.where(loops, switches(squared, config.switch_prior), 1.0)
         off = config.switch_prior * ((1 - switch) ** 2).sum() / 2
         now = problem.with_confidence(switch**2).cost(state) + float(off)
         change = abs(error - now)
-        still = error < np.inf and stopping.reached(change, change, error)
+        still = found.iterations == 0 or (
+            found.converged and error < np.inf and stopping.reached(change, change, error)
+        )
         error = now
     return problem.with_confidence(switch), Descent(state, error, iterations, still)
 
