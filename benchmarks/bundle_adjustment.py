@@ -18,13 +18,12 @@ from typing import Literal
 import gtsam
 import numpy as np
 import pycolmap
-import torch
 from scipy.optimize import least_squares
 from scipy.sparse import lil_array
+from solver_problems import simulated
 
 from firstsight.formats.bal import read_bal
 from firstsight.formats.colmap_model import read_colmap, write_colmap
-from firstsight.geometry.se3 import se3_exp
 from firstsight.optimisation import bundle_adjustment
 from firstsight.optimisation.bundle_adjustment import (
     Config,
@@ -62,61 +61,6 @@ LOSSES = """## What falls short
 
 def sse(made: Reconstruction) -> float:
     return float((residuals(made) ** 2).sum())
-
-
-def exp(tangents: np.ndarray) -> np.ndarray:
-    return se3_exp(torch.from_numpy(tangents)).numpy()
-
-
-def simulated(cameras: int, points: int, shape: Literal["street", "ring"], seed: int = 0) -> Reconstruction:
-    """One lens for all, 0.5 px of noise, a start that is off by 2 % of the distance to the points.
-
-    street: cameras 1 m apart look sideways at a strip 6 to 14 m away; each point is seen by its neighbours only.
-    ring: cameras around a cloud; each point is seen by ten cameras anywhere on the ring.
-    """
-    rng = np.random.default_rng(seed)
-    poses = np.tile(np.eye(4), (cameras, 1, 1))
-    if shape == "street":
-        poses[:, 0, 3] = np.arange(cameras)
-        world = np.stack(
-            [rng.uniform(-4, cameras + 3, points), rng.uniform(-3, 3, points), rng.uniform(6, 14, points)], 1
-        )
-    else:
-        angle = np.linspace(0, 2 * np.pi, cameras, endpoint=False)
-        turn = np.zeros((cameras, 6))
-        turn[:, 4] = angle
-        poses = exp(turn)
-        poses[:, :3, 3] = -10 * poses[:, :3, 2]
-        world = rng.uniform(-3, 3, (points, 3))
-    poses = poses @ exp(rng.normal(0, 0.02, (cameras, 6)))
-    lenses = Lenses(
-        np.array([[960, 1280]]), np.array([[[1000.0, 0, 640], [0, 1000, 480], [0, 0, 1]]]), np.array([[-0.05, 0.01]])
-    )
-    camera, point = (each.ravel() for each in np.meshgrid(np.arange(cameras), np.arange(points), indexing="ij"))
-    made = Reconstruction(
-        tuple(f"{i:06d}.png" for i in range(cameras)), poses, np.zeros(cameras, np.int64), lenses, world,
-        np.zeros((points, 3), np.uint8), Observations(camera, point, np.zeros((len(camera), 2))),
-    )  # fmt: skip
-    if shape == "ring":
-        chosen = rng.random((cameras, points)).argsort(0)[:10].ravel()
-        camera, point = chosen, np.tile(np.arange(points), 10)
-    else:
-        pixels = residuals(made)
-        inside = (np.abs(pixels - [640, 480]) < [640, 480]).all(1)
-        camera, point = camera[inside], point[inside]
-        often = np.bincount(point, minlength=points)[point] >= 3
-        number = np.cumsum(np.bincount(point[often], minlength=points) > 0) - 1
-        world = world[np.unique(point[often])]
-        camera, point = camera[often], number[point[often]]
-    made = made._replace(points_world=world, colours=np.zeros((len(world), 3), np.uint8))
-    made = made._replace(observations=Observations(camera, point, np.zeros((len(camera), 2))))
-    pixels = residuals(made) + rng.normal(0, 0.5, (len(camera), 2))
-    return made._replace(
-        observations=made.observations._replace(pixels=pixels),
-        world_from_camera=poses @ exp(rng.normal(0, 0.02, (cameras, 6)) * [5, 5, 5, 1, 1, 1]),
-        points_world=world + rng.normal(0, 0.2, world.shape),
-        lenses=lenses._replace(intrinsics=lenses.intrinsics * [[1.03], [1.03], [1.0]], radial=np.zeros((1, 2))),
-    )
 
 
 class Timed:

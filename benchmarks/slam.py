@@ -23,13 +23,14 @@ from scipy.optimize import least_squares
 from scipy.sparse import coo_array, diags_array
 from scipy.sparse.csgraph import reverse_cuthill_mckee
 from scipy.sparse.linalg import splu
+from solver_problems import similarity_walk, with_false_loops
 
 from firstsight.formats.g2o import read_g2o
 from firstsight.gallery.worlds.landmark_walk import travelled, walk
 from firstsight.gallery.worlds.street_walk import odometry_start, street_walk
 from firstsight.optimisation.robust_kernels import Kernel
 from firstsight.optimisation.sparse_cholesky import Factor, Matrix, analyse, fill
-from firstsight.roles.pose_graph import Between, PoseGraph, planar
+from firstsight.roles.pose_graph import PoseGraph
 from firstsight.slam.landmarks.ekf import Config as EkfConfig
 from firstsight.slam.landmarks.ekf import EkfSlam
 from firstsight.slam.landmarks.graph_slam import GraphSlam
@@ -233,37 +234,6 @@ def print_incremental(keyframes: int = 2000) -> None:
     )
 
 
-SIMILARITY_SIGMAS = np.array([0.02, 0.02, 0.02, 0.005, 0.005, 0.005, 0.005])  # m, rad, log of scale, of each motion
-
-
-def similarities(count: int, spread: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    out = np.tile(np.eye(4), (count, 1, 1))
-    for s, xi in zip(out, spread * rng.normal(size=(count, 7)), strict=True):
-        similarity_graph.similarity_move(s, xi)
-    return out
-
-
-def similarity_walk(keyframes: int, false: int, seed: int = 0) -> tuple[np.ndarray, Between, np.ndarray]:
-    """The walk of one camera whose unit of length drifts: odometry's poses, motions (false loops last), true poses."""
-    flat, rng = street_walk(keyframes, seed), np.random.default_rng(seed)
-    true, (a, b) = np.tile(np.eye(4), (keyframes, 1, 1)), flat.between[:2]
-    true[:, :2, :2], true[:, :2, 3] = flat.world_from_node[:, :2, :2], flat.world_from_node[:, :2, 2]
-    unit = np.exp(np.cumsum(SIMILARITY_SIGMAS[6] * rng.normal(size=keyframes)))
-    motions = np.linalg.inv(true[a]) @ true[b]
-    motions[:, :3, 3] *= unit[a, None]
-    motions[:, :3, :3] *= np.where(b == a + 1, 1.0, unit[a] / unit[b])[:, None, None]  # odometry does not see its drift
-    noise = similarities(len(a), SIMILARITY_SIGMAS, rng)
-    noise[b == a + 1] = similarity_graph.without_scale(noise[b == a + 1])
-    motions = motions @ noise
-    poses = [true[0]]
-    for step in motions[b == a + 1]:
-        poses.append(poses[-1] @ step)
-    ends = np.sort([rng.choice(keyframes, 2, replace=False) for _ in range(false)]).reshape(-1, 2).astype(np.int64).T
-    wrong = similarities(false, np.array([5, 5, 0, 0, 0, np.pi, 0.1]), rng)
-    a, b, motions = (np.concatenate(pair) for pair in zip((a, b, motions), (*ends, wrong), strict=True))
-    return np.array(poses), Between(a, b, motions, np.tile(np.diag(SIMILARITY_SIGMAS**-2), (len(a), 1, 1))), true
-
-
 def print_similarities() -> None:
     print(
         "## Similarities, for one camera\n\nThe walk in 3-D with a unit of length that drifts by half a percent each step, scales solved for too, loops left out"
@@ -429,15 +399,6 @@ def print_landmarks() -> None:
         ms = f"{1e3 * min(times[-10:]):.2f} | {1e3 * spent:.1f}"
         print(f"| {len(graph.landmarks)} | {len(nodes)} | {ms} | {cells} |", flush=True)
     print()
-
-
-def with_false_loops(graph: PoseGraph, count: int, seed: int) -> PoseGraph:
-    rng, nodes, between = np.random.default_rng(seed), len(graph.world_from_node), graph.between
-    a, b = np.array([rng.choice(nodes, 2, replace=False) for _ in range(count)]).T
-    motions = np.array([planar(*t) for t in rng.uniform(-1, 1, (count, 3)) * (5, 5, np.pi)])
-    information = between.information[rng.integers(0, len(between.a), count)]
-    parts = zip(between, (a, b, motions, information), strict=True)
-    return graph._replace(between=Between(*(np.concatenate(pair) for pair in parts)))
 
 
 def main() -> None:

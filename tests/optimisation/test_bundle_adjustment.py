@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,22 +8,17 @@ import torch
 from firstsight.errors import InputError
 from firstsight.formats.bal import read_bal
 from firstsight.geometry.se3 import se3_exp
+from firstsight.optimisation.bundle.camera_model import as_lenses
+from firstsight.optimisation.bundle.equations import BEHIND
+from firstsight.optimisation.bundle.problem import Linearised, Move
+from firstsight.optimisation.bundle.structure import system_of
 from firstsight.optimisation.bundle_adjustment import (
-    BEHIND_PX,
     Config,
-    Step,
     adjust,
-    cost_of,
-    damped_step,
-    empty_equations,
-    linearise,
-    moved,
     problem_of,
     residuals,
-    structured,
 )
-from firstsight.optimisation.camera_model import as_lenses
-from firstsight.optimisation.pnp import Kernel
+from firstsight.optimisation.robust_kernels import Kernel
 from firstsight.roles.reconstruction import Lenses, Observations, Reconstruction
 
 
@@ -177,23 +173,27 @@ def test_robust_kernels_recover_from_thirty_percent_outliers_and_squares_do_not(
 
 
 def equations_at(made: Reconstruction, config: Config, fixed: np.ndarray, small_system: int = 400):
-    problem, state = problem_of(made, config, fixed)
-    layout, joint, structure = structured(
-        problem.entries, problem.layout.size, problem.camera_block, problem.lens_block[made.lens], small_system
-    )
-    problem = problem._replace(layout=layout, joint=joint, structure=structure)
-    equations = empty_equations(problem)
-    cost = linearise(problem, state, equations)
-    return problem, state, equations, cost
+    problem, state, _ = problem_of(made, config, fixed)
+    across = problem.system.across
+    system = system_of(problem.entries, problem.blocks.size, np.stack(across[:2], 1), small_system)
+    problem = replace(problem, system=system, blocks=problem.blocks._replace(offset=system.layout.offset))
+    linearised = problem.linearise(state)
+    return problem, state, linearised.equations, linearised.cost
 
 
-def numeric_jacobian(made: Reconstruction, problem, state) -> np.ndarray:
+def step_of(problem, equations, damping: float):
+    """The blocks' step, the points' step, the gain that is promised."""
+    step = problem.step(Linearised(equations, 0.0), damping)
+    return *step.tangent, step.predicted
+
+
+def numeric_jacobian(made: Reconstruction, problem, state, chosen: np.ndarray) -> np.ndarray:
     """(2 seen, unknowns + 3 points) of the residuals by central differences; columns as in a step."""
 
     def at(step: np.ndarray) -> np.ndarray:
-        there = moved(problem, state, Step(step[: problem.unknowns], step[problem.unknowns :].reshape(-1, 3), 0.0))
+        there = problem.moved(state, Move(step[: problem.unknowns], step[problem.unknowns :].reshape(-1, 3)))
         points = made.points_world.copy()
-        points[problem.chosen] = there.points
+        points[chosen] = there.points
         lenses = as_lenses(there.lenses, made.lenses)
         return residuals(made._replace(world_from_camera=there.world_from_camera, points_world=points, lenses=lenses))
 
@@ -209,8 +209,8 @@ def test_the_step_is_that_of_dense_normal_equations_and_of_differences(lens, len
     fixed = np.arange(6) == 2
     config = Config(kernel=Kernel.SQUARED, lens=lens)
     problem, state, equations, cost = equations_at(made, config, fixed, small_system)
-    assert (problem.structure is None) == (small_system > 0)
-    jacobian = numeric_jacobian(made, problem, state)
+    assert (problem.system.structure is None) == (small_system > 0)
+    jacobian = numeric_jacobian(made, problem, state, problem_of(made, config, fixed).points)
     residual = residuals(made).ravel()
     gradient = np.concatenate([equations.gradient, equations.point_gradient.ravel()])
     assert cost == pytest.approx(residual @ residual, rel=1e-12)
@@ -219,25 +219,25 @@ def test_the_step_is_that_of_dense_normal_equations_and_of_differences(lens, len
     dense = dense_equations(problem, equations)
     assert np.allclose(dense, jacobian.T @ jacobian, rtol=1e-6, atol=1e-7 * np.abs(dense).max())
     damping = 1e-3
-    step = damped_step(problem, equations, damping)
+    blocks, points, predicted = step_of(problem, equations, damping)
     expected = np.linalg.solve(dense + damping * np.diag(dense.diagonal()), -gradient)
-    got = np.concatenate([step.blocks, step.points.ravel()])
+    got = np.concatenate([blocks, points.ravel()])
     assert np.abs(got - expected).max() < 1e-10 * max(1, np.abs(expected).max())
     promised = -2 * gradient @ expected - expected @ dense @ expected
-    assert step.predicted == pytest.approx(promised, rel=1e-8)
+    assert predicted == pytest.approx(promised, rel=1e-8)
 
 
 def dense_equations(problem, equations) -> np.ndarray:
     """J' J put together block by block."""
-    size, points = problem.unknowns, len(problem.chosen)
-    offset, sizes = problem.layout.offset, problem.layout.size
+    size, points = problem.unknowns, len(equations.by_point)
+    offset, sizes = problem.system.layout.offset, problem.system.layout.size
     dense = np.zeros((size + 3 * points,) * 2)
     for b, (at, n) in enumerate(zip(offset, sizes, strict=True)):
         dense[at : at + n, at : at + n] = equations.by_block[b, :n, :n]
     for camera, lens in set(zip(problem.sightings.camera.tolist(), problem.sightings.lens.tolist(), strict=True)):
-        a, b = problem.camera_block[camera], problem.lens_block[lens]
+        a, b = problem.blocks.camera[camera], problem.blocks.lens[lens]
         if a >= 0 and b >= 0:
-            block = equations.by_joint[problem.joint.of_camera[camera], :, : sizes[b]]
+            block = equations.by_across[problem.blocks.across_of_camera[camera], :, : sizes[b]]
             dense[offset[a] : offset[a] + 6, offset[b] : offset[b] + sizes[b]] = block
             dense[offset[b] : offset[b] + sizes[b], offset[a] : offset[a] + 6] = block.T
     for p in range(points):
@@ -256,9 +256,10 @@ def test_full_and_sparse_equations_give_the_same_step():
     steps = {}
     for small in (400, 0):
         problem, _, equations, _ = equations_at(made, Config(lens="radial"), nobody(made), small)
-        step = damped_step(problem, equations, 1e-2)
-        blocks = [step.blocks[a : a + n] for a, n in zip(problem.layout.offset, problem.layout.size, strict=True)]
-        steps[small] = np.concatenate([*blocks, step.points.ravel()])
+        step, points, _ = step_of(problem, equations, 1e-2)
+        layout = problem.system.layout
+        blocks = [step[a : a + n] for a, n in zip(layout.offset, layout.size, strict=True)]
+        steps[small] = np.concatenate([*blocks, points.ravel()])
     assert np.abs(steps[0] - steps[400]).max() < 1e-10
 
 
@@ -266,9 +267,8 @@ def test_the_gradient_vanishes_at_what_is_called_converged():
     config = Config(lens="radial", relative_tolerance=1e-12)
     found = adjust(perturbed(noisy(scene(lenses=2), 1.0, outliers=0.1)), config).reconstruction
     problem, state, equations, cost = equations_at(found, config, nobody(found))
-    step = damped_step(problem, equations, 1e-8)
-    assert step.predicted < 1e-7 * cost
-    assert cost == pytest.approx(cost_of(problem, state))
+    assert step_of(problem, equations, 1e-8)[2] < 1e-7 * cost
+    assert cost == pytest.approx(problem.cost(state))
 
 
 def test_a_local_adjustment_moves_only_what_free_cameras_see():
@@ -286,9 +286,9 @@ def test_a_local_adjustment_moves_only_what_free_cameras_see():
 
 def test_a_local_adjustment_works_on_the_free_part_alone():
     made = scene(cameras=60, points=2000, seen=0.1)
-    problem, _ = problem_of(made, Config(), np.arange(60) != 7)
+    problem, _, chosen = problem_of(made, Config(), np.arange(60) != 7)
     sees = made.observations.point[made.observations.camera == 7]
-    assert len(problem.chosen) == len(sees)
+    assert len(chosen) == len(sees)
     assert (
         len(problem.sightings.point)
         == np.isin(made.observations.point, sees).sum()
@@ -328,11 +328,12 @@ def test_points_behind_cameras_are_charged_and_pull_at_nothing():
     config = Config(kernel=Kernel.SQUARED)
     problem, _, equations, cost = equations_at(there, config, nobody(there))
     ahead = (residuals(there)[~behind] ** 2).sum()
-    assert cost == pytest.approx(ahead + behind.sum() * BEHIND_PX**2, rel=1e-12)
-    assert np.isfinite(damped_step(problem, equations, 1e-4).blocks).all()
+    assert cost == pytest.approx(ahead + behind.sum() * BEHIND**2, rel=1e-12)
+    assert np.isfinite(step_of(problem, equations, 1e-4)[0]).all()
     found = adjust(there, Config(kernel=Kernel.HUBER))
     assert np.isfinite(found.reconstruction.world_from_camera).all()
-    assert found.cost < cost_of(*problem_of(there, Config(), nobody(there)))
+    chosen = problem_of(there, Config(), nobody(there))
+    assert found.cost < chosen.problem.cost(chosen.start)
 
 
 def test_the_order_of_observations_does_not_matter():
@@ -350,11 +351,11 @@ def test_a_point_seen_twice_by_one_camera_counts_twice():
     twice = made._replace(observations=Observations(*(np.concatenate([values, values[:7]]) for values in seen)))
     for small in (400, 0):
         problem, _, equations, _ = equations_at(twice, Config(lens="radial"), nobody(twice), small)
-        step = damped_step(problem, equations, 1e-3)
+        blocks, points, _ = step_of(problem, equations, 1e-3)
         dense = dense_equations(problem, equations)
         gradient = np.concatenate([equations.gradient, equations.point_gradient.ravel()])
         expected = np.linalg.solve(dense + 1e-3 * np.diag(dense.diagonal()), -gradient)
-        assert np.allclose(np.concatenate([step.blocks, step.points.ravel()]), expected, atol=1e-9)
+        assert np.allclose(np.concatenate([blocks, points.ravel()]), expected, atol=1e-9)
 
 
 def broken(what: str) -> Reconstruction:

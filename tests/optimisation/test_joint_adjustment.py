@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 
-from firstsight.optimisation import joint_adjustment
-from firstsight.optimisation.joint_adjustment import Config, adjust, damped_step, normal_equations, system_of
-from firstsight.optimisation.pnp import Kernel, Measurements, linearise
+from firstsight.optimisation.bundle import problem as bundle
+from firstsight.optimisation.bundle.camera_model import Measurements
+from firstsight.optimisation.joint_adjustment import Config, adjust
+from firstsight.optimisation.robust_kernels import Kernel
 from firstsight.optimisation.tangents import spatial_move
+from firstsight.optimisation.window_adjustment import Window, problem_of
 
 INTRINSICS = np.array([[200.0, 0, 160], [0, 200, 120], [0, 0, 1]])
 
@@ -40,23 +42,17 @@ def first_fixed(cameras: int) -> np.ndarray:
     return np.arange(cameras) == 0
 
 
-def test_the_step_is_that_of_the_dense_equations(rng: np.random.Generator):
+def test_the_step_is_that_of_the_dense_equations(rng: np.random.Generator, slow):
     poses, world, seen = scene(rng, 6, 30)
-    poses, damping = shaken(rng, poses, 0.01), 1e-3
-    system = system_of(seen, INTRINSICS, first_fixed(6), 30)
-    linear = linearise(poses, world, system.measurements, INTRINSICS, Kernel.CAUCHY, 2.0)
-    found = damped_step(system, normal_equations(system, linear), damping)
-    assert found is not None
-    jacobian = np.zeros((3 * len(seen.camera), 30 + 90))
-    for i, (camera, point) in enumerate(zip(*system.measurements[:2], strict=True)):
-        if camera:
-            jacobian[3 * i : 3 * i + 3, 6 * camera - 6 : 6 * camera] = linear.by_camera[i]
-        jacobian[3 * i : 3 * i + 3, 30 + 3 * point : 33 + 3 * point] = linear.by_point[i]
-    matrix = jacobian.T @ jacobian
-    matrix += damping * np.diag(matrix.diagonal())
-    expected = np.linalg.solve(matrix, -jacobian.T @ linear.residual.ravel())
-    np.testing.assert_allclose(found[0], expected[:30], atol=1e-9)
-    np.testing.assert_allclose(found[1].ravel(), expected[30:], atol=1e-9)
+    poses, damping, order = shaken(rng, poses, 0.01), 1e-3, rng.permutation(len(seen.camera))
+    shuffled = Measurements(*(part[order] for part in seen))
+    problem, start = problem_of(Window(poses, world, shuffled, INTRINSICS, first_fixed(6)), Config())
+    step = problem.step(problem.linearise(start), damping)
+    assert step is not None
+    robust = {"kernel": Kernel.CAUCHY, "threshold": 2.0}
+    cameras, points = slow.dense_step(poses, world, seen, INTRINSICS, first_fixed(6), damping, **robust)
+    np.testing.assert_allclose(step.tangent.blocks, cameras, atol=1e-7)
+    np.testing.assert_allclose(step.tangent.points, points, atol=1e-7)
 
 
 def test_the_truth_is_found_again(rng: np.random.Generator):
@@ -82,9 +78,11 @@ def test_what_moves_does_not_pull(rng: np.random.Generator):
 def test_many_cameras_are_solved_sparsely_and_the_same(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch):
     poses, world, seen = scene(rng, 100, 500)
     start = shaken(rng, poses, 0.003)
-    assert system_of(seen, INTRINSICS, first_fixed(100), 500).structure is not None
-    sparse = adjust(start, world, seen, INTRINSICS, first_fixed(100), Config(max_iterations=3))
-    structured = joint_adjustment.structured
-    monkeypatch.setattr(joint_adjustment, "structured", lambda *parts: structured(*parts, small_system=10**6))
-    full = adjust(start, world, seen, INTRINSICS, first_fixed(100), Config(max_iterations=3))
+    window = Window(start, world, seen, INTRINSICS, first_fixed(100))
+    assert problem_of(window, Config())[0].system.structure is not None
+    sparse = adjust(*window[:5], Config(max_iterations=3))
+    system_of = bundle.system_of
+    monkeypatch.setattr(bundle, "system_of", lambda *parts: system_of(*parts, small_system=10**6))
+    assert problem_of(window, Config())[0].system.structure is None
+    full = adjust(*window[:5], Config(max_iterations=3))
     np.testing.assert_allclose(sparse.world_from_camera, full.world_from_camera, atol=1e-8)

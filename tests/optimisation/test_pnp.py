@@ -4,15 +4,11 @@ import pytest
 import torch
 
 from firstsight.geometry.se3 import se3_exp
-from firstsight.optimisation.pnp import (
-    Kernel,
-    Measurements,
-    PosePrior,
-    linearise,
-    refine_pose,
-    reprojection_error_px,
-    robust_pnp,
-)
+from firstsight.optimisation.bundle.camera_model import Measurements, residuals, straight_lens
+from firstsight.optimisation.bundle.equations import State
+from firstsight.optimisation.bundle.problem import BundleProblem, Free, bundle_problem
+from firstsight.optimisation.pnp import PosePrior, refine_pose, reprojection_error_px, robust_pnp
+from firstsight.optimisation.robust_kernels import Kernel
 
 INTRINSICS = np.array([[700.0, 0.0, 600.0], [0.0, 650.0, 180.0], [0.0, 0.0, 1.0]])
 POSE = se3_exp(torch.tensor([0.4, -0.2, 0.9, 0.05, 0.2, -0.1], dtype=torch.float64)).numpy()  # world_from_camera
@@ -35,69 +31,61 @@ def angle_rad(rotation: np.ndarray) -> float:
     return float(np.linalg.norm(cv2.Rodrigues(np.ascontiguousarray(rotation))[0]))
 
 
-def one_camera(count: int) -> tuple[np.ndarray, np.ndarray]:
-    return np.zeros(count, np.int64), np.arange(count)
+def one_camera(measured: np.ndarray, precision: np.ndarray) -> Measurements:
+    count = len(measured)
+    return Measurements(np.zeros(count, np.int64), np.arange(count), measured, precision)
+
+
+def problem_of(seen: Measurements, kernel: Kernel = Kernel.HUBER, points: int = 0) -> BundleProblem:
+    free = Free(np.ones(1, bool), np.zeros(1, bool), 0, points)
+    return bundle_problem(seen, np.zeros(1, np.int64), free, (int(kernel), 2.0))
+
+
+def state_of(points: np.ndarray) -> State:
+    return State(POSE[None], straight_lens(INTRINSICS), points)
 
 
 def test_residuals_vanish_at_the_truth():
     points, measured = scene()
-    at_truth = linearise(
-        POSE[None], points, Measurements(*one_camera(len(points)), measured, np.ones_like(measured)), INTRINSICS
+    seen = one_camera(measured, np.ones_like(measured))
+    assert np.abs(residuals(POSE[None], points, seen, np.zeros(1, np.int64), straight_lens(INTRINSICS))).max() < 1e-9
+    assert problem_of(seen).cost(state_of(points)) < 1e-18
+
+
+@pytest.mark.parametrize("kernel", [Kernel.SQUARED, Kernel.HUBER, Kernel.CAUCHY])
+def test_equations_of_a_pose_are_those_of_the_slow_loop(slow, kernel):
+    points, measured = scene(9)
+    seen = one_camera(
+        measured + np.random.default_rng(2).normal(0, 2, measured.shape) * [1, 1, 0.02],
+        np.tile([1.0, 2.0, 50.0], (9, 1)),
     )
-    assert np.abs(at_truth.residual).max() < 1e-9
-    assert at_truth.cost < 1e-18
+    expected = slow.linearise(POSE[None], points, seen, INTRINSICS, kernel)
+    (found, cost), jacobian = problem_of(seen, kernel).linearise(state_of(points)), expected.by_camera.reshape(-1, 6)
+    assert cost == pytest.approx(expected.cost, rel=1e-9)
+    hessian, gradient = jacobian.T @ jacobian, jacobian.T @ expected.residual.ravel()
+    np.testing.assert_allclose(found.by_block[0], hessian, atol=1e-5 * np.abs(hessian).max())
+    np.testing.assert_allclose(found.gradient, gradient, atol=1e-5 * np.abs(gradient).max())
 
 
-def test_derivatives_are_those_of_finite_differences():
-    points, measured = scene(5)
-    measurements = Measurements(*one_camera(5), measured + 0.1, np.tile([1.0, 2.0, 50.0], (5, 1)))
-
-    def residual(tangent: np.ndarray, shift: np.ndarray) -> np.ndarray:
-        moved = (POSE @ exp(tangent))[None]
-        return linearise(moved, points + shift, measurements, INTRINSICS, Kernel.SQUARED).residual
-
-    here = linearise(POSE[None], points, measurements, INTRINSICS, Kernel.SQUARED)
-    step = 1e-6
-    for k in range(6):
-        tangent = step * np.eye(6)[k]
-        change = (residual(tangent, np.zeros(3)) - residual(-tangent, np.zeros(3))) / (2 * step)
-        assert np.allclose(here.by_camera[:, :, k], change, rtol=1e-5, atol=1e-5)
-    for k in range(3):
-        shift = step * np.eye(3)[k]
-        change = (residual(np.zeros(6), shift) - residual(np.zeros(6), -shift)) / (2 * step)
-        assert np.allclose(here.by_point[:, :, k], change, rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("kernel", "cost_of"),
-    [
-        (Kernel.SQUARED, lambda s: s**2),
-        (Kernel.HUBER, lambda s: s**2 if s <= 2 else 4 * s - 4),
-        (Kernel.CAUCHY, lambda s: 4 * np.log(1 + s**2 / 4)),
-    ],
-)
-def test_robust_cost_and_weight(kernel, cost_of):
-    """The cost is rho of the pixel error and rho of the depth error, and the weight is rho'(s) / 2 s."""
+@pytest.mark.parametrize("kernel", [Kernel.SQUARED, Kernel.HUBER, Kernel.CAUCHY])
+def test_robust_cost(kernel, slow):
+    """The cost is rho of the pixel error and rho of the depth error."""
     points, measured = scene(1)
     for size in (0.5, 1.9, 2.1, 10.0):
         off = measured + np.array([[0.6 * size, -0.8 * size, 0.0]])
         off[0, 2] += size / 100
-        measurements = Measurements(*one_camera(1), off, np.array([[1.0, 1.0, 100.0]]))
-        here = linearise(POSE[None], points, measurements, INTRINSICS, kernel, 2.0)
-        assert here.cost == pytest.approx(2 * cost_of(size), rel=1e-6)
-        slope = (cost_of(size + 1e-6) - cost_of(size - 1e-6)) / 2e-6
-        expected = slope / (2 * size) * size**2  # weight times squared residual, the gradient's pull
-        assert (here.residual[0, :2] ** 2).sum() == pytest.approx(expected, rel=1e-5)
-        assert here.residual[0, 2] ** 2 == pytest.approx(expected, rel=1e-5)
+        problem = problem_of(one_camera(off, np.array([[1.0, 1.0, 100.0]])), kernel)
+        assert problem.cost(state_of(points)) == pytest.approx(2 * slow.rho[kernel](size, 2.0), rel=1e-6)
 
 
 def test_a_point_behind_the_camera_costs_and_has_no_derivative():
     points, measured = scene(2)
     points[0] = POSE[:3, 3] - 5 * POSE[:3, 2]
-    measurements = Measurements(*one_camera(2), measured, np.ones_like(measured))
-    here = linearise(POSE[None], points, measurements, INTRINSICS)
-    assert (here.by_camera[0] == 0).all()
-    assert here.cost > 1e3
+    both = one_camera(measured, np.ones_like(measured))
+    found, cost = problem_of(both).linearise(state_of(points))
+    alone, _ = problem_of(Measurements(*(part[1:] for part in both))).linearise(state_of(points))
+    assert (found.by_block == alone.by_block).all()
+    assert cost > 1e3
 
 
 def test_robust_pnp_with_forty_percent_outliers():

@@ -4,21 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from firstsight.geometry.se3 import se3_exp
-from firstsight.optimisation.pnp import Kernel, Measurements, linearise
-from firstsight.optimisation.window_adjustment import (
-    FIXED,
-    Ties,
-    Window,
-    add_ties,
-    adjoint,
-    adjust,
-    back_substitute,
-    move_cameras,
-    reduce_to_cameras,
-    tie_cost,
-    tie_error,
-)
+from firstsight.geometry.se3 import se3_exp, se3_log
+from firstsight.optimisation.bundle.camera_model import Measurements
+from firstsight.optimisation.bundle.equations import Ties
+from firstsight.optimisation.bundle.problem import Move
+from firstsight.optimisation.robust_kernels import Kernel
+from firstsight.optimisation.window_adjustment import Config, Window, adjust, problem_of, residuals
 
 INTRINSICS = np.array([[700.0, 0.0, 600.0], [0.0, 700.0, 180.0], [0.0, 0.0, 1.0]])
 
@@ -59,48 +50,32 @@ def with_noise(window: Window, sigma_px: float, outliers: float = 0.0) -> Window
     return window._replace(measurements=window.measurements._replace(measured=measured))
 
 
-def cost(window: Window, cameras: np.ndarray, points: np.ndarray) -> float:
-    return linearise(cameras, points, window.measurements, INTRINSICS).cost
-
-
-def dense_step(window: Window, damping: float) -> tuple[np.ndarray, np.ndarray]:
-    """Cameras' and points' steps of the full normal equations, without using their sparsity."""
-    free = np.flatnonzero(~window.fixed)
-    residual, by_camera, by_point, _ = linearise(
-        window.world_from_camera, window.points_world, window.measurements, INTRINSICS
-    )
-    size = 6 * len(free)
-    jacobian = np.zeros((residual.size, size + 3 * len(window.points_world)))
-    for i, (camera, point) in enumerate(zip(window.measurements.camera, window.measurements.point, strict=True)):
-        rows = slice(3 * i, 3 * i + 3)
-        if camera in free:
-            column = 6 * int(np.flatnonzero(free == camera)[0])
-            jacobian[rows, column : column + 6] = by_camera[i]
-        jacobian[rows, size + 3 * point : size + 3 * point + 3] = by_point[i]
-    information = jacobian.T @ jacobian
-    information += damping * np.diag(information.diagonal())
-    step = np.linalg.solve(information, -jacobian.T @ residual.reshape(-1))
-    return step[:size], step[size:].reshape(-1, 3)
+def cost(window: Window, kernel: Kernel = Kernel.HUBER) -> float:
+    problem, start = problem_of(window, Config(kernel=kernel))
+    return problem.cost(start)
 
 
 @pytest.mark.parametrize("depth_precision", [0.0, 200.0])
-def test_schur_step_is_the_dense_step(depth_precision):
+def test_schur_step_is_the_dense_step(depth_precision, slow):
     window = perturbed(scene(depth_precision=depth_precision))
-    column = np.where(window.fixed, FIXED, np.cumsum(~window.fixed) - 1)
-    linearised = linearise(window.world_from_camera, window.points_world, window.measurements, INTRINSICS)
-    reduced = reduce_to_cameras(linearised, window.measurements, column, len(window.points_world), 1e-3)
-    step = np.linalg.solve(reduced.information, -reduced.gradient)
-    shift = back_substitute(reduced, step)
-    dense_cameras, dense_points = dense_step(window, 1e-3)
-    assert np.allclose(step, dense_cameras, rtol=0, atol=1e-9)
-    assert np.allclose(shift, dense_points, rtol=0, atol=1e-8)
+    problem, start = problem_of(window, Config())
+    linearised = problem.linearise(start)
+    assert linearised.cost == pytest.approx(cost(window), rel=1e-12)
+    step = problem.step(linearised, 1e-3).tangent
+    cameras, points = slow.dense_step(*window[:5], 1e-3)
+    assert np.allclose(step.blocks, cameras, rtol=0, atol=1e-6)
+    assert np.allclose(step.points, points, rtol=0, atol=1e-5)
+
+
+def settings(tolerance: float, iterations: int = 40, kernel: Kernel = Kernel.HUBER) -> Config:
+    return Config(max_iterations=iterations, relative_tolerance=tolerance, kernel=kernel)
 
 
 def test_recovers_a_perturbed_scene_to_a_millionth_of_a_pixel():
     truth = scene()
-    found = adjust(perturbed(truth), max_iterations=40, tolerance=1e-14)
-    residual = linearise(found.world_from_camera, found.points_world, truth.measurements, INTRINSICS).residual
-    assert np.abs(residual).max() < 1e-6
+    found = adjust(perturbed(truth), settings(1e-14))
+    there = truth._replace(world_from_camera=found.world_from_camera, points_world=found.points_world)
+    assert np.abs(residuals(there)).max() < 1e-6
     assert np.abs(found.world_from_camera - truth.world_from_camera).max() < 1e-9
 
 
@@ -118,10 +93,8 @@ def test_depth_fixes_the_scale_that_one_fixed_camera_leaves_open():
     cameras = truth.world_from_camera.copy()
     cameras[:, :3, 3] = centre + 1.2 * (cameras[:, :3, 3] - centre)
     scaled = truth._replace(world_from_camera=cameras, points_world=centre + 1.2 * (truth.points_world - centre))
-    assert (
-        cost(truth._replace(measurements=without_depth(truth)), scaled.world_from_camera, scaled.points_world) < 1e-15
-    )
-    found = adjust(scaled, max_iterations=40, tolerance=1e-14)
+    assert cost(scaled._replace(measurements=without_depth(truth))) < 1e-15
+    found = adjust(scaled, settings(1e-14))
     assert np.abs(found.world_from_camera - truth.world_from_camera).max() < 1e-7
 
 
@@ -132,11 +105,8 @@ def without_depth(window: Window) -> Measurements:
 def test_with_noise_the_cost_is_below_the_truths_and_as_expected():
     """E[sum of squares] = sigma^2 (2 measurements - parameters), here with the start's 6 + 7 degrees held; 4 sigma band."""
     truth = with_noise(scene(cameras=10, points=100, fixed=2), 0.5)
-    found = adjust(perturbed(truth), kernel=Kernel.SQUARED, max_iterations=40, tolerance=1e-14)
-    at_truth = linearise(
-        truth.world_from_camera, truth.points_world, truth.measurements, INTRINSICS, Kernel.SQUARED
-    ).cost
-    assert found.cost < at_truth
+    found = adjust(perturbed(truth), settings(1e-14, kernel=Kernel.SQUARED))
+    assert found.cost < cost(truth, Kernel.SQUARED)
     freedom = 2 * 1000 - (6 * 8 + 3 * 100)
     assert abs(found.cost / 0.25 - freedom) < 4 * np.sqrt(2 * freedom)
 
@@ -144,18 +114,12 @@ def test_with_noise_the_cost_is_below_the_truths_and_as_expected():
 def test_outliers_pull_squares_away_but_not_robust_kernels():
     truth = with_noise(scene(cameras=8, points=100), 0.3, outliers=0.3)
     off = {}
-    for kernel in Kernel:
-        found = adjust(perturbed(truth), kernel=kernel, max_iterations=60, tolerance=1e-9)
+    for kernel in (Kernel.SQUARED, Kernel.HUBER, Kernel.CAUCHY):
+        found = adjust(perturbed(truth), settings(1e-9, 60, kernel))
         off[kernel] = np.abs(found.world_from_camera - truth.world_from_camera).max()
     assert off[Kernel.HUBER] < 0.05
     assert off[Kernel.CAUCHY] < 0.02
     assert off[Kernel.SQUARED] > 3 * off[Kernel.HUBER]
-
-
-def test_adjoint_by_its_definition():
-    a_from_b = exp([1.0, -2.0, 0.5, 0.3, 0.8, -0.4])
-    tangent = np.array([0.1, 0.2, -0.3, 0.05, -0.1, 0.2])
-    assert np.allclose(exp(adjoint(a_from_b) @ tangent) @ a_from_b, a_from_b @ exp(tangent), atol=1e-12)
 
 
 def tied(window: Window, strength: float) -> Window:
@@ -167,34 +131,64 @@ def tied(window: Window, strength: float) -> Window:
     return window._replace(ties=Ties(later - 1, later, a_from_b, information))
 
 
-def test_ties_equations_are_their_costs_derivatives():
-    window = tied(scene(fixed=1), 3.0)
-    column = np.where(window.fixed, FIXED, np.cumsum(~window.fixed) - 1)
-    nothing = linearise(
-        window.world_from_camera, window.points_world, without_depth(window)._replace(
-            precision=np.zeros_like(window.measurements.precision)
-        ), INTRINSICS,
-    )  # fmt: skip
-    reduced = reduce_to_cameras(nothing, window.measurements, column, len(window.points_world), 0.0)
-    add_ties(reduced, window.world_from_camera, window.ties, column)
-    step = 1e-6
-    for k in range(len(reduced.gradient)):
-        forward, backward = (
-            tie_cost(move_cameras(window.world_from_camera, sign * step * np.eye(24)[k], column), window.ties)
-            for sign in (1, -1)
-        )
-        # to first order in the error of 0.1 m, as documented
-        assert 2 * reduced.gradient[k] == pytest.approx((forward - backward) / (2 * step), abs=0.02)
-    assert np.allclose(reduced.information, reduced.information.T)
+def tie_error(window: Window) -> np.ndarray:
+    """log(measured a_from_b^-1 a_from_b), from the definition."""
+    poses, ties = window.world_from_camera, window.ties
+    a_from_b = np.linalg.inv(poses[ties.a]) @ poses[ties.b]
+    return se3_log(torch.from_numpy(np.linalg.inv(ties.a_from_b) @ a_from_b)).numpy()
+
+
+def without_measurements(window: Window) -> Window:
+    return window._replace(measurements=Measurements(*(part[:0] for part in window.measurements)))
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_ties_equations_are_their_costs_derivatives(backwards):
+    """Far from the optimum, where derivatives cut off at first order would be off."""
+    window = without_measurements(tied(perturbed(scene(fixed=1)), 3.0))
+    rng = np.random.default_rng(5)
+    roots = rng.normal(size=(4, 6, 6))
+    ties = window.ties._replace(information=roots @ roots.transpose(0, 2, 1))
+    if backwards:
+        ties = Ties(ties.b, ties.a, np.linalg.inv(ties.a_from_b), ties.information)
+    window = window._replace(ties=ties, world_from_camera=window.world_from_camera @ exp(rng.normal(0, 0.2, (5, 6))))
+    problem, start = problem_of(window, Config())
+    equations, total = problem.linearise(start)
+    error = tie_error(window)
+    assert total == pytest.approx(np.einsum("ti,tij,tj", error, ties.information, error), rel=1e-9)
+    h, points = 1e-6, np.zeros((len(window.points_world), 3))
+
+    def at(step: np.ndarray) -> np.ndarray:
+        moved = problem.moved(start, Move(step, points))
+        return tie_error(window._replace(world_from_camera=moved.world_from_camera))
+
+    jacobian = np.stack([(at(h * unit) - at(-h * unit)) / (2 * h) for unit in np.eye(24)], -1)
+    gradient = np.einsum("tik,tij,tj->k", jacobian, ties.information, error)
+    assert np.allclose(equations.gradient, gradient, atol=1e-6 * np.abs(gradient).max())
+    hessian = np.einsum("tik,tij,tjm->km", jacobian, ties.information, jacobian)
+    step = problem.step(problem.linearise(start), 1e-3)
+    expected = np.linalg.solve(hessian + 1e-3 * np.diag(np.diag(hessian)), -gradient)
+    assert np.allclose(step.tangent.blocks, expected, atol=1e-6 * np.abs(expected).max())
 
 
 def test_strong_ties_win_over_the_points_and_weak_ones_yield():
     window = tied(scene(fixed=1), 1e12)
-    strong = adjust(window, max_iterations=60, tolerance=1e-12)
-    assert np.abs(tie_error(strong.world_from_camera, window.ties)).max() < 1e-4
+    strong = adjust(window, settings(1e-12, 60))
+    assert np.abs(tie_error(window._replace(world_from_camera=strong.world_from_camera))).max() < 1e-4
     weak_window = tied(scene(fixed=2), 1e-6)
-    weak = adjust(weak_window, max_iterations=60, tolerance=1e-12)
+    weak = adjust(weak_window, settings(1e-12, 60))
     assert np.abs(weak.world_from_camera - window.world_from_camera).max() < 1e-4
+
+
+def test_residuals_of_points_behind_the_camera_are_infinite():
+    """A keyframe forgets such a measurement; a residual of 0, as if it agreed, would keep it for ever."""
+    window = scene()
+    points = window.points_world.copy()
+    points[3] = window.world_from_camera[1, :3, 3] - 5 * window.world_from_camera[1, :3, 2]
+    behind = np.isinf(residuals(window._replace(points_world=points))).all(1)
+    seen = window.measurements
+    assert behind[(seen.point == 3) & (seen.camera == 1)].all()
+    assert not behind[seen.point != 3].any()
 
 
 def test_eight_keyframes_and_three_hundred_points_are_adjusted_in_time():

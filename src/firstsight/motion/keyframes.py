@@ -13,8 +13,9 @@ from jaxtyping import Bool, Float64, Int64
 from firstsight.geometry.points import project_points
 from firstsight.motion.depth_alignment import MeasuredMotion
 from firstsight.motion.tracking import Pixels
-from firstsight.optimisation.pnp import Kernel, Measurements, linearise
-from firstsight.optimisation.window_adjustment import Ties, Window, adjust
+from firstsight.optimisation.bundle.camera_model import Measurements
+from firstsight.optimisation.bundle.equations import Ties
+from firstsight.optimisation.window_adjustment import Window, adjust, residuals
 from firstsight.roles import Trajectory
 
 Ids = Int64[np.ndarray, " n"]
@@ -92,7 +93,7 @@ class Keyframes:
     def adjust(self, outlier_sigmas: float = 5.0, held: int | None = None) -> None:
         """Bundle adjustment of the window, its `held` oldest keyframes fixed (None: as many as ever).
 
-        Measurements that then disagree by `outlier_sigmas` are forgotten.
+        Measurements that then disagree by `outlier_sigmas` are forgotten, and so are those of points that then lie behind the camera.
         """
         self._keep_measurements(self.measured_by >= self.oldest)
         rows = self.rows(self.measured_id)
@@ -102,9 +103,9 @@ class Keyframes:
             return
         adjusted = adjust(window)
         self.world_from_keyframe[self.oldest :], self.points_world = adjusted.world_from_camera, adjusted.points_world
-        errors = linearise(
-            adjusted.world_from_camera, self.points_world, window.measurements, self.intrinsics, Kernel.SQUARED
-        ).residual
+        errors = residuals(
+            window._replace(world_from_camera=adjusted.world_from_camera, points_world=adjusted.points_world)
+        )
         agrees = np.ones(len(rows), bool)
         agrees[order] = np.linalg.norm(errors[:, :2], axis=1) < outlier_sigmas
         self._keep_measurements(agrees)

@@ -11,22 +11,33 @@ Idea:   the cost of a measurement is rho(s) / 2, s = e' Omega e, and its weight 
         truncated least squares min(s, c^2) has many minima. It is approached from a convex surrogate, mu -> infinity:
             w = 0 for s >= (mu + 1) / mu c^2,  1 for s <= mu / (mu + 1) c^2,  else c sqrt(mu (mu + 1) / s) - mu
                                                                                                -> confidences()
-            mu starts at c^2 / (2 max s - c^2) and grows by 1.4 after each solution           -> first_mu()
+            mu starts at c^2 / (2 max s - c^2) and grows by 1.4 after each solution           -> first_mu(), graduated()
         a switch u in [0, 1] of a measurement makes it u^2 s + (1 - u)^2 t^2; the best u is t^2 / (t^2 + s)   -> switches()
             (with it the cost is Geman-McClure's; but switches start at 1, whatever the first errors are)
 Units:  s without unit (squared sigmas), t and c in sigmas.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from enum import IntEnum
-from typing import no_type_check
+from typing import TypeVar, no_type_check
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Bool, Float64
 from numba import njit
+
+from firstsight.optimisation.least_squares import Descent
+
+State = TypeVar("State")
+
+# rounds of graduation, of which a few dozen are needed
+MAX_ROUNDS = 100
 
 
 class Kernel(IntEnum):
-    NONE = 0
+    """rho of an error, by number inside compiled loops; the equations are above. SQUARED counts all errors fully."""
+
+    SQUARED = 0
     HUBER = 1
     CAUCHY = 2
     GEMAN_MCCLURE = 3
@@ -36,7 +47,7 @@ class Kernel(IntEnum):
 @njit(cache=True)
 @no_type_check
 def loss(squared, kernel, threshold):
-    """(rho, w) of s."""
+    """(rho, w) of s = `squared`, the kernel given by its number."""
     limit = threshold * threshold
     if kernel == 1 and squared > limit:
         root = np.sqrt(squared)
@@ -70,3 +81,41 @@ def confidences(squared: Float64[np.ndarray, " n"], limit: float, mu: float) -> 
     smallest = mu / (mu + 1) * limit  # of the errors that do not count fully
     between = np.sqrt(limit * mu * (mu + 1) / np.maximum(squared, smallest)) - mu
     return np.where(squared <= smallest, 1.0, np.clip(between, 0.0, 1.0))  # exactly 1, not to rounding
+
+
+@dataclass(frozen=True, kw_only=True)
+class Graduation:
+    """How weights are graduated.
+
+    `growth` is the factor of mu from round to round. `min_share` bounds mu from below, by a share of what it would start with
+    had the first errors been the present ones: errors that the first rounds took away then cost no more rounds.
+    """
+
+    limit: float
+    growth: float = 1.4
+    min_share: float = 0.0
+
+
+def graduated(
+    state: State,
+    errors: Callable[[State], Float64[np.ndarray, " n"]],
+    solve: Callable[[State, Float64[np.ndarray, " n"]], Descent[State]],
+    judged: Bool[np.ndarray, " n"],
+    graduation: Graduation,
+) -> tuple[Descent[State], Float64[np.ndarray, " n"]]:
+    """Solutions with weights that go from a convex surrogate to truncated least squares: the last one, and its weights.
+
+    `errors` are the squared errors s at a state, `solve` improves a state for given weights; only what is `judged` may lose
+    weight. The iterations of all solutions are counted.
+    """
+    squared, iterations = errors(state), 0
+    mu = first_mu(squared[judged], graduation.limit)
+    for _ in range(MAX_ROUNDS):
+        weights = np.where(judged, confidences(squared, graduation.limit, mu), 1.0)
+        found = solve(state, weights)
+        state, iterations = found.state, iterations + found.iterations
+        if np.isin(weights, (0.0, 1.0)).all():
+            break
+        squared = errors(state)
+        mu = max(graduation.growth * mu, graduation.min_share * first_mu(squared[judged], graduation.limit))
+    return replace(found, iterations=iterations), weights

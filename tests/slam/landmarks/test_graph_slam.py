@@ -10,7 +10,7 @@ import pytest
 from firstsight.errors import InputError
 from firstsight.formats.state import read_state, write_state
 from firstsight.gallery.worlds.landmark_walk import followed, walk
-from firstsight.optimisation.sparse_cholesky import Factor
+from firstsight.optimisation.sparse_cholesky.solve import Factor
 from firstsight.roles.pose_graph import Between, PoseGraph, Priors, Sightings
 from firstsight.slam.landmarks.ekf import (
     EkfSlam,
@@ -24,8 +24,9 @@ from firstsight.slam.landmarks.graph_slam import GraphSlam, motion_edge, sightin
 from firstsight.slam.landmarks.measurements import Config, observation_covariance
 from firstsight.slam.pose_graphs.factors import State as GraphState
 from firstsight.slam.pose_graphs.factors import factors_of, linearise
+from firstsight.slam.pose_graphs.graph_problem import structure_of
 from firstsight.slam.pose_graphs.pose_graph import Config as GraphConfig
-from firstsight.slam.pose_graphs.pose_graph import optimise, structure_of
+from firstsight.slam.pose_graphs.pose_graph import optimise
 
 CONFIG = Config()
 STIFF = 1e12  # information that fixes headings, so that all is linear

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from firstsight.roles.pose_graph import Between
+from firstsight.slam.pose_graphs.descent import Config, problem_of
 from firstsight.slam.pose_graphs.factors import State, inverse
+from firstsight.slam.pose_graphs.false_loops import loop_errors
 from firstsight.slam.pose_graphs.loop_consistency import (
     adjoints,
     carried,
@@ -20,7 +22,7 @@ from firstsight.slam.pose_graphs.loop_consistency import (
     odometry_of,
     outvoted,
 )
-from firstsight.slam.pose_graphs.pose_graph import Config, loop_errors, optimise, problem_of
+from firstsight.slam.pose_graphs.pose_graph import optimise
 
 GATE, ODDS = 11.34, float(np.log(1000))
 
@@ -114,7 +116,7 @@ def test_a_loop_held_against_the_rest_is_one_held_against_a_solution_without_it(
         rest = optimise(
             graph._replace(between=parts(graph.between, np.arange(len(graph.between.a)) != numbers[k])), config
         )
-        without = problem._replace(confidence=np.where(np.arange(len(problem.confidence)) == numbers[k], 0.0, 1.0))
+        without = problem.with_confidence(np.where(np.arange(len(problem.confidence)) == numbers[k], 0.0, 1.0))
         errors, unsure = loop_errors(without, State(rest.world_from_node, rest.landmarks), chosen, numbers)
         spread = unsure[k] + covariance[k]
         squared = errors[k] @ np.linalg.inv(spread) @ errors[k]

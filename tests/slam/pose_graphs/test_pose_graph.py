@@ -11,19 +11,13 @@ from firstsight.formats.g2o import read_g2o
 from firstsight.optimisation.robust_kernels import Kernel
 from firstsight.roles import PoseGraphOptimiser
 from firstsight.roles.pose_graph import Between, Priors, Sightings, planar, pose_graph
+from firstsight.slam.pose_graphs.descent import Config
 from firstsight.slam.pose_graphs.factors import State, cost, factors_of, inverse, linearise
+from firstsight.slam.pose_graphs.graph_problem import structure_of
 from firstsight.slam.pose_graphs.incremental import IncrementalPoseGraph
 from firstsight.slam.pose_graphs.initialisation import chordal, spanning_tree
 from firstsight.slam.pose_graphs.loop_consistency import logs
-from firstsight.slam.pose_graphs.pose_graph import (
-    METHODS,
-    Config,
-    PoseGraphOptimisation,
-    covariances,
-    dogleg_step,
-    optimise,
-    structure_of,
-)
+from firstsight.slam.pose_graphs.pose_graph import PoseGraphOptimisation, covariances, optimise
 
 EXACT = {"relative_tolerance": 0.0, "absolute_tolerance": 1e-24}
 
@@ -33,7 +27,7 @@ def error_of(graph) -> float:
     return cost(factors, State(graph.world_from_node, graph.landmarks), np.ones(len(factors.relative.a)))
 
 
-@pytest.mark.parametrize("method", list(METHODS))
+@pytest.mark.parametrize("method", ["gauss_newton", "levenberg_marquardt", "dogleg"])
 @pytest.mark.parametrize("dimension", [2, 3])
 def test_exact_measurements_give_the_truth(synthetic, dimension, method):
     graph = synthetic.loops(60, dimension)
@@ -239,15 +233,6 @@ def test_chordal_start_is_nearer_than_the_spanning_tree(synthetic, dimension):
     solution = optimise(graph)
     assert error_of(chordal(graph)) < 0.2 * error_of(spanning_tree(graph))
     assert optimise(chordal(graph)).error == pytest.approx(solution.error, rel=1e-4)
-
-
-def test_dogleg_step_stays_on_its_path():
-    steepest, newton = np.array([1.0, 0.0]), np.array([2.0, 2.0])
-    np.testing.assert_allclose(dogleg_step(steepest, newton, 9.0), newton)
-    np.testing.assert_allclose(dogleg_step(steepest, newton, 0.5), [0.5, 0.0])
-    bent = dogleg_step(steepest, newton, 2.0)
-    assert np.linalg.norm(bent) == pytest.approx(2.0)
-    assert (bent - steepest)[1] / (bent - steepest)[0] == pytest.approx(2.0)
 
 
 def test_incremental_solutions_are_those_of_the_whole(synthetic):

@@ -20,7 +20,8 @@ from scipy.sparse.csgraph import connected_components
 
 from firstsight.geometry.points import Intrinsics, Points, move_points
 from firstsight.optimisation import joint_adjustment
-from firstsight.optimisation.pnp import Measurements, reprojection_error_px
+from firstsight.optimisation.bundle.camera_model import Measurements
+from firstsight.optimisation.pnp import reprojection_error_px
 from firstsight.slam.loops.loop_graph import Chain, Found, is_near
 from firstsight.slam.loops.loop_verification import VerificationConfig, located
 from firstsight.slam.loops.travelled import Poses, Transform

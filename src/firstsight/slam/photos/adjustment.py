@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from firstsight.optimisation import bundle_adjustment
-from firstsight.optimisation.pnp import Kernel
+from firstsight.optimisation.robust_kernels import Kernel
 from firstsight.slam.photos.model import Config, LensFreedom, Model
 from firstsight.slam.photos.settling import settle, settle_points
 from firstsight.slam.photos.triangulation import triangulate

@@ -11,9 +11,11 @@ import numpy as np
 from jaxtyping import Float64
 
 from firstsight.errors import InputError
-from firstsight.optimisation.sparse_cholesky import Structure
+from firstsight.optimisation.sparse_cholesky.symbolic import Structure
 from firstsight.roles.pose_graph import Between, PoseGraph, pose_graph
-from firstsight.slam.pose_graphs.pose_graph import Config, Solution, optimise, structure_of
+from firstsight.slam.pose_graphs.descent import Config
+from firstsight.slam.pose_graphs.graph_problem import structure_of
+from firstsight.slam.pose_graphs.pose_graph import Solution, optimise
 
 
 class IncrementalPoseGraph:

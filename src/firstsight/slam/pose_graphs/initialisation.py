@@ -16,7 +16,9 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import breadth_first_order
 
 from firstsight.errors import InputError
-from firstsight.optimisation.sparse_cholesky import Factor, Structure, analyse, matrix_of
+from firstsight.optimisation.sparse_cholesky.matrix import matrix_of
+from firstsight.optimisation.sparse_cholesky.solve import Factor
+from firstsight.optimisation.sparse_cholesky.symbolic import Structure, analyse
 from firstsight.roles.pose_graph import PoseGraph
 from firstsight.slam.pose_graphs.factors import inverse
 

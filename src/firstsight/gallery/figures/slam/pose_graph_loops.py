@@ -17,13 +17,14 @@ from matplotlib.axes import Axes
 from firstsight.gallery.drawing import Drawing, canvas
 from firstsight.gallery.figures.slam.ekf_slam import root_mean_square
 from firstsight.gallery.worlds.street_walk import odometry_start, street_walk
-from firstsight.optimisation.sparse_cholesky import analyse, fill
+from firstsight.optimisation.sparse_cholesky.symbolic import analyse, fill
 from firstsight.roles.pose_graph import PoseGraph
 from firstsight.run_folder import Metric
 from firstsight.show.pose_graph_picture import FALSE, LOOP, PATH, draw_graph
 from firstsight.slam.pose_graphs.factors import State, chain_pairs, factors_of, squared_errors
+from firstsight.slam.pose_graphs.graph_problem import structure_of
 from firstsight.slam.pose_graphs.loop_consistency import loops_of
-from firstsight.slam.pose_graphs.pose_graph import Solution, optimise, structure_of
+from firstsight.slam.pose_graphs.pose_graph import Solution, optimise
 
 NODES, SEED, LOOP_SHARE = 600, 3, 0.3
 SIGMAS = (0.05, 0.05, 0.02)

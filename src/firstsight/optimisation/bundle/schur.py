@@ -4,7 +4,7 @@
     [E' C ] [X] = - [g_p]          X = -C^-1 (g_p + E' x)                                    -> substitute_back()
 
 B and S consist of blocks, one for a camera or for what several cameras share (a lens); C has one block of 3 x 3 for each
-point. An entry joins a point with a block: E is kept as the entries' blocks, transposed, (3, LARGEST_BLOCK) each, of which
+point. An entry joins a point with a block: E is kept as the entries' blocks, transposed, (3, MAX_BLOCK) each, of which
 a block of n unknowns uses n columns.
 S is an array of numbers of which only the upper triangle counts. A block begins at `start` and its next row `stride`
 numbers later, be it in a full matrix or in the panels of a sparse one.
@@ -17,9 +17,11 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 from numba import njit
 
-HELD = -1  # in place of the number of a block that is not solved for
-LARGEST_BLOCK = 6
-LEAST_SCALE = 1e-12  # what the damping is taken of where the equations say nothing of an unknown
+# in place of the number of a block that is not solved for
+HELD = -1
+MAX_BLOCK = 6
+# what the damping is taken of where the equations say nothing of an unknown
+MIN_SCALE = 1e-12
 
 
 class Entries(NamedTuple):
@@ -110,9 +112,9 @@ def _damped_inverses(by_point, damping, out):
     """out[p] = (C_p with its diagonal times 1 + damping)^-1, by cofactors; all (points, 3, 3)."""
     for p in range(len(by_point)):
         a01, a02, a12 = by_point[p, 0, 1], by_point[p, 0, 2], by_point[p, 1, 2]
-        a00 = by_point[p, 0, 0] + damping * by_point[p, 0, 0] + LEAST_SCALE
-        a11 = by_point[p, 1, 1] + damping * by_point[p, 1, 1] + LEAST_SCALE
-        a22 = by_point[p, 2, 2] + damping * by_point[p, 2, 2] + LEAST_SCALE
+        a00 = by_point[p, 0, 0] + damping * by_point[p, 0, 0] + MIN_SCALE
+        a11 = by_point[p, 1, 1] + damping * by_point[p, 1, 1] + MIN_SCALE
+        a22 = by_point[p, 2, 2] + damping * by_point[p, 2, 2] + MIN_SCALE
         c00, c01, c02 = a11 * a22 - a12 * a12, a02 * a12 - a01 * a22, a01 * a12 - a02 * a11
         c11, c12, c22 = a00 * a22 - a02 * a02, a01 * a02 - a00 * a12, a00 * a11 - a01 * a01
         d = 1 / (a00 * c00 + a01 * c01 + a02 * c02)
@@ -145,7 +147,7 @@ def _eliminate(values, gradient, layout, entries, by_both, point_inverse, point_
     """values -= E C^-1 E' and gradient -= E C^-1 g_p, point by point over pairs of its entries."""
     size, offset, start, stride, width, pair, pair_start, pair_stride, swapped = layout
     first, block = entries
-    through, slot = np.empty((1, 3, LARGEST_BLOCK)), 0  # through: (E_i C^-1)'
+    through, slot = np.empty((1, 3, MAX_BLOCK)), 0  # through: (E_i C^-1)'
     for p in range(len(first) - 1):
         for i in range(first[p], first[p + 1]):
             a = block[i]

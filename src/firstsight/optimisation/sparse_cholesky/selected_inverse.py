@@ -18,7 +18,9 @@ import numpy as np
 from jaxtyping import Float64
 from numba import njit
 
-from firstsight.optimisation.sparse_cholesky import Factor, Structure
+from firstsight.optimisation.sparse_cholesky.solve import Factor
+from firstsight.optimisation.sparse_cholesky.supernodes import child_lists
+from firstsight.optimisation.sparse_cholesky.symbolic import Structure, block_indices, front_columns
 
 
 class SelectedInverse:
@@ -43,8 +45,7 @@ class SelectedInverse:
         return np.where(places.swapped[pairs][:, None, None], blocks.transpose(0, 2, 1), blocks)
 
     def _blocks(self, start: np.ndarray, stride: np.ndarray, size: int) -> np.ndarray:
-        k = np.arange(size)
-        return self.panels[start[:, None, None] + stride[:, None, None] * k[:, None] + k]
+        return self.panels[block_indices(start, stride, size)]
 
 
 @njit(cache=True)
@@ -106,12 +107,9 @@ def _hand_down(full, column, rows, offset, stack, at):
 @no_type_check
 def _invert(fronts, panels, stacks):
     """panels (stored,), of U, become those of Sigma; stacks (2, longest) is scratch."""
-    first, row_start, rows, parent, own, width, panel_start, update_start, parity, offset = fronts
+    _, row_start, rows, parent, own, width, panel_start, update_start, parity, offset = fronts
     count, column = len(own), np.zeros(len(offset), np.int64)
-    child, sibling = np.full(count, -1), np.full(count, -1)
-    for s in range(count):
-        if parent[s] >= 0:
-            sibling[s], child[parent[s]] = child[parent[s]], s
+    child, sibling = child_lists(parent)
     for s in range(count - 1, -1, -1):
         n, r, begin, at = own[s], width[s] - own[s], update_start[s], panel_start[s]
         full = np.empty((width[s], width[s]))
@@ -119,12 +117,7 @@ def _invert(fronts, panels, stacks):
         for k in range(n):
             for j in range(width[s]):
                 panels[at + k * width[s] + j] = full[k, j]
-        for q in range(first[s], first[s + 1]):
-            column[q] = offset[q] - offset[first[s]]
-        local = n
-        for k in range(row_start[s], row_start[s + 1]):
-            column[rows[k]] = local
-            local += offset[rows[k] + 1] - offset[rows[k]]
+        front_columns(fronts, s, column)
         c = child[s]
         while c >= 0:
             _hand_down(full, column, rows[row_start[c] : row_start[c + 1]], offset, stacks[parity[c]], update_start[c])

@@ -1,0 +1,148 @@
+"""Pose graphs some of whose loops are false: which to believe is solved for with the poses.
+
+Paper:  Yang, Antonante, Tzoumas, Carlone. Graduated Non-Convexity. IEEE RA-L 5(2), 2020;
+        Suenderhauf, Protzel. Switchable Constraints for Robust Pose Graph SLAM. IROS 2012.
+Idea:   weights of loops by graduated non-convexity around the solver                    robust_kernels.py, graduated()
+        a switch for each loop, solved for with the poses                                               -> switchable()
+        loops kept that fit what odometry and the others say                       loop_consistency.py, -> consistent()
+Differs: graduated weights begin with the errors at the given start, not at the least-squares solution, which false loops can
+        carry far off. Switches are not unknowns of the same step: for given poses the best ones are known in closed form.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int64
+from scipy.stats import chi2
+
+from firstsight.optimisation import robust_kernels
+from firstsight.optimisation.least_squares import Descent
+from firstsight.optimisation.relative_motion import WORLD
+from firstsight.optimisation.robust_kernels import Graduation, switches
+from firstsight.optimisation.sparse_cholesky.selected_inverse import SelectedInverse
+from firstsight.optimisation.sparse_cholesky.solve import Factor
+from firstsight.roles.pose_graph import Between, PoseGraph
+from firstsight.slam.pose_graphs.descent import Config, descend, problem_of, step_rule
+from firstsight.slam.pose_graphs.factors import State, inverse
+from firstsight.slam.pose_graphs.graph_problem import GraphProblem
+from firstsight.slam.pose_graphs.loop_consistency import (
+    adjoints,
+    confirmed,
+    covariance_of,
+    held_against_rest,
+    log_space,
+    logs,
+    loops_of,
+    odometry_of,
+    right_inverses,
+)
+
+# for the same weights; with many, early weights carry the poses off
+GRADUATED_ITERATIONS = 3
+CONSISTENT_ROUNDS = 30
+
+
+def graduated(problem: GraphProblem, start: State, config: Config) -> tuple[GraphProblem, Descent[State]]:
+    """Truncated least squares of the loops. Motions to the next node, priors and sightings are trusted."""
+    relative = problem.factors.relative
+    loops = loops_of(relative.a, relative.b) & (relative.a != WORLD)
+    limit = float(chi2.ppf(config.inlier_probability, relative.information.shape[-1]))
+
+    def solve(state: State, confidence: Float64[np.ndarray, " motions"]) -> Descent[State]:
+        return descend(problem.with_confidence(confidence), state, config, GRADUATED_ITERATIONS)
+
+    found, confidence = robust_kernels.graduated(
+        start, lambda state: problem.errors(state)[0], solve, loops, Graduation(limit=limit)
+    )
+    problem = problem.with_confidence(confidence)
+    final = descend(problem, found.state, config)
+    return problem, replace(final, iterations=found.iterations + final.iterations)
+
+
+def switchable(problem: GraphProblem, start: State, config: Config) -> tuple[GraphProblem, Descent[State]]:
+    """Poses and switches in turn, from all loops switched on and from the start's best switches; the better end of both."""
+    relative = problem.factors.relative
+    loops = loops_of(relative.a, relative.b) & (relative.a != WORLD)
+    squared = problem.errors(start)[0]
+    ends = [
+        switched(problem, start, np.where(loops, first, 1.0), loops, config)
+        for first in (1.0, switches(squared, config.switch_prior))
+    ]
+    problem, found = min(ends, key=lambda end: end[1].cost)
+    return problem, replace(found, iterations=sum(end[1].iterations for end in ends))
+
+
+def switched(
+    problem: GraphProblem,
+    state: State,
+    switch: Float64[np.ndarray, " motions"],
+    loops: Bool[np.ndarray, " motions"],
+    config: Config,
+) -> tuple[GraphProblem, Descent[State]]:
+    """The cost is the joint one of poses and switches, `confidence` are the switches."""
+    stopping, rule = config.stopping(), step_rule(config)
+    error, iterations, still = np.inf, 0, False
+    while iterations < config.max_iterations and not still:
+        found = descend(problem.with_confidence(switch**2), state, config, GRADUATED_ITERATIONS, rule)
+        state, iterations = found.state, iterations + found.iterations
+        squared = problem.errors(state)[0]
+        switch = np.where(loops, switches(squared, config.switch_prior), 1.0)
+        off = config.switch_prior * ((1 - switch) ** 2).sum() / 2
+        now = problem.with_confidence(switch**2).cost(state) + float(off)
+        change = abs(error - now)
+        still = found.iterations == 0 or (
+            found.converged and error < np.inf and stopping.reached(change, change, error)
+        )
+        error = now
+    return problem.with_confidence(switch), Descent(state, error, iterations, still)
+
+
+def consistent(
+    graph: PoseGraph, problem: GraphProblem, start: State, config: Config
+) -> tuple[GraphProblem, Descent[State]]:
+    """Loops that odometry or others confirm, then, solution after solution, those that fit what all others say.
+
+    Solutions are of the graph without the loops that are out: false ones join what lies far apart, which is costly.
+    """
+    between = graph.between
+    loops, odometry = loops_of(between.a, between.b), odometry_of(between, len(start.world_from_node))
+    numbers, chosen = np.flatnonzero(loops), Between(*(part[loops] for part in between))
+    covariance, space = covariance_of(chosen.information), log_space(odometry.poses)
+    gate = float(chi2.ppf(config.inlier_probability, graph.tangent))
+    min_log_odds = float(np.log(config.min_odds))
+    inside, starts, iterations = confirmed(chosen, odometry, gate, min_log_odds, space), [start], 0
+    if not inside.any():
+        problem, found = graduated(problem, start, config)
+        inside, starts, iterations = problem.confidence[numbers] > 0, [found.state], found.iterations
+    for _ in range(CONSISTENT_ROUNDS):
+        confidence = np.ones(len(problem.confidence))
+        confidence[numbers] = inside
+        problem = problem.with_confidence(confidence)
+        kept = Between(*(part[confidence[: len(between.a)] > 0] for part in between))
+        small = problem if inside.all() else problem_of(graph._replace(between=kept), config, None)
+        tried = [descend(small, state, config) for state in starts]
+        found = min(tried, key=lambda descent: descent.cost)
+        iterations += sum(descent.iterations for descent in tried)
+        held = held_against_rest(*loop_errors(problem, found.state, chosen, numbers), covariance, inside, space)
+        before, inside = inside, (held.squared <= gate) & (held.odds >= min_log_odds)
+        if (before == inside).all():
+            break
+        starts = [found.state, start] if (before & ~inside).any() else [found.state]
+    return problem, replace(found, iterations=iterations)
+
+
+def loop_errors(
+    problem: GraphProblem, state: State, loops: Between, numbers: Int64[np.ndarray, " loops"]
+) -> tuple[Float64[np.ndarray, "loops size"], Float64[np.ndarray, "loops size size"]]:
+    """Errors of loops, the motions of these `numbers`, and the covariance that the solution leaves in them."""
+    size, stacks = loops.information.shape[-1], problem.memory.stacks
+    inverted = SelectedInverse(Factor(problem.linearise(state).matrix, stacks), stacks)
+    of_a, of_b = (inverted.of_vertices(end, size) for end in (loops.a, loops.b))
+    across = inverted.of_pairs(numbers, size)
+    poses = state.world_from_node
+    b_from_a = inverse(poses[loops.b]) @ poses[loops.a]
+    motions = np.ascontiguousarray(inverse(loops.a_from_b) @ inverse(b_from_a))
+    errors, adjoint = logs(motions), adjoints(b_from_a)
+    by_b, mixed = right_inverses(motions, errors), adjoint @ across
+    inner = of_b + adjoint @ of_a @ adjoint.transpose(0, 2, 1) - mixed - mixed.transpose(0, 2, 1)
+    return errors, by_b @ inner @ by_b.transpose(0, 2, 1)
