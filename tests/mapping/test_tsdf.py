@@ -1,6 +1,5 @@
 """Against the papers' rules voxel by voxel, on shapes whose surface is known, and on things that move."""
 
-
 import numpy as np
 import pytest
 import torch

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from jaxtyping import Float64, Int64
@@ -22,7 +22,9 @@ class ClosedLoops(NamedTuple):
 
 
 class LoopCloser(ABC):
-    """Mends a trajectory by the places it came back to. Instances can be pickled at any step."""
+    """Mends a trajectory by the places it came back to; `needs` lists the fields of Observation that must be present."""
+
+    needs: ClassVar[frozenset[str]]
 
     @abstractmethod
     def integrate(self, observation: Observation, world_from_camera: Float64[np.ndarray, "4 4"]) -> None:

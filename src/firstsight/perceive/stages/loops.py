@@ -5,39 +5,64 @@ killed run finds either the open or the closed trajectory, and starts from the o
 """
 
 from functools import cached_property
-from pathlib import Path
-from typing import NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 
 from firstsight.evaluation.trajectory import on_frames
 from firstsight.formats.atomic import write_bytes, write_json
 from firstsight.formats.trajectory import read_tum
+from firstsight.perceive import stage
 from firstsight.perceive.stage import Stage
 from firstsight.perceive.stages.motion import metric_scale, write_poses
 from firstsight.perceive.workspace import Workspace
 from firstsight.recordings.recording import Transforms
-from firstsight.roles import Observation
-from firstsight.slam.loops.loop_closing import LoopClosing
-from firstsight.slam.loops.views import read_view, write_view
-
-
-class Taken(NamedTuple):
-    """The frames that loop closing was given, and which of those it keeps as views, whose files lie in the scratch folder."""
-
-    frames: list[int]
-    views: list[int]
+from firstsight.roles import LoopCloser, Observation
+from firstsight.roles.state import State
+from firstsight.slam.loops.views import View
+from firstsight.slam.photos.photo_matching import Features
 
 
 class LoopsStage(Stage):
-    """A camera with depth, or one camera alone."""
+    """A camera with depth, or one camera alone.
+
+    `frames` are those that loop closing was given, `views` those of them that it keeps. `offers` are the fields of an
+    Observation that the stage fills: it takes any loop closer that needs no others.
+    """
 
     name = "loops"
-    method = "loop-closing"
+    role = LoopCloser
+    default = "loop-closing"
+    offers: ClassVar[frozenset[str]]
 
-    def __init__(self, work: Workspace):
+    def __init__(self, work: Workspace) -> None:
         super().__init__(work)
-        self.state = Taken([], [])
+        self.frames: list[int] = []
+        self.views: list[int] = []
+        self.closing: Any = self.load_method()
+
+    @classmethod
+    def takes(cls, method: Any) -> bool:
+        return super().takes(method) and method.needs <= cls.offers
+
+    def state(self) -> State:
+        """What grows are the views."""
+        return {"frames": self.frames, "views": self.views, "grows": [self.view_state(v) for v in self.closing.views]}
+
+    def restore(self, state: State) -> None:
+        self.frames, self.views = list(state["frames"]), list(state["views"])
+        self.closing.intrinsics = self.work.intrinsics.numpy()
+        self.closing.poses = list(self.odometry[self.frames])
+        self.closing.views = [self.view_of(view) for view in state["grows"]]
+        self.closing.at = [self.frames.index(frame) for frame in self.views]
+
+    def view_state(self, view: View) -> State:
+        """A view as arrays."""
+        return view._asdict() | {"features": view.features._asdict()}
+
+    def view_of(self, state: State) -> View:
+        parts: State = state | {"features": Features(**state["features"])}
+        return View(**parts)
 
     @cached_property
     def odometry(self) -> Transforms:
@@ -49,19 +74,6 @@ class LoopsStage(Stage):
             write_bytes(run.odometry_path, run.trajectory_path.read_bytes())
         return on_frames(*read_tum(run.odometry_path), self.work.recording.stamps_ns)
 
-    @cached_property
-    def closing(self) -> LoopClosing:
-        """As it was after the frames of `state`."""
-        closing = LoopClosing()
-        closing.intrinsics = self.work.intrinsics.numpy()
-        closing.poses = list(self.odometry[self.state.frames])
-        closing.views = [read_view(self.view_path(frame)) for frame in self.state.views]
-        closing.at = [self.state.frames.index(frame) for frame in self.state.views]
-        return closing
-
-    def view_path(self, frame: int) -> Path:
-        return self.work.scratch / "loops" / f"{frame:06d}.npz"
-
     def process(self, frame: int) -> None:
         pose, closing = self.odometry[frame], self.closing
         if not np.isfinite(pose).all():
@@ -70,10 +82,9 @@ class LoopsStage(Stage):
             closing.pass_by(pose)
         else:
             closing.integrate(self.observe(frame), pose)
-        self.state.frames.append(frame)
-        if len(closing.views) > len(self.state.views):
-            write_view(self.view_path(frame), closing.views[-1])
-            self.state.views.append(frame)
+        self.frames.append(frame)
+        if len(closing.views) > len(self.views):
+            self.views.append(frame)
 
     def shows_nothing_new(self, pose: np.ndarray) -> bool:
         """Known without looking where the last view has depth: then nothing needs to be decoded."""
@@ -84,10 +95,10 @@ class LoopsStage(Stage):
         return Observation(work.recording[frame].stamp_ns, image=work.image(frame), intrinsics=work.intrinsics)
 
     def finish(self) -> str:
-        if not self.state.frames:
+        if not self.frames:
             return "no trajectory to close"
         closed = self.closing.close()
-        frames = np.array(self.state.frames, np.int64)
+        frames = np.array(self.frames, np.int64)
         loops = [[int(frames[a]), int(frames[b])] for a, b in closed.loops]
         write_json(self.work.run.loops_path, {"tried": closed.tried, "loops": loops})
         remark = f"{len(loops)} loops of {closed.tried} pairs tried"
@@ -104,6 +115,10 @@ class LoopsStage(Stage):
 class DepthCameraLoops(LoopsStage):
     """With depth from a sensor or from stereo."""
 
+    needs = frozenset({stage.CAMERA_MOTION, stage.DENSE_DEPTH})
+    gives = frozenset({stage.TRAJECTORY})
+    offers = frozenset({"image", "intrinsics", "depth"})
+
     def shows_nothing_new(self, pose: np.ndarray) -> bool:
         return bool(self.closing.views) and not self.closing.is_due(pose)
 
@@ -113,6 +128,10 @@ class DepthCameraLoops(LoopsStage):
 
 class CameraLoops(LoopsStage):
     """One camera alone: the scale is closed too, and measured against the recorded odometry again where there is one."""
+
+    needs = frozenset({stage.CAMERA_MOTION})
+    gives = frozenset({stage.TRAJECTORY})
+    offers = frozenset({"image", "intrinsics"})
 
     def in_metres(self, world_from_camera: Transforms, frames: np.ndarray) -> Transforms:
         odometry = self.work.recording.odometry

@@ -1,7 +1,5 @@
 """What moves by itself: per frame as ids, and as COCO results with a 3-D centre."""
 
-import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,12 +30,15 @@ class MovingStage(Stage):
     def __init__(self, work: Workspace) -> None:
         super().__init__(work)
         self.segmenter: MotionSegmenter = self.load_method()
+        self.found: list[State] = []
 
     def state(self) -> State:
-        return {"segmenter": self.segmenter.state()}
+        """What grows are the objects of each frame."""
+        return {"segmenter": self.segmenter.state(), "grows": self.found}
 
     def restore(self, state: State) -> None:
         self.segmenter.restore(state["segmenter"])
+        self.found = state["grows"]
 
     def process(self, frame: int) -> None:
         work = self.work
@@ -49,20 +50,7 @@ class MovingStage(Stage):
         found = self.segmenter.step(depth, flow, next_from_this, work.intrinsics)
         png.write_ids(work.run.moving_path(frame), found.ids.numpy())
         objects = [self.describe(frame, int(i), found, depth) for i in found.ids.unique() if i > 0]
-        write_json(self.objects_path(frame), objects)
-
-    def objects_path(self, frame: int) -> Path:
-        return self.work.scratch / "objects" / f"{frame:06d}.json"
-
-    def objects(self, frame: int) -> list[dict[str, Any]]:
-        """What was found in the frame; where that file is damaged, the frame's ids say it again but for the scores."""
-        path = self.objects_path(frame)
-        if not path.exists():
-            return []
-        try:
-            return [found | {"track_id": int(found["track_id"])} for found in json.loads(path.read_text())]
-        except (OSError, ValueError, TypeError, KeyError):
-            raise DamagedScratch(path) from None
+        self.found.append({"objects": objects})
 
     def describe(self, frame: int, object_id: int, found: MovingObjects, depth: Depth) -> dict[str, Any]:
         """One COCO result. The centre is the median of the object's points, in the world frame."""
@@ -85,6 +73,6 @@ class MovingStage(Stage):
         }
 
     def finish(self) -> str:
-        objects = [found for frame in range(len(self.work.recording)) for found in self.objects(frame)]
+        objects = [described for found in self.found for described in found["objects"]]
         write_json(self.work.run.objects_path, objects)
         return f"{len({found['track_id'] for found in objects})} objects"

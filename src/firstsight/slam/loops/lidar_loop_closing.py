@@ -26,7 +26,7 @@ Units:  metres, radians; the LiDAR's z axis points up. Lengths in the configurat
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import NamedTuple, final
+from typing import ClassVar, NamedTuple, final
 
 import numpy as np
 import torch
@@ -82,6 +82,8 @@ class View(NamedTuple):
 @final
 class LidarLoopClosing(LoopCloser):
     """`views` are kept for the frames `at`; they may be taken out and put back, to be stored elsewhere meanwhile."""
+
+    needs: ClassVar[frozenset[str]] = frozenset({"points_lidar"})
 
     def __init__(self, config: Config | None = None):
         self.config = config or Config()

@@ -18,7 +18,7 @@ Role:   LoopCloser.  Lengths are relative to how far away things are, so the sca
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, final
+from typing import ClassVar, NamedTuple, final
 
 import numpy as np
 import torch
@@ -88,6 +88,8 @@ class Config:
 @final
 class LoopClosing(LoopCloser):
     """`views` are kept for the frames `at`; they may be taken out and put back, to be stored elsewhere meanwhile."""
+
+    needs: ClassVar[frozenset[str]] = frozenset({"image", "intrinsics"})
 
     def __init__(self, config: Config | None = None):
         self.config = config or Config()
