@@ -28,8 +28,8 @@ def write_state(path: Path, state: dict[str, Any]) -> None:
     arrays: list[np.ndarray] = []
     tree = _packed(state, arrays)
     content = BytesIO()
-    text = np.frombuffer(json.dumps(tree).encode(), np.uint8)
-    np.savez(content, **{TREE: text}, **{str(number): array for number, array in enumerate(arrays)})
+    named: dict[str, Any] = {str(number): array for number, array in enumerate(arrays)}
+    np.savez(content, **named | {TREE: np.frombuffer(json.dumps(tree).encode(), np.uint8)})
     write_bytes(path, content.getvalue())
 
 

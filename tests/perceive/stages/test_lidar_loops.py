@@ -11,12 +11,11 @@ from rich.console import Console
 
 from firstsight.errors import InputError
 from firstsight.motion.lidar_odometry import Config, LidarOdometry
+from firstsight.perceive.execution.running import run_stage
 from firstsight.perceive.measure import measure_trajectory
-from firstsight.perceive.plan import choose_loops
 from firstsight.perceive.run import perceive
-from firstsight.perceive.stage import run_stage
 from firstsight.perceive.stages import loops
-from firstsight.perceive.stages.lidar_loops import LidarLoops, read_view
+from firstsight.perceive.stages.lidar_loops import LidarLoops
 from firstsight.perceive.stages.motion import LidarMotion, write_poses
 from firstsight.perceive.workspace import Workspace
 from firstsight.recordings.recording import Channel, Lidar, Recording, Rig, Scan, select
@@ -114,7 +113,7 @@ def dying_at(last: int) -> Callable[[Workspace], LidarLoops]:
 def test_killed_anywhere_it_ends_the_same(walk: Recording, closed: Workspace, tmp_path: Path, monkeypatch):
     work = begun(walk, tmp_path)
     opened = work.run.trajectory_path.read_bytes()
-    monkeypatch.setattr("firstsight.perceive.stage.SAVE_EVERY_S", 0.0)
+    monkeypatch.setattr("firstsight.perceive.execution.running.SAVE_EVERY_S", 0.0)
     for last in (1, 40):
         with pytest.raises(Killed):
             run_stage(dying_at(last)(work), lambda frames: None)
@@ -128,19 +127,19 @@ def test_killed_anywhere_it_ends_the_same(walk: Recording, closed: Workspace, tm
         assert (work.run.path / name).read_bytes() == (closed.run.path / name).read_bytes()
 
 
-def test_a_kept_scan_is_read_back_to_the_bit(walk: Recording, tmp_path: Path):
+def test_a_kept_scan_is_read_back_to_the_bit(walk: Recording, tmp_path: Path, carried_on):
     stage = LidarLoops(begun(walk, tmp_path))
     for frame in range(4):
         stage.process(frame)
     again = LidarLoops(stage.work)
-    again.state = stage.state
+    carried_on(stage, again)
     assert len(again.closing.views) == len(stage.closing.views) >= 2
     for kept, view in zip(again.closing.views, stage.closing.views, strict=True):
         np.testing.assert_array_equal(kept.points, view.points)
         np.testing.assert_array_equal(kept.world_from_lidar, view.world_from_lidar)
         assert kept.distance_m == view.distance_m
     np.testing.assert_array_equal(again.closing.poses, stage.closing.poses)
-    assert read_view(stage.view_path(stage.state.views[0])).points.dtype == np.float32
+    assert again.closing.views[0].points.dtype == np.float32
 
 
 def test_sweeps_that_are_missing_are_flagged_and_empty_ones_passed_by(walk: Recording, tmp_path: Path):
@@ -152,8 +151,8 @@ def test_sweeps_that_are_missing_are_flagged_and_empty_ones_passed_by(walk: Reco
     record = run_stage(stage, lambda frames: None)
     assert record.reason.startswith("0 loops")
     assert list(work.flagged) == [2]
-    assert stage.state.frames == [0, 1, 3, 4]
-    assert stage.state.views == [1, 3, 4]
+    assert stage.frames == [0, 1, 3, 4]
+    assert stage.views == [1, 3, 4]
     with pytest.raises(InputError, match="no LiDAR sweep"):
         stage.observe(2)
 
@@ -161,7 +160,7 @@ def test_sweeps_that_are_missing_are_flagged_and_empty_ones_passed_by(walk: Reco
 def test_killed_in_the_middle_it_ends_the_same(walk: Recording, tmp_path: Path, monkeypatch):
     """A smaller one: the start and the end of the walk alone."""
     short = select(walk, [*range(8), *range(55, 66)])
-    monkeypatch.setattr("firstsight.perceive.stage.SAVE_EVERY_S", 0.0)
+    monkeypatch.setattr("firstsight.perceive.execution.running.SAVE_EVERY_S", 0.0)
     works = [begun(short, tmp_path / name) for name in ("whole", "killed")]
     whole = run_stage(LidarLoops(works[0]), lambda frames: None)
     with pytest.raises(Killed):
@@ -193,7 +192,9 @@ def test_a_street_has_no_loops_and_stays_as_it_is(street: Recording, tmp_path: P
 def test_perceive_closes_a_walk_by_lidar_alone(walk: Recording, tmp_path: Path, monkeypatch):
     """With the motion that registration finds, which drifts little within so short a walk."""
     monkeypatch.setattr("firstsight.perceive.run.open_recording", lambda *_, **__: walk)
-    monkeypatch.setattr(LidarMotion, "start", lambda _: LidarOdometry(Config(max_range_m=20.0)))  # rooms, not a street
+    monkeypatch.setattr(
+        LidarMotion, "load_method", lambda _: LidarOdometry(Config(max_range_m=20.0))
+    )  # rooms, not a street
     run = perceive("sim:rooms", tmp_path / "run", console=Console(quiet=True))
     stages = {stage.name: stage for stage in run.read_record().stages}
     assert stages["motion"].method == "lidar-odometry"
@@ -205,7 +206,3 @@ def test_perceive_closes_a_walk_by_lidar_alone(walk: Recording, tmp_path: Path, 
     for path in (run.trajectory_path, run.odometry_path, run.loops_path, run.report_path, run.occupancy_path):
         assert path.exists()
     assert not (run.path / ".work").exists()
-
-
-def test_lidar_motion_can_be_closed():
-    assert choose_loops(LidarMotion) is LidarLoops
