@@ -70,6 +70,9 @@ class RunFolder:
 
     path: Path
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", Path(self.path))
+
     @property
     def scratch_path(self) -> Path:
         """The folder of working files, removed when the run is complete."""

@@ -29,7 +29,8 @@ def write_state(path: Path, state: dict[str, Any]) -> None:
     tree = _packed(state, arrays)
     content = BytesIO()
     named: dict[str, Any] = {str(number): array for number, array in enumerate(arrays)}
-    np.savez(content, **named | {TREE: np.frombuffer(json.dumps(tree).encode(), np.uint8)})
+    named[TREE] = np.frombuffer(json.dumps(tree).encode(), np.uint8)
+    np.savez(content, **named)
     write_bytes(path, content.getvalue())
 
 
