@@ -68,8 +68,7 @@ def test_what_links_in_a_run_lead_to_is_not_touched(tmp_path: Path):
             path.rmdir() if path.is_dir() else path.unlink()
         (run.path / name).rmdir()
         (run.path / name).symlink_to(photos)
-    with pytest.raises(InputError, match="holds other files"):
-        begin(run, record(), overwrite=True)
+    begin(run, record(), overwrite=True)
     assert files(photos) == [".000000.12.part.png", "000000.png"]
     assert not (run.path / "flow").exists()
 
@@ -101,9 +100,9 @@ def test_a_run_of_another_version_is_ours_to_overwrite(tmp_path: Path):
     run.record_path.write_text(json.dumps(content))
     with pytest.raises(InputError, match="not a run record"):
         begin(run, record())
-    with pytest.raises(InputError, match="holds other files"):
-        begin(run, record(), overwrite=True)
-    assert files(tmp_path) == MINE
+    assert begin(run, record(frames=7), overwrite=True).frames == 7
+    assert files(tmp_path) == sorted([*MINE, "run.json"])
+    assert run.read_record().frames == 7
 
 
 def test_half_written_files_of_a_killed_process_do_not_count(tmp_path: Path):

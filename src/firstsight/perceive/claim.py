@@ -16,11 +16,14 @@ SAME = ("version", "source", "settings", "sensors", "frames")
 def begin(run: RunFolder, record: RunRecord, *, overwrite: bool = False) -> RunRecord:
     """The record of the unfinished run to continue, or `record`, which is then written.
 
-    `overwrite` removes a run that is there first. Raises InputError where the folder holds another run, or other files.
+    `overwrite` removes a run that is there first; files of somebody's own beside it stay. Raises InputError where the folder
+    holds another run, or other files and no run.
     """
     remove_parts(run)
-    if overwrite and exists(run.record_path):
+    if exists(run.record_path) and overwrite:
         remove_run(run)
+        run.write_record(record)
+        return record
     if not exists(run.record_path):
         if run.path.exists() and any(run.path.iterdir()):
             raise InputError(f"{run.path}: the folder holds other files; choose another --out")

@@ -79,11 +79,12 @@ class Worker:
             self.process.stdin.flush()
 
     def end(self) -> None:
-        """Lets the process finish what it holds and waits for its end."""
+        """Ends the process, which may be starting still. Files are written atomically, so that none is left half written."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         with suppress(BrokenPipeError):
             self.process.stdin.close()
+        self.process.terminate()
         self.process.wait()
         self._reader.join()
         self.process.stdout.close()
