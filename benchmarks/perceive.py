@@ -4,10 +4,15 @@ Both read the same PNG files and write the same depth, flow and trajectory files
 write in an afternoon: StereoSGBM with eight paths (MODE_HH; MODE_SGBM's five paths stand beside it), DIS forward and backward with a
 check, and corners tracked by Lucas-Kanade with RANSAC PnP. CPU time of the process; rounds alternate, the best of each counts.
 
-    .venv/bin/python benchmarks/perceive.py            prints the table of benchmarks/perceive.md
+    .venv/bin/python benchmarks/perceive.py                     prints the table of benchmarks/perceive.md
+    .venv/bin/python benchmarks/perceive.py cores DRIVE 0:20    the whole of perceive on one core and on two
 """
 
+import os
+import resource
 import shutil
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -19,7 +24,7 @@ import numpy as np
 import torch
 
 from firstsight.formats import png
-from firstsight.perceive.stage import run_stage
+from firstsight.perceive.execution.running import run_stage
 from firstsight.perceive.stages.depth import StereoDepth
 from firstsight.perceive.stages.flow import FlowStage
 from firstsight.perceive.stages.motion import DepthCameraMotion
@@ -104,7 +109,44 @@ def time_ours(recording: Recording, folder: Path) -> dict[str, float]:
     return times
 
 
+ON_CORES = """
+import os, sys
+workers = int(sys.argv[1])
+os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:workers])
+from firstsight.perceive.run import Settings, perceive
+perceive(sys.argv[2], sys.argv[3], Settings(frames=sys.argv[4]), workers=workers)
+"""
+
+
+def compare_cores(drive: str, frames: str) -> None:
+    """Prints wall and CPU time of perceive on one core and on two, by stage, and whether both wrote the same bytes."""
+    with tempfile.TemporaryDirectory() as folder:
+        for workers in (1, 2):
+            out, before = Path(folder) / str(workers), resource.getrusage(resource.RUSAGE_CHILDREN)
+            started, load = time.perf_counter(), os.getloadavg()[0]
+            command = [sys.executable, "-c", ON_CORES, str(workers), drive, str(out), frames]
+            subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            user, system = after.ru_utime - before.ru_utime, after.ru_stime - before.ru_stime
+            wall = time.perf_counter() - started
+            print(f"{workers}: wall {wall:.1f} s, user {user:.1f} s, sys {system:.1f} s, load before {load:.1f}")
+            for stage in RunFolder(out).read_record().stages:
+                print(f"   {stage.name:12}{stage.seconds:8.2f} s")
+        ones, twos = (
+            {str(p.relative_to(f)): p.read_bytes() for p in f.rglob("*") if p.is_file() and p.name not in UNEQUAL}
+            for f in (Path(folder) / "1", Path(folder) / "2")
+        )
+        print("same bytes" if ones == twos else "other bytes")
+
+
+# What holds times, or is made by libraries that put some in.
+UNEQUAL = ("run.json", "report.html", "recording.rrd")
+
+
 def main() -> None:
+    if sys.argv[1:2] == ["cores"]:
+        compare_cores(*sys.argv[2:4])
+        return
     torch.set_num_threads(1)
     numba.set_num_threads(1)
     cv2.setNumThreads(1)

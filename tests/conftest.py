@@ -3,7 +3,9 @@
 import re
 import time
 import zlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -74,3 +76,18 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if (chosen := config.getoption("--shard")) is not None:
         seconds = time.monotonic() - config.stash[STARTED]
         terminalreporter.write_line(f"shard {chosen[0]}/{chosen[1]}: {seconds:.0f} s")
+
+
+@pytest.fixture
+def carried_on(tmp_path: Path) -> Callable[[Any, Any], Any]:
+    """Stores the state of a resumable method in files and gives it to a new instance, which is returned."""
+    from firstsight.formats.state import Checkpoint
+
+    def carry(stopped: Any, fresh: Any) -> Any:
+        Checkpoint(tmp_path / "state.npz").write({"method": stopped.state()})
+        state = Checkpoint(tmp_path / "state.npz").read()
+        assert state is not None
+        fresh.restore(state["method"])
+        return fresh
+
+    return carry

@@ -70,6 +70,20 @@ class RunFolder:
 
     path: Path
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", Path(self.path))
+
+    @property
+    def scratch_path(self) -> Path:
+        """The folder of working files, removed when the run is complete."""
+        return self.path / ".work"
+
+    def single_files(self) -> tuple[Path, ...]:
+        """Every file of a run but its record and those of single frames, whether or not it is there."""
+        trajectories = (self.trajectory_path, self.odometry_path, self.loops_path)
+        maps = (self.cloud_path, self.mesh_path, self.occupancy_path, self.occupancy_path.with_suffix(".yaml"))
+        return (*trajectories, *maps, self.places_path, self.objects_path, self.rerun_path, self.report_path)
+
     @property
     def record_path(self) -> Path:
         return self.path / "run.json"
@@ -131,15 +145,29 @@ class RunFolder:
             content["stages"] = [StageRecord(**stage) for stage in content["stages"]]
             content["findings"] = [Finding(**finding) for finding in content["findings"]]
             content["metrics"] = [Metric(**metric) for metric in content["metrics"]]
-            return RunRecord(**content)
+            flags = [{"frame": int(flag["frame"]), "reason": str(flag["reason"])} for flag in content["flagged_frames"]]
+            return RunRecord(**content | {"flagged_frames": flags})
         except FileNotFoundError:
             raise InputError(
                 f"{self.path}: not a run folder (no run.json); make one with `firstsight perceive`"
             ) from None
-        except (ValueError, TypeError, KeyError) as error:
+        except (OSError, ValueError, TypeError, KeyError) as error:
             raise InputError(
-                f"{self.record_path}: not a run record ({error}); run `firstsight perceive` again"
+                f"{self.record_path}: not a run record ({error}); move it away or choose another folder"
             ) from None
+
+    def holds_run(self) -> bool:
+        """Whether the record is one that `perceive` wrote, in this version or another."""
+        try:
+            content = json.loads(self.record_path.read_text())
+        except (OSError, ValueError):
+            return False
+        words, lists = ("version", "source", "format"), ("stages", "metrics")
+        return (
+            isinstance(content, dict)
+            and all(isinstance(content.get(name), str) for name in words)
+            and all(isinstance(content.get(name), list) for name in lists)
+        )
 
     def write_record(self, record: RunRecord) -> None:
         write_json(self.record_path, asdict(record))
@@ -171,7 +199,10 @@ class RunFolder:
         return trajectory.read_tum(self.odometry_path) if self.odometry_path.exists() else None
 
     def read_loops(self) -> list[tuple[int, int]]:
-        """Pairs of frames found to show one place."""
+        """Pairs of frames found to show one place. Raises InputError where the file is damaged."""
         if not self.loops_path.exists():
             return []
-        return [(a, b) for a, b in json.loads(self.loops_path.read_text())["loops"]]
+        try:
+            return [(int(a), int(b)) for a, b in json.loads(self.loops_path.read_text())["loops"]]
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise InputError(f"{self.loops_path}: not a list of loops ({error}); delete it and run again") from None

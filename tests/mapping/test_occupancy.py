@@ -1,5 +1,3 @@
-import pickle
-
 import numpy as np
 import pytest
 import torch
@@ -174,10 +172,10 @@ def test_lidar_points_do_where_there_is_no_depth():
     assert at(result, 9.0, 0.1) == "unknown"
 
 
-def test_it_goes_on_after_pickling(see, world_from_camera):
+def test_stopped_and_restored_it_goes_on_to_the_same_bits(see, world_from_camera, carried_on):
     direct = OccupancyGrid()
     direct.integrate(see(world_from_camera(), [WALL]), world_from_camera())
-    resumed = pickle.loads(pickle.dumps(direct))
+    resumed = carried_on(direct, OccupancyGrid())
     for grid in (direct, resumed):
         grid.integrate(see(world_from_camera(1.0), [WALL]), world_from_camera(1.0))
     assert np.array_equal(direct.log_odds, resumed.log_odds)

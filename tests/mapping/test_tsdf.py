@@ -1,7 +1,5 @@
 """Against the papers' rules voxel by voxel, on shapes whose surface is known, and on things that move."""
 
-import pickle
-
 import numpy as np
 import pytest
 import torch
@@ -341,10 +339,10 @@ def test_voxels_that_double_keep_the_surface():
     assert again.volume == pytest.approx(before.volume, rel=0.01)
 
 
-def test_it_goes_on_after_pickling(see, world_from_camera):
+def test_stopped_and_restored_it_goes_on_to_the_same_bits(see, world_from_camera, carried_on):
     direct = Tsdf(COARSE)
     direct.integrate(see(world_from_camera(), [WALL]), world_from_camera())
-    resumed = pickle.loads(pickle.dumps(direct))
+    resumed = carried_on(direct, Tsdf(COARSE))
     for i in (1, 2):
         for tsdf in (direct, resumed):
             tsdf.integrate(see(world_from_camera(0.5 * i), [WALL]), world_from_camera(0.5 * i))

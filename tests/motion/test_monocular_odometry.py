@@ -52,10 +52,10 @@ def test_a_still_camera_has_no_motion_to_say(drive):
 
 
 @pytest.mark.parametrize("cut", [1, 3, 12])
-def test_a_pickled_run_goes_on_to_the_bit(drive, cut):
+def test_a_restored_run_goes_on_to_the_bit(drive, cut, carried_on):
     """Before the start, when it is near, and after it."""
     whole = run(drive.observations).trajectory()
-    odometry = pickle.loads(pickle.dumps(run(drive.observations[:cut])))
+    odometry = carried_on(run(drive.observations[:cut]), MonocularOdometry())
     for observation in drive.observations[cut:]:
         odometry.step(observation)
     assert torch.equal(odometry.trajectory().first_from_sensor, whole.first_from_sensor)
@@ -89,7 +89,7 @@ def test_nothing_to_see_and_short_clips(drive, blinded):
 
 def test_what_is_remembered_does_not_grow_while_waiting(drive):
     still = drive.observations[0]._replace(depth=None, points_lidar=None)
-    sizes = [len(pickle.dumps(run([still] * frames))) for frames in (110, 160)]
+    sizes = [len(pickle.dumps(run([still] * frames).state())) for frames in (110, 160)]
     assert sizes[1] < sizes[0] + 50 * 500
 
 

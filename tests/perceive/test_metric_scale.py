@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from firstsight.perceive.stages.loops import CameraLoops
-from firstsight.perceive.stages.motion import CameraMotion, Progress, metric_scale
+from firstsight.perceive.stages.motion import CameraMotion, metric_scale
 from firstsight.perceive.workspace import Workspace
 from firstsight.recordings.recording import Recording
 from firstsight.recordings.simulated import simulate
@@ -125,7 +125,8 @@ def test_motion_compares_the_camera_s_way_with_the_camera_s(beside: Workspace):
     first_from_camera[:, :3, 3] *= UNIT
     stage = CameraMotion(beside)
     known = torch.from_numpy(first_from_camera), torch.ones(60, dtype=torch.bool)
-    stage.state = Progress(SimpleNamespace(scale="unknown", trajectory=lambda: known), list(range(60)))  # ty: ignore
+    stage.odometry = SimpleNamespace(scale="unknown", trajectory=lambda: known)  # ty: ignore
+    stage.frames = list(range(60))
     assert "scale from the recorded odometry (x 2.703)" in stage.finish()
     np.testing.assert_allclose(beside.world_from_camera, true, atol=1e-6)
 

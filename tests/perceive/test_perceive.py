@@ -15,6 +15,7 @@ import pytest
 from rich.console import Console
 
 from firstsight.errors import InputError
+from firstsight.formats.lock import locked
 from firstsight.perceive.run import Settings, default_folder, perceive
 from firstsight.run_folder import RunFolder
 
@@ -189,6 +190,42 @@ def test_missing_calibration_names_the_file(drive: Path, tmp_path: Path):
     assert "calib_cam_to_cam.txt" in ended.stderr
 
 
-def test_default_folders():
+def test_default_folders(monkeypatch, tmp_path: Path):
     assert default_folder("sim:street") == Path("runs/sim-street")
+    assert default_folder("sim:street:frames=3,seed=1") == Path("runs/sim-street-frames-3-seed-1")
     assert default_folder("/data/drive_0001_sync/") == Path("runs/drive_0001_sync")
+    (tmp_path / "my drive").mkdir()
+    monkeypatch.chdir(tmp_path / "my drive")
+    assert default_folder(".") == Path("runs/my-drive")
+    assert default_folder("..").name == tmp_path.name
+    assert default_folder("/") == Path("runs/recording")
+    assert default_folder("/data/行車") == Path("runs/recording")
+
+
+def test_paths_may_be_text_and_one_name_a_tuple(drive: Path, tmp_path: Path):
+    settings = Settings(sensors="lidar", frames="0:1")  # ty: ignore[invalid-argument-type]
+    assert settings.sensors == ("lidar",)
+    assert Settings(use="tsdf").use == ("tsdf",)  # ty: ignore[invalid-argument-type]
+    assert Settings(use=["tsdf", "dino"]).use == ("tsdf", "dino")  # ty: ignore[invalid-argument-type]
+    with pytest.raises(InputError, match="nothing can be done"):
+        perceive(drive, str(tmp_path / "run"), settings, console=QUIET)
+
+
+def test_a_second_perceive_in_one_folder_is_refused_in_one_line(street: RunFolder):
+    before = contents(street.path)
+    with locked(street.path):
+        ended = run_cli(["perceive", STREET, "--out", street.path, "--overwrite"])
+    assert ended.returncode == 2
+    assert ended.stderr.count("\n") == 1, ended.stderr
+    assert "another firstsight" in ended.stderr
+    assert contents(street.path) == before
+
+
+@pytest.mark.parametrize("content", ["null", '{"my": "project"}'])
+def test_overwrite_leaves_somebody_s_own_folder_alone(tmp_path: Path, content: str):
+    (tmp_path / "run.json").write_text(content)
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(InputError, match="not the record of a run"):
+        perceive("sim:street:frames=1,height=48,width=96", tmp_path, overwrite=True, console=QUIET)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run.json", "thesis.txt"]
+    assert (tmp_path / "run.json").read_text() == content

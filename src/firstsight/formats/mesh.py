@@ -1,26 +1,18 @@
 """Coloured triangle meshes as binary PLY, which every viewer opens."""
 
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float32, Int32, UInt8
+from jaxtyping import Float32
 
 from firstsight.errors import InputError
 from firstsight.formats.atomic import write_bytes
 from firstsight.formats.point_cloud import HEADER, VERTEX_BYTES, pack_vertices, split_ply, unpack_vertices
+from firstsight.roles.mapping import Mesh
 
 END = "end_header\n"
 FACES = "element face {faces}\nproperty list uchar int vertex_indices\n"
 FACE_BYTES = 13  # the number of corners, which is 3, and three vertices
-
-
-class Mesh(NamedTuple):
-    """Corners of a face turn counter-clockwise seen from outside."""
-
-    vertices: Float32[np.ndarray, "vertices 3"]
-    colours: UInt8[np.ndarray, "vertices 3"]
-    faces: Int32[np.ndarray, "faces 3"]
 
 
 def write_mesh(path: Path, mesh: Mesh, comment: str) -> None:

@@ -1,9 +1,12 @@
-"""The state of a method as one file: arrays and a JSON text in NumPy's .npz. Reading it cannot run code.
+"""The state of a method as files: arrays and a JSON text in NumPy's .npz. Reading them cannot run code.
 
 In the JSON an array is {"array": number} and a dict is {"dict": {...}}, so that no dict is taken for an array.
+A `Checkpoint` is such a file that is written again and again; of a list named GROWS in any of the state's dicts, which only
+ever gets longer, each item goes to a file of its own beside it, which is written once.
 """
 
 import json
+import shutil
 import zipfile
 from io import BytesIO
 from pathlib import Path
@@ -14,7 +17,10 @@ import numpy as np
 from firstsight.errors import InputError
 from firstsight.formats.atomic import write_bytes
 
-TREE = "tree"  # the name of the JSON text among the arrays
+# The name of the JSON text among the arrays.
+TREE = "tree"
+# The name of lists that only ever get longer.
+GROWS = "grows"
 
 
 def write_state(path: Path, state: dict[str, Any]) -> None:
@@ -22,9 +28,9 @@ def write_state(path: Path, state: dict[str, Any]) -> None:
     arrays: list[np.ndarray] = []
     tree = _packed(state, arrays)
     content = BytesIO()
-    text = np.frombuffer(json.dumps(tree).encode(), np.uint8)
-    named = {str(number): array for number, array in enumerate(arrays)}
-    np.savez(content, allow_pickle=False, **{TREE: text, **named})
+    named: dict[str, Any] = {str(number): array for number, array in enumerate(arrays)}
+    named[TREE] = np.frombuffer(json.dumps(tree).encode(), np.uint8)
+    np.savez(content, allow_pickle=False, **named)
     write_bytes(path, content.getvalue())
 
 
@@ -35,6 +41,69 @@ def read_state(path: Path) -> dict[str, Any]:
             return _unpacked(json.loads(arrays[TREE].tobytes()), arrays)
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"{path}: not a readable state ({error}); delete it and start again") from None
+
+
+class Checkpoint:
+    """A state that is saved while it changes: PATH holds it, the folder of the same name without suffix what only grows."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.items = path, path.with_suffix("")
+        self._kept: dict[str, int] = {}
+
+    def write(self, state: dict[str, Any]) -> None:
+        """Saves the state. Whenever this is interrupted, the state before it can still be read."""
+        write_state(self.path, self._without_items(state, ""))
+
+    def read(self) -> dict[str, Any] | None:
+        """The state that was saved last, None where there is none or it is damaged: then nothing is left of it."""
+        if not self.path.exists():
+            self.drop()
+            return None
+        try:
+            return self._with_items(read_state(self.path), "")
+        except (InputError, TypeError, KeyError):
+            self.drop()
+            return None
+
+    def drop(self) -> None:
+        """Removes what was saved."""
+        self._kept = {}
+        if self.path.is_dir() and not self.path.is_symlink():
+            shutil.rmtree(self.path)
+        self.path.unlink(missing_ok=True)
+        if self.items.is_symlink():
+            self.items.unlink()
+        elif self.items.exists():
+            shutil.rmtree(self.items)
+
+    def _without_items(self, state: dict[str, Any], place: str) -> dict[str, Any]:
+        """The state with the length of each growing list in its place, after the new items were written."""
+        kept: dict[str, Any] = {}
+        for name, value in state.items():
+            if isinstance(value, dict):
+                kept[name] = self._without_items(value, f"{place}{name}.")
+            elif name == GROWS:
+                for number in range(self._kept.get(place, 0), len(value)):
+                    write_state(self._item_path(place, number), value[number])
+                kept[name] = self._kept[place] = len(value)
+            else:
+                kept[name] = value
+        return kept
+
+    def _with_items(self, state: dict[str, Any], place: str) -> dict[str, Any]:
+        whole: dict[str, Any] = {}
+        for name, value in state.items():
+            if isinstance(value, dict):
+                whole[name] = self._with_items(value, f"{place}{name}.")
+            elif name == GROWS:
+                whole[name] = [read_state(self._item_path(place, number)) for number in range(value)]
+                self._kept[place] = value
+            else:
+                whole[name] = value
+        return whole
+
+    def _item_path(self, place: str, number: int) -> Path:
+        return self.items / f"{place}{number:06d}.npz"
 
 
 def _packed(value: Any, arrays: list[np.ndarray]) -> Any:

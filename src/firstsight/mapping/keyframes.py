@@ -26,7 +26,9 @@ from firstsight.geometry.camera import project
 from firstsight.geometry.images import to_grey
 from firstsight.geometry.se3 import inverse, so3_log, transform
 from firstsight.mapping.visible import median_distance_m, visible_points
-from firstsight.roles import Mapper, Observation
+from firstsight.roles import Observation
+from firstsight.roles.mapping import PlaceMapper
+from firstsight.roles.state import State
 
 THUMBNAIL = (16, 12)  # width, height
 SAMPLED_COLUMNS = 32  # points of a place: its depth sampled down to so many columns
@@ -115,7 +117,7 @@ def shortcut(places: list[Place], config: Config) -> Shortcut | None:
 
 
 @final
-class KeyframeGraph(Mapper):
+class KeyframeGraph(PlaceMapper):
     """Places in the order in which they were passed. `frame` counts the calls of integrate, from 0."""
 
     def __init__(self, config: Config | None = None):
@@ -143,6 +145,33 @@ class KeyframeGraph(Mapper):
         found = shortcut(self.nodes, self.config)
         if found is not None:
             self.shortcuts.append(found)
+
+    def state(self) -> State:
+        """What grows are the places."""
+        places = [
+            {
+                "frame": place.frame,
+                "world_from_camera": place.world_from_camera.numpy(),
+                "descriptor": place.descriptor,
+                "distance_m": place.distance_m,
+            }
+            for place in self.nodes
+        ]
+        return {
+            "frames": self.frames,
+            "points_world": self.points_world.numpy(),
+            "shortcuts": [[edge.a, edge.b] for edge in self.shortcuts],
+            "grows": places,
+        }
+
+    def restore(self, state: State) -> None:
+        self.frames = state["frames"]
+        self.points_world = torch.from_numpy(state["points_world"])
+        self.shortcuts = [Shortcut(a=a, b=b) for a, b in state["shortcuts"]]
+        self.nodes = [
+            Place(**place | {"world_from_camera": torch.from_numpy(place["world_from_camera"])})
+            for place in state["grows"]
+        ]
 
     def _is_new(self, observation: Observation, world_from_camera: Float64[Tensor, "4 4"]) -> bool:
         """Whether the frame shows enough that the last place does not."""

@@ -24,7 +24,9 @@ from torch import Tensor
 
 from firstsight.geometry.se3 import transform
 from firstsight.mapping.visible import median_distance_m, visible_points
-from firstsight.roles import Mapper, Observation
+from firstsight.roles import Observation
+from firstsight.roles.mapping import OccupancyMap, OccupancyMapper
+from firstsight.roles.state import State
 
 BEARINGS = 1440
 # a wider image is sampled down to about this many columns
@@ -52,15 +54,6 @@ class Config:
     bounds: tuple[float, float] = (-2.0, 3.5)
     # beyond it the cells double in size
     max_cells: int = 4_000_000
-
-
-class OccupancyMap(NamedTuple):
-    """Row i, column j covers x in origin + j cell_size, y in origin + i cell_size; neither occupied nor free: unknown."""
-
-    occupied: Bool[np.ndarray, "rows columns"]
-    free: Bool[np.ndarray, "rows columns"]
-    origin_m: tuple[float, float]
-    cell_size_m: float
 
 
 def round_size(size: float) -> float:
@@ -147,7 +140,7 @@ def update(log_odds, points, is_obstacle, origin, support, change, bounds):
 
 
 @final
-class OccupancyGrid(Mapper):
+class OccupancyGrid(OccupancyMapper):
     """Integrates the depth of each frame, or its LiDAR points where it has no depth (the pose is then the LiDAR's).
 
     Where a frame shows no ground, the camera is taken to be as high above it as in the frame before; where none ever did,
@@ -192,6 +185,20 @@ class OccupancyGrid(Mapper):
         """The map so far: occupied where the log-odds are above 0, free where below."""
         x, y = self.corner * self.cell_size_m
         return OccupancyMap(self.log_odds > 0, self.log_odds < 0, (float(x), float(y)), self.cell_size_m)
+
+    def state(self) -> State:
+        return {
+            "cell_size_m": self.cell_size_m,
+            "max_range_m": self.max_range_m,
+            "camera_height_m": self.camera_height_m,
+            "log_odds": self.log_odds,
+            "corner": self.corner,
+        }
+
+    def restore(self, state: State) -> None:
+        self.cell_size_m, self.max_range_m = state["cell_size_m"], state["max_range_m"]
+        self.camera_height_m = state["camera_height_m"]
+        self.log_odds, self.corner = state["log_odds"], state["corner"]
 
     def _update(
         self,

@@ -24,7 +24,9 @@ from firstsight.geometry.se3 import transform
 from firstsight.mapping.depth_edges import usable_inverse_depth
 from firstsight.mapping.visible import median_distance_m
 from firstsight.mapping.voxel_hash import EMPTY, GREY, RECENT_FRAMES, find_row
-from firstsight.roles import Mapper, Observation
+from firstsight.roles import Observation
+from firstsight.roles.mapping import PointMapper
+from firstsight.roles.state import State
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +126,7 @@ def merge(source, kept, voxel_size, target):
 
 
 @final
-class PointCloudMap(Mapper):
+class PointCloudMap(PointMapper):
     """Fuses the depth of each frame, or its LiDAR points where it has no depth (the pose is then the LiDAR's)."""
 
     def __init__(self, config: Config | None = None):
@@ -153,6 +155,25 @@ class PointCloudMap(Mapper):
         kept = self.voxels.seen[: self.used, 1] >= min(self.config.min_frames, self.frames)
         means = self.voxels.means[: self.used][kept]
         return means[:, :3].copy(), (means[:, 3:].clip(0, 1) * 255).round().astype(np.uint8)
+
+    def state(self) -> State:
+        """Without rows that are not in use."""
+        slots, *rows = self.voxels
+        return {
+            "voxel_size_m": self.voxel_size_m,
+            "max_range_m": self.max_range_m,
+            "frames": self.frames,
+            "room": len(self.voxels.keys),
+            "slots": slots,
+            "rows": [part[: self.used] for part in rows],
+        }
+
+    def restore(self, state: State) -> None:
+        self.voxel_size_m, self.max_range_m = state["voxel_size_m"], state["max_range_m"]
+        self.frames, self.used = state["frames"], len(state["rows"][0])
+        self.voxels = empty_voxels(state["room"])._replace(slots=state["slots"])
+        for part, rows in zip(self.voxels[1:], state["rows"], strict=True):
+            part[: self.used] = rows
 
     def _samples(self, observation: Observation) -> Float32[np.ndarray, "samples 6"]:
         """Points in the sensor's frame with their colours."""

@@ -33,7 +33,9 @@ from firstsight.mapping.marching_cubes import SAMPLES, SIDE, Blocks, marching_cu
 from firstsight.mapping.tsdf_kernels import FULL_COLOUR, integrate_depth, open_blocks, rows_of
 from firstsight.mapping.visible import median_distance_m
 from firstsight.mapping.voxel_hash import EMPTY, GREY, RECENT_FRAMES, place_of
-from firstsight.roles import Mapper, Observation
+from firstsight.roles import Observation
+from firstsight.roles.mapping import SurfaceMapper
+from firstsight.roles.state import State
 
 FIRST_BLOCKS = 512
 # at most, of the rays that open blocks
@@ -109,7 +111,7 @@ def halved(voxels: Voxels) -> tuple[Float32[np.ndarray, "blocks 4 4 4 channels"]
 
 
 @final
-class Tsdf(Mapper):
+class Tsdf(SurfaceMapper):
     """Fuses the depth and colour of each frame; `mesh` is the surface so far."""
 
     def __init__(self, config: Config | None = None):
@@ -172,9 +174,22 @@ class Tsdf(Mapper):
             faces,
         )
 
-    def __getstate__(self) -> dict:
-        """What pickling keeps: no rows that are not in use."""
-        return self.__dict__ | {"voxels": Voxels(*(part[: self.used] for part in self.voxels))}
+    def state(self) -> State:
+        """Without rows that are not in use."""
+        return {
+            "voxel_size_m": self.voxel_size_m,
+            "max_range_m": self.max_range_m,
+            "typical_m": self.typical_m,
+            "frames": self.frames,
+            "table": list(self.table),
+            "voxels": [part[: self.used] for part in self.voxels],
+        }
+
+    def restore(self, state: State) -> None:
+        self.voxel_size_m, self.max_range_m = state["voxel_size_m"], state["max_range_m"]
+        self.typical_m, self.frames = state["typical_m"], state["frames"]
+        self.table, self.voxels = Table(*state["table"]), Voxels(*state["voxels"])
+        self.used = len(self.voxels.weight)
 
     def _open(
         self,

@@ -17,6 +17,7 @@ from firstsight.optimisation.bundle.camera_model import Measurements
 from firstsight.optimisation.bundle.equations import Ties
 from firstsight.optimisation.window_adjustment import Window, adjust, residuals
 from firstsight.roles import Trajectory
+from firstsight.roles.state import State
 
 Ids = Int64[np.ndarray, " n"]
 Rows = Float64[np.ndarray, "n 3"]
@@ -30,6 +31,8 @@ class FramePose(NamedTuple):
 
 
 UNKNOWN = MeasuredMotion(np.eye(4), np.zeros((6, 6)))
+# The arrays of the landmarks of the window and of what was measured of them.
+OF_WINDOW = ("ids", "points_world", "measured_by", "measured_id", "measured", "precision")
 
 
 class Keyframes:
@@ -160,6 +163,25 @@ class Keyframes:
     def predicted(self) -> Transform:
         """The next frame's pose if the last measured motion goes on."""
         return self.world_from_frame(-1) @ self.velocity
+
+    def state(self) -> State:
+        """Everything but `window` and `fixed`, which are settings."""
+        own = ("intrinsics", "world_from_keyframe", "segment", "velocity", *OF_WINDOW)
+        frames = list(zip(*self.frames, strict=True)) or [(), (), ()]
+        return {
+            **{name: getattr(self, name) for name in own},
+            "motions": [list(motion) for motion in self.motions],
+            "frame_keyframe": np.array(frames[0], np.int64),
+            "keyframe_from_frame": np.array(frames[1]).reshape(-1, 4, 4),
+            "frame_valid": np.array(frames[2], bool),
+        }
+
+    def restore(self, state: State) -> None:
+        for name in ("intrinsics", "world_from_keyframe", "segment", "velocity", *OF_WINDOW):
+            setattr(self, name, state[name])
+        self.motions = [MeasuredMotion(*motion) for motion in state["motions"]]
+        frames = (state["frame_keyframe"].tolist(), state["keyframe_from_frame"], state["frame_valid"].tolist())
+        self.frames = [FramePose(*frame) for frame in zip(*frames, strict=True)]
 
     def trajectory(self) -> Trajectory:
         poses = [self.world_from_frame(i) for i in range(len(self.frames))]

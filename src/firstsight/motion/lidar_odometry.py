@@ -10,7 +10,7 @@ Role:   Odometry of the LiDAR, in metres. A pose belongs to the instant that the
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
+from typing import TYPE_CHECKING, ClassVar, Literal, final
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from firstsight.roles import Observation, Odometry, Trajectory
+from firstsight.roles.state import State
 
 if TYPE_CHECKING:
     from kiss_icp.kiss_icp import KissICP
@@ -78,14 +79,17 @@ class LidarOdometry(Odometry):
         poses = np.array(self._first_from_lidar).reshape(-1, 4, 4)
         return Trajectory(torch.from_numpy(poses), torch.tensor(self._valid, dtype=torch.bool))
 
-    def __getstate__(self) -> dict[str, Any]:
-        """The package's objects cannot be pickled: the map is kept as its points, the rest follows from the poses."""
-        return self.__dict__ | {"_method": None, "map_points": self._method.local_map.point_cloud()}
+    def state(self) -> State:
+        """The package's objects cannot be stored: the map is kept as its points, the rest follows from the poses."""
+        return {
+            "map_points": self._method.local_map.point_cloud(),
+            "first_from_lidar": np.array(self._first_from_lidar).reshape(-1, 4, 4),
+            "valid": np.array(self._valid, bool),
+        }
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        map_points = state.pop("map_points")
-        self.__dict__.update(state)
-        self._method = resumed(self.config, map_points, self._first_from_lidar, self._valid)
+    def restore(self, state: State) -> None:
+        self._first_from_lidar, self._valid = list(state["first_from_lidar"]), state["valid"].tolist()
+        self._method = resumed(self.config, state["map_points"], self._first_from_lidar, self._valid)
 
 
 def started(config: Config) -> "KissICP":

@@ -26,7 +26,10 @@ from firstsight.motion.tracking import Grey, Pixels, TrackingConfig, Tracks, det
 from firstsight.motion.two_view import TwoViewConfig, TwoViews, start_from_two_views, triangulate_pairs
 from firstsight.optimisation.pnp import robust_pnp
 from firstsight.roles import Observation, Odometry, Trajectory
+from firstsight.roles.state import State
 
+# The oldest keyframes of the window that are held: two, so that the scale stays.
+FIXED = 2
 START_DEPTH = 10.0  # so that, as outdoors, a step is a fraction of a unit
 LONGEST_WAIT = 100  # frames whose corners are kept for a pose after the start
 
@@ -75,7 +78,7 @@ class MonocularOdometry(Odometry):
         assert observation.intrinsics is not None
         grey = to_grey(observation.image)
         if self._keyframes is None:
-            self._keyframes = Keyframes(observation.intrinsics.numpy(), self.config.window, fixed=2)
+            self._keyframes = Keyframes(observation.intrinsics.numpy(), self.config.window, FIXED)
             self._wait_from(self._keyframes, grey, np.eye(4))
         elif self._waiting is not None:
             self._wait(self._keyframes, grey, self._waiting)
@@ -84,6 +87,26 @@ class MonocularOdometry(Odometry):
 
     def trajectory(self) -> Trajectory:
         return (self._keyframes or Keyframes(np.eye(3), 1, 1)).trajectory()
+
+    def state(self) -> State:
+        return {
+            "keyframes": None if self._keyframes is None else self._keyframes.state(),
+            "tracks": None if self._tracks is None else list(self._tracks),
+            "waiting": None if self._waiting is None else [list(frame) for frame in self._waiting],
+            "next_id": self._next_id,
+            "at_keyframe": self._at_keyframe,
+            "lost_frames": self._lost_frames,
+            "start_depth": self._start_depth,
+        }
+
+    def restore(self, state: State) -> None:
+        if state["keyframes"] is not None:
+            self._keyframes = Keyframes(np.eye(3), self.config.window, FIXED)
+            self._keyframes.restore(state["keyframes"])
+        self._tracks = None if state["tracks"] is None else Tracks(*state["tracks"])
+        self._waiting = None if state["waiting"] is None else [Waiting(*frame) for frame in state["waiting"]]
+        self._next_id, self._lost_frames = state["next_id"], state["lost_frames"]
+        self._at_keyframe, self._start_depth = state["at_keyframe"], state["start_depth"]
 
     def _wait_from(self, keyframes: Keyframes, grey: Grey, world_from_camera: np.ndarray) -> None:
         """Take the next frame as the first of two views, at the given pose."""

@@ -34,6 +34,7 @@ from firstsight.motion.regions import keep, label, open_share
 from firstsight.motion.support_planes import on_support
 from firstsight.optimisation.pnp import PosePrior, refine_pose, reprojection_error_px
 from firstsight.roles import Depth, Flow, MotionSegmenter, MovingObjects
+from firstsight.roles.state import State
 
 MAD_TO_SIGMA = 1.4826
 UNKNOWN_VOTE, UNKNOWN_WEIGHT = -0.3, 0.1  # of a pixel without depth or flow: its surface decides, else it stands still
@@ -318,3 +319,9 @@ class MovingObjectSegmentation(MotionSegmenter):
         self.tracks.carry(ids, scene.depth, scene.flow, scene.known)
         residual_px = np.linalg.norm(comparison.residual, axis=-1) * scene.known
         return MovingObjects(torch.from_numpy(reported.astype(np.int64)), torch.from_numpy(residual_px))
+
+    def state(self) -> State:
+        return self.tracks.state()
+
+    def restore(self, state: State) -> None:
+        self.tracks.restore(state)

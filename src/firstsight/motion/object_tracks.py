@@ -10,13 +10,15 @@ Idea:   an object's mask is carried to the next frame by its flow, and where tha
         move are reported under numbers of their own, counted in the order of appearance      -> ObjectTracks.numbers()
 """
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import NamedTuple, no_type_check
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int32
 from numba import njit
 from scipy.ndimage import find_objects
+
+from firstsight.roles.state import State
 
 COVERED = 0.25  # share of a region that an object must cover to be found in it
 SAME_DEPTH = 0.2  # difference of log depth between parts of one object
@@ -72,6 +74,19 @@ class ObjectTracks:
     next_id: int = 1
     reported: int = 0
     carried: Carried | None = None
+
+    def state(self) -> State:
+        return {
+            "tracks": [[i, asdict(track)] for i, track in self.tracks.items()],
+            "next_id": self.next_id,
+            "reported": self.reported,
+            "carried": None if self.carried is None else list(self.carried),
+        }
+
+    def restore(self, state: State) -> None:
+        self.tracks = {i: Track(**track | {"flow_px": tuple(track["flow_px"])}) for i, track in state["tracks"]}
+        self.next_id, self.reported = state["next_id"], state["reported"]
+        self.carried = None if state["carried"] is None else Carried(*state["carried"])
 
     def beliefs(self) -> Float32[np.ndarray, " ids"]:
         """Belief by id; 0 for those that are gone, and for id 0."""

@@ -35,6 +35,7 @@ from firstsight.motion.keyframes import UNKNOWN, Keyframes
 from firstsight.motion.tracking import Grey, Pixels, TrackingConfig, Tracks, detect_corners, follow_all
 from firstsight.optimisation.pnp import PosePrior, refine_pose, robust_pnp
 from firstsight.roles import Observation, Odometry, Trajectory
+from firstsight.roles.state import State
 
 EDGE_SIGMAS = 3.0
 LANDMARK_NOISE = DepthNoise(0.001, 0.005)  # as of stereo that errs by half a pixel where fx * baseline is 100 px m
@@ -133,6 +134,25 @@ class VisualOdometry(Odometry):
 
     def trajectory(self) -> Trajectory:
         return (self._keyframes or Keyframes(np.eye(3), 1, 1)).trajectory()
+
+    def state(self) -> State:
+        return {
+            "keyframes": None if self._keyframes is None else self._keyframes.state(),
+            "tracks": None if self._tracks is None else list(self._tracks),
+            "surface": None if self._surface is None else list(self._surface),
+            "next_id": self._next_id,
+            "corners_at_keyframe": self._corners_at_keyframe,
+            "lost_frames": self._lost_frames,
+        }
+
+    def restore(self, state: State) -> None:
+        if state["keyframes"] is not None:
+            self._keyframes = Keyframes(np.eye(3), self.config.window, self.config.fixed)
+            self._keyframes.restore(state["keyframes"])
+        self._tracks = None if state["tracks"] is None else Tracks(*state["tracks"])
+        self._surface = None if state["surface"] is None else Surface(*state["surface"])
+        self._next_id, self._lost_frames = state["next_id"], state["lost_frames"]
+        self._corners_at_keyframe = state["corners_at_keyframe"]
 
     def _next(self, keyframes: Keyframes, view: View) -> None:
         """Track, locate, refine, and make a keyframe where one is due."""

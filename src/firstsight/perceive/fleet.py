@@ -64,10 +64,10 @@ def folders_of(sources: Sequence[str], out: Path) -> list[Path]:
     return folders
 
 
-def one(source: str, folder: Path, settings: Settings, overwrite: bool) -> Outcome:
-    """Runs in this process; an InputError becomes the outcome's reason."""
+def one(source: str, folder: Path, settings: Settings, overwrite: bool, workers: int | None = None) -> Outcome:
+    """Runs in this process with so many `workers`; an InputError becomes the outcome's reason."""
     try:
-        perceive(source, folder, settings, overwrite=overwrite, console=Console(file=io.StringIO()))
+        perceive(source, folder, settings, overwrite=overwrite, console=Console(file=io.StringIO()), workers=workers)
     except InputError as error:
         return Outcome(source, folder, str(error))
     return Outcome(source, folder, "")
@@ -82,7 +82,7 @@ def side_by_side(tasks: Sequence[tuple[str, Path, Settings, bool]]) -> Iterator[
         ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR", runtime_env={"env_vars": threads})
     try:
         remote: Any = ray.remote(num_cpus=1, max_retries=RETRIES)(one)
-        waiting = {remote.remote(*absolute(task)): task for task in tasks}
+        waiting = {remote.remote(*absolute(task), workers=1): task for task in tasks}
         while waiting:
             (ready,), _ = ray.wait(list(waiting), num_returns=1)
             task = waiting.pop(ready)

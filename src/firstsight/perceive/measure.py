@@ -22,17 +22,21 @@ T = TypeVar("T")
 Metrics = tuple[Metric, ...]
 
 
-def measure(work: Workspace, scale: str) -> list[Metric]:
-    """All metrics that the recording's truth allows. `scale` is the run's: "unknown" aligns scales before comparing."""
-    measures: tuple[Callable[[Workspace, str], Metrics], ...] = (
-        measure_disparity,
-        measure_depth,
-        measure_flow,
-        measure_trajectory,
-        measure_moving,
-        measure_occupancy,
-    )
-    return [metric for part in measures for metric in part(work, scale)]
+def measure(work: Workspace, scale: str) -> tuple[list[Metric], list[str]]:
+    """All metrics that the recording's truth allows, and why some that it would allow could not be computed.
+
+    `scale` is the run's: "unknown" aligns scales before comparing.
+    """
+    metrics: list[Metric] = []
+    failed: list[str] = []
+    for name, part in MEASURES.items():
+        try:
+            metrics += part(work, scale)
+        except InputError as error:
+            failed.append(f"{name}: {error}")
+        except Exception as error:  # one metric that fails is not worth a run
+            failed.append(" ".join(f"{name}: {type(error).__name__}: {error}".split()))
+    return metrics, failed
 
 
 def measure_disparity(work: Workspace, _: str) -> Metrics:
@@ -44,11 +48,12 @@ def measure_disparity(work: Workspace, _: str) -> Metrics:
     errors = DisparityErrors()
     for frame in range(len(work.recording)):
         depth = work.run.read_depth(frame)
-        if depth is not None:
+        true = item(truth, frame)
+        if depth is not None and true is not None:
             disparity = focal_baseline / np.where(depth.valid, depth.depth, 1) + (
                 left.intrinsics[0, 2] - right.intrinsics[0, 2]
             )
-            errors.add(disparity.astype(np.float32), depth.valid, truth[frame])
+            errors.add(disparity.astype(np.float32), depth.valid, true)
     return errors.metrics()
 
 
@@ -70,9 +75,9 @@ def measure_flow(work: Workspace, _: str) -> Metrics:
         return ()
     errors = FlowErrors()
     for frame in range(len(work.recording) - 1):
-        flow = work.run.read_flow(frame)
-        if flow is not None:
-            errors.add(flow, truth[frame])
+        flow, true = work.run.read_flow(frame), item(truth, frame)
+        if flow is not None and true is not None:
+            errors.add(flow, true)
     return errors.metrics()
 
 
@@ -100,9 +105,9 @@ def measure_moving(work: Workspace, _: str) -> Metrics:
         return ()
     errors = MaskErrors()
     for frame in range(len(work.recording)):
-        ids = work.run.read_moving(frame)
-        if ids is not None:
-            errors.add(ids, truth[frame])
+        ids, true = work.run.read_moving(frame), item(truth, frame)
+        if ids is not None and true is not None:
+            errors.add(ids, true)
     return errors.metrics()
 
 
@@ -112,12 +117,25 @@ def measure_occupancy(work: Workspace, _: str) -> Metrics:
         return ()
     true_from_estimated = align_trajectories(work.world_from_camera, truth.world_from_camera, "se3").true_from_estimated
     left_out = occupancy_metrics(Grid(*read_map(work.run.occupancy_path)), truth.occupancy, true_from_estimated)
+    if not with_moving_path(work).exists():
+        return left_out
     kept_in = occupancy_metrics(Grid(*read_map(with_moving_path(work))), truth.occupancy, true_from_estimated)
     return (*left_out, *(replace(metric, name=f"{metric.name}, moving objects kept in") for metric in kept_in))
 
 
 def against(reference: str, metrics: Metrics) -> Metrics:
     return tuple(replace(metric, protocol=f"against {reference}; {metric.protocol}") for metric in metrics)
+
+
+# What is measured, by the name under which it is missed.
+MEASURES: dict[str, Callable[[Workspace, str], Metrics]] = {
+    "disparity": measure_disparity,
+    "depth": measure_depth,
+    "flow": measure_flow,
+    "trajectory": measure_trajectory,
+    "moving objects": measure_moving,
+    "occupancy": measure_occupancy,
+}
 
 
 def item(channel: Channel[T], frame: int) -> T | None:

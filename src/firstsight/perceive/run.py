@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,17 +13,19 @@ from rich.progress import Progress
 from firstsight import __version__
 from firstsight.doctor import examine
 from firstsight.errors import InputError
-from firstsight.perceive.choice import check_use
-from firstsight.perceive.measure import measure
-from firstsight.perceive.plan import Skip, make_plan, scale_of
-from firstsight.perceive.stage import Stage, run_stage
+from firstsight.formats.lock import locked
+from firstsight.perceive.claim import begin
+from firstsight.perceive.conclusion import conclude
+from firstsight.perceive.execution.frames import FrameStore, decoded_once
+from firstsight.perceive.execution.running import run_stage
+from firstsight.perceive.execution.workers import FRAMES_PER_WORKER, Workers, usable_cores
+from firstsight.perceive.plan import Plan, Skip, check_use, make_plan, scale_of, unused
+from firstsight.perceive.stage import FrameStage, Stage
 from firstsight.perceive.workspace import Workspace
 from firstsight.progress import progress_bars
 from firstsight.recordings.opening import open_recording
 from firstsight.recordings.recording import Recording
 from firstsight.run_folder import RunFolder, RunRecord, StageRecord
-from firstsight.show.report import write_report
-from firstsight.show.rerun_file import write_rerun
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,54 +37,60 @@ class Settings:
     fov_deg: float | None = None
     use: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        """One name stands for a tuple of one: a text would be taken for its letters."""
+        for name in ("sensors", "use"):
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, (value,) if isinstance(value, str) else tuple(map(str, value)))
+
 
 def perceive(
-    source: str,
-    out: Path | None = None,
+    source: str | Path,
+    out: str | Path | None = None,
     settings: Settings | None = None,
     *,
     overwrite: bool = False,
     console: Console | None = None,
+    workers: int | None = None,
 ) -> RunFolder:
     """Everything that can be got from a recording, written to a run folder (docs/run_folder.md).
 
-    A folder that holds an unfinished run of the same source and settings is continued. Raises InputError where the
-    source cannot be used, and where `out` holds another run and `overwrite` is not given.
+    A folder that holds an unfinished run of the same source and settings is continued. `workers` is the number of cores to
+    use, by default all usable ones; the result does not depend on it. Raises InputError where the source cannot be used,
+    where `out` holds another run and `overwrite` is not given, and where another process is writing to it.
     """
-    settings = settings or Settings()
-    console = console or Console(stderr=True)
+    settings, console = settings or Settings(), console or Console(stderr=True)
     check_use(settings.use)
     recording = open_recording(
-        source,
+        str(source),
         sensors=None if settings.sensors is None else frozenset(settings.sensors),
         frames=settings.frames,
         fov_deg=settings.fov_deg,
     )
-    run = RunFolder(out or default_folder(source))
+    run = RunFolder(default_folder(str(source)) if out is None else Path(out))
     if run.path.exists() and not run.path.is_dir():
         raise InputError(f"{run.path}: is a file; choose another --out")
-    if overwrite and run.record_path.exists():
-        shutil.rmtree(run.path)
-    record = begin(run, recording, settings)
-    work = Workspace(recording, run, settings.use)
-    if run.report_path.exists():  # written last
-        console.print(f"already complete: {run.path} (--overwrite makes it anew)")
-        return run
-    record.findings = record.findings or list(examine(recording))
-    for remark in recording.remarks:
-        console.print(f"note: {remark}")
-    run_stages(work, record, console)
-    conclude(work, record)
+    with locked(run.path):
+        record = begin(run, new_record(recording, settings), overwrite=overwrite)
+        if run.report_path.exists():  # written last
+            console.print(f"already complete: {run.path} (--overwrite makes it anew)")
+            return run
+        for remark in record.remarks:
+            console.print(f"note: {remark}", markup=False)
+        complete(run, record, recording, settings, console, cores=workers or usable_cores())
     return run
 
 
 def default_folder(source: str) -> Path:
-    return Path("runs") / re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(source).name).strip("-.")
+    """runs/NAME, NAME being the recording's with nothing in it that a file system or a shell might mind."""
+    name = source if source.startswith("sim:") else Path(source).expanduser().resolve().name
+    return Path("runs") / (re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-.") or "recording")
 
 
-def begin(run: RunFolder, recording: Recording, settings: Settings) -> RunRecord:
-    """The record to continue, or a new one."""
-    record = RunRecord(
+def new_record(recording: Recording, settings: Settings) -> RunRecord:
+    """The record of a run that has just begun."""
+    return RunRecord(
         version=__version__,
         source=recording.source,
         format=recording.format,
@@ -90,21 +99,8 @@ def begin(run: RunFolder, recording: Recording, settings: Settings) -> RunRecord
         sensors=describe_sensors(recording),
         settings=asdict(settings)
         | {"sensors": list(settings.sensors) if settings.sensors else None, "use": list(settings.use)},
-        remarks=list(recording.remarks),
+        remarks=[*recording.remarks, *unused(make_plan(recording, settings.use), settings.use)],
     )
-    if not run.record_path.exists():
-        if run.path.exists() and any(run.path.iterdir()):
-            raise InputError(f"{run.path}: the folder holds other files; choose another --out")
-        run.write_record(record)
-        return record
-    previous = run.read_record()
-    for part in ("version", "source", "settings", "sensors", "frames"):
-        if getattr(previous, part) != getattr(record, part):
-            raise InputError(
-                f"{run.path}: holds a run with another {part} ({getattr(previous, part)}); "
-                "choose another --out, or --overwrite it"
-            )
-    return previous
 
 
 def describe_sensors(recording: Recording) -> dict[str, Any]:
@@ -128,15 +124,40 @@ def describe_sensors(recording: Recording) -> dict[str, Any]:
     }
 
 
-def run_stages(work: Workspace, record: RunRecord, console: Console) -> None:
-    """Run what the plan holds and the record does not have yet; the record is written after every stage."""
+def complete(
+    run: RunFolder, record: RunRecord, recording: Recording, settings: Settings, console: Console, *, cores: int
+) -> None:
+    """Does what the record lacks."""
+    plan = make_plan(recording, settings.use)
+    finished = {stage.name for stage in record.stages}
+    work = Workspace(decoded_once(recording, FrameStore(run.scratch_path / "frames")), run, settings.use)
+    with ExitStack() as stack:
+        workers = None
+        count = workers_for([stage for stage in plan if stage.name not in finished], len(recording), cores)
+        if count:
+            workers = Workers(count, run.scratch_path / "tasks")
+            stack.callback(workers.close)
+        record.findings = record.findings or list(examine(work.recording))
+        run_stages(work, record, plan, console, workers)
+    conclude(work, record)
+    shutil.rmtree(run.scratch_path, ignore_errors=True)
+
+
+def workers_for(plan: Plan, frames: int, cores: int) -> int:
+    """How many processes help this one with the frames of the stages that can be shared."""
+    shared = any(not isinstance(stage, Skip) and issubclass(stage, FrameStage) for stage in plan)
+    return min(cores - 1, frames // FRAMES_PER_WORKER) if shared else 0
+
+
+def run_stages(work: Workspace, record: RunRecord, plan: Plan, console: Console, workers: Workers | None) -> None:
+    """Runs what the plan holds and the record does not have yet; the record is written after every stage."""
     finished = {stage.name for stage in record.stages}
     work.flagged = {entry["frame"]: entry["reason"] for entry in record.flagged_frames}
     with progress_bars(console) as bars:
-        for planned in make_plan(work.recording, work.use):
+        for planned in plan:
             if planned.name in finished:
                 continue
-            record.stages.append(run_planned(planned, work, bars))
+            record.stages.append(run_planned(planned, work, bars, workers))
             record.flagged_frames = [{"frame": f, "reason": work.flagged[f]} for f in sorted(work.flagged)]
             work.run.write_record(record)
     if all(stage.status == "skipped" for stage in record.stages):
@@ -144,25 +165,10 @@ def run_stages(work: Workspace, record: RunRecord, console: Console) -> None:
         raise InputError(f"{record.source}: nothing can be done with this recording ({reasons})")
 
 
-def run_planned(planned: type[Stage] | Skip, work: Workspace, bars: Progress) -> StageRecord:
+def run_planned(planned: type[Stage] | Skip, work: Workspace, bars: Progress, workers: Workers | None) -> StageRecord:
+    """What became of one stage of the plan."""
     if isinstance(planned, Skip):
         return StageRecord(name=planned.name, method="", status="skipped", reason=planned.reason)
     stage = planned(work)
     task = bars.add_task(f"{stage.name} ({stage.method})", total=len(work.recording))
-    return run_stage(stage, lambda frames: bars.update(task, completed=frames))
-
-
-def conclude(work: Workspace, record: RunRecord) -> None:
-    """Measure, then write what people look at. Working files go last: until then a killed run continues."""
-    record.metrics = measure(work, record.scale)
-    record.stages = [stage for stage in record.stages if stage.name not in ("recording", "report")]  # of a killed end
-    work.run.write_record(record)
-    try:
-        write_rerun(work.run, work.recording)
-        record.stages.append(StageRecord(name="recording", method="rerun", status="done"))
-    except InputError as error:
-        record.stages.append(StageRecord(name="recording", method="rerun", status="skipped", reason=str(error)))
-    record.stages.append(StageRecord(name="report", method="html", status="done"))
-    work.run.write_record(record)
-    write_report(work.run, work.recording)
-    work.clean()
+    return run_stage(stage, lambda frames: bars.update(task, completed=frames), workers)

@@ -1,33 +1,85 @@
-"""What a stage is, and how one is run so that a killed run goes on where it stopped."""
+"""What a stage is: what it needs and gives, the role that does its work, and what it carries from frame to frame."""
 
-import pickle
-import time
-from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from abc import abstractmethod
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
-from firstsight.errors import InputError
-from firstsight.formats.atomic import write_bytes
+from firstsight.perceive.choice import kind, label, load
 from firstsight.perceive.workspace import Workspace
-from firstsight.run_folder import StageRecord
+from firstsight.recordings.recording import Recording
+from firstsight.roles.state import Resumable, State
 
-SAVE_EVERY_S = 2.0  # at most this much work is done again after a kill
+# What recordings offer, in the words in which a user is told that it is missing.
+CAMERA, STEREO, DEPTH_SENSOR, LIDAR = "a camera", "a stereo pair", "a depth sensor", "a LiDAR"
+ODOMETRY, NEXT_FRAME = "recorded odometry", "two frames or more"
+# What stages give. Depth is dense where pictures or a sensor measure it, not where LiDAR points were spread over a picture.
+DEPTH, DENSE_DEPTH, SURFACES, FLOW = "depth", "dense depth", "depth or LiDAR points", "flow"
+TRAJECTORY, CAMERA_MOTION, LIDAR_MOTION = "a trajectory", "motion measured by a camera", "motion measured by a LiDAR"
+MOVING_OBJECTS = "moving objects"
 
 
-class Stage(ABC):
-    """One step over all frames. What a stage carries from frame to frame is in `state`, which must pickle.
+def sensors_of(recording: Recording) -> frozenset[str]:
+    """What the recording offers to stages."""
+    rig = recording.rig
+    offered = {
+        CAMERA: bool(rig.cameras),
+        STEREO: rig.stereo is not None,
+        DEPTH_SENSOR: recording.depth is not None,
+        LIDAR: recording.scans is not None,
+        SURFACES: recording.scans is not None,
+        ODOMETRY: recording.odometry is not None,
+        NEXT_FRAME: len(recording) > 1,
+    }
+    return frozenset(name for name, is_there in offered.items() if is_there)
 
-    Stages of a run do not call each other: each reads what earlier ones wrote to the run folder.
+
+class Stage(Resumable):
+    """One step over all frames.
+
+    `needs` are what the recording offers and other stages give, `without` what makes the stage superfluous, `gives` its own
+    products: words such as those above, which the plan only compares. `role` is the kind of method that does the work and
+    `default` the catalogue's name of the usual one, "" where one must be named; a stage without a role describes itself
+    there. Stages of a run do not call each other: each reads what earlier ones wrote to the run folder.
     """
 
     name: ClassVar[str]
-    method: str
-    state: Any = None
+    needs: ClassVar[frozenset[str]] = frozenset()
+    without: ClassVar[frozenset[str]] = frozenset()
+    gives: ClassVar[frozenset[str]] = frozenset()
+    role: ClassVar[type | None] = None
+    default: ClassVar[str] = ""
 
-    def __init__(self, work: Workspace):
+    def __init__(self, work: Workspace) -> None:
         self.work = work
+        name = self.method_of(work.use)
+        assert name is not None, "a stage was made that has no method"
+        self.method = name if self.role is None else label(name)
+
+    @classmethod
+    def takes(cls, method: type) -> bool:
+        """Whether a method of this class can do the stage's work."""
+        return cls.role is not None and issubclass(method, cls.role)
+
+    @classmethod
+    def named_of(cls, use: tuple[str, ...]) -> str | None:
+        """The last of the named methods that the stage takes."""
+        return next((name for name in reversed(use) if cls.takes(kind(name))), None)
+
+    @classmethod
+    def method_of(cls, use: tuple[str, ...]) -> str | None:
+        """The name of what does the work, None where it would have to be named."""
+        return cls.named_of(use) or cls.default or None
+
+    @classmethod
+    def scale(cls, recording: Recording, use: tuple[str, ...]) -> Literal["metric", "unknown"]:
+        """Whether the stage leaves distances in metres."""
+        return "metric"
+
+    def load_method(self) -> Any:
+        """A new instance of the method that does the work."""
+        name = self.method_of(self.work.use)
+        assert name is not None
+        return load(name)
 
     @abstractmethod
     def process(self, frame: int) -> None:
@@ -37,63 +89,39 @@ class Stage(ABC):
         """Write what belongs to the whole recording; returns what the user should know about it ("" for nothing)."""
         return ""
 
+    def state(self) -> State:
+        """What the stage carries from frame to frame."""
+        return {}
 
-@dataclass
-class Progress:
-    """How far a stage has come; what a checkpoint holds besides the stage's state."""
-
-    frame: int = 0
-    seconds: float = 0.0
-    worked: int = 0
-    flagged: dict[int, str] = field(default_factory=dict)
+    def restore(self, state: State) -> None:
+        """Goes on from that state."""
 
 
-def run_stage(stage: Stage, advance: Callable[[int], None]) -> StageRecord:
-    """Run a stage to its end, from its last checkpoint if it has one. `advance(frames)` is told of the progress."""
-    path = stage.work.scratch / f"{stage.name}.checkpoint"
-    progress = _restore(stage, path)
-    advance(progress.frame)
-    saved_at = time.monotonic()
-    for frame in range(progress.frame, len(stage.work.recording)):
-        _process(stage, frame, progress)
-        advance(frame + 1)
-        if time.monotonic() - saved_at > SAVE_EVERY_S:
-            _save(stage, path, progress)
-            saved_at = time.monotonic()
-    stage.work.flagged |= progress.flagged
-    if progress.worked == 0 and progress.flagged:
-        reason = next(iter(progress.flagged.values()))
-        return StageRecord(name=stage.name, method=stage.method, status="skipped", reason=reason)
-    started = time.perf_counter()
-    reason = stage.finish()
-    progress.seconds += time.perf_counter() - started
-    return StageRecord(
-        name=stage.name,
-        method=stage.method,
-        status="done",
-        reason=reason,
-        frames=progress.worked,
-        seconds=round(progress.seconds, 3),
-    )
+class FrameStage(Stage):
+    """A stage whose frames do not depend on each other: all cores work on them, with the same bytes as one.
 
+    A frame's result is one file; that it is there says that the frame is done.
+    """
 
-def _process(stage: Stage, frame: int, progress: Progress) -> None:
-    started = time.perf_counter()
-    try:
-        stage.process(frame)
-        progress.worked += 1
-    except InputError as error:
-        progress.flagged.setdefault(frame, str(error))
-    progress.seconds += time.perf_counter() - started
-    progress.frame = frame + 1
+    def __init__(self, work: Workspace) -> None:
+        super().__init__(work)
+        self.solver = None if self.role is None else self.load_method()
 
+    @abstractmethod
+    def path(self, frame: int) -> Path:
+        """The file of the frame's result."""
 
-def _save(stage: Stage, path: Path, progress: Progress) -> None:
-    write_bytes(path, pickle.dumps((progress, stage.state), protocol=pickle.HIGHEST_PROTOCOL))
+    @abstractmethod
+    def read(self, frame: int) -> State | None:
+        """What `solve` needs of the frame, as arrays and plain values; None where there is nothing to be done."""
 
+    @staticmethod
+    @abstractmethod
+    def solve(method: Any, inputs: State, path: Path) -> None:
+        """Does the frame's work and writes its file. Depends on nothing else, so that any process can do it."""
 
-def _restore(stage: Stage, path: Path) -> Progress:
-    if not path.exists():
-        return Progress()
-    progress, stage.state = pickle.loads(path.read_bytes())
-    return progress
+    def process(self, frame: int) -> None:
+        path = self.path(frame)
+        inputs = None if path.exists() else self.read(frame)
+        if inputs is not None:
+            self.solve(self.solver, inputs, path)

@@ -1,6 +1,5 @@
 """What the stages of one run share: the recording, and what earlier stages wrote, as the types that methods take."""
 
-import shutil
 from functools import cached_property
 from pathlib import Path
 
@@ -17,7 +16,10 @@ from firstsight.run_folder import RunFolder
 
 
 class Workspace:
-    """One recording, its run folder and the methods to `use` instead of the stages' own. Reading a frame that cannot be decoded raises InputError."""
+    """One recording, its run folder and the methods to `use` instead of the stages' own.
+
+    Reading a frame that cannot be decoded raises InputError.
+    """
 
     def __init__(self, recording: Recording, run: RunFolder, use: tuple[str, ...] = ()):
         self.recording, self.run, self.use = recording, run, use
@@ -26,10 +28,7 @@ class Workspace:
     @property
     def scratch(self) -> Path:
         """Working files, removed when the run is complete."""
-        return self.run.path / ".work"
-
-    def clean(self) -> None:
-        shutil.rmtree(self.scratch, ignore_errors=True)
+        return self.run.scratch_path
 
     @property
     def camera(self) -> Camera:

@@ -1,6 +1,6 @@
 """The motion of the sensor and of what moves by itself."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from typing import ClassVar, Literal, NamedTuple
 
 from jaxtyping import Bool, Float32, Float64, Int64
@@ -11,6 +11,7 @@ from firstsight.roles import border
 from firstsight.roles.border import DepthLike, ImageLike, MatrixLike
 from firstsight.roles.depth import Depth
 from firstsight.roles.flow import Flow
+from firstsight.roles.state import Resumable
 
 
 class _Fields(NamedTuple):
@@ -64,8 +65,8 @@ class Trajectory(NamedTuple):
     valid: Bool[Tensor, " frames"]
 
 
-class Odometry(ABC):
-    """Poses from a stream. Instances can be pickled at any step, so that a killed run goes on where it stopped.
+class Odometry(Resumable):
+    """Poses from a stream of frames; resumable after any of them.
 
     `needs` lists the fields of Observation that must be present; `scale` is "unknown" for one camera alone.
     """
@@ -89,8 +90,8 @@ class MovingObjects(NamedTuple):
     residual_px: Float32[Tensor, "height width"]
 
 
-class MotionSegmenter(ABC):
-    """Finds what moves by itself, frame after frame. Instances can be pickled at any step."""
+class MotionSegmenter(Resumable):
+    """Finds what moves by itself, frame after frame; resumable after any of them."""
 
     @abstractmethod
     def step(

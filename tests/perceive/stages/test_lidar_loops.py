@@ -11,10 +11,9 @@ from rich.console import Console
 
 from firstsight.errors import InputError
 from firstsight.motion.lidar_odometry import Config, LidarOdometry
+from firstsight.perceive.execution.running import run_stage
 from firstsight.perceive.measure import measure_trajectory
-from firstsight.perceive.plan import choose_loops
 from firstsight.perceive.run import perceive
-from firstsight.perceive.stage import run_stage
 from firstsight.perceive.stages import loops
 from firstsight.perceive.stages.lidar_loops import LidarLoops
 from firstsight.perceive.stages.motion import LidarMotion, write_poses
@@ -117,7 +116,7 @@ def dying_at(last: int) -> Callable[[Workspace], LidarLoops]:
 def test_killed_anywhere_it_ends_the_same(walk: Recording, closed: Workspace, tmp_path: Path, monkeypatch):
     work = begun(walk, tmp_path)
     opened = work.run.trajectory_path.read_bytes()
-    monkeypatch.setattr("firstsight.perceive.stage.SAVE_EVERY_S", 0.0)
+    monkeypatch.setattr("firstsight.perceive.execution.running.SAVE_EVERY_S", 0.0)
     for last in (1, 40):
         with pytest.raises(Killed):
             run_stage(dying_at(last)(work), lambda frames: None)
@@ -131,12 +130,12 @@ def test_killed_anywhere_it_ends_the_same(walk: Recording, closed: Workspace, tm
         assert (work.run.path / name).read_bytes() == (closed.run.path / name).read_bytes()
 
 
-def test_a_kept_scan_is_read_back_to_the_bit(walk: Recording, tmp_path: Path):
+def test_a_kept_scan_is_read_back_to_the_bit(walk: Recording, tmp_path: Path, carried_on):
     stage = LidarLoops(begun(walk, tmp_path))
     for frame in range(4):
         stage.process(frame)
     again = LidarLoops(stage.work)
-    again.state = stage.state
+    carried_on(stage, again)
     kept, view = again.closing.state(), stage.closing.state()
     assert len(kept["grows"]) == len(view["grows"]) >= 2
     for one, same in zip(kept["grows"], view["grows"], strict=True):
@@ -165,7 +164,7 @@ def test_sweeps_that_are_missing_are_flagged_and_empty_ones_passed_by(walk: Reco
 def test_killed_in_the_middle_it_ends_the_same(walk: Recording, tmp_path: Path, monkeypatch):
     """A smaller one: the start and the end of the walk alone."""
     short = select(walk, [*range(8), *range(55, 66)])
-    monkeypatch.setattr("firstsight.perceive.stage.SAVE_EVERY_S", 0.0)
+    monkeypatch.setattr("firstsight.perceive.execution.running.SAVE_EVERY_S", 0.0)
     works = [begun(short, tmp_path / name) for name in ("whole", "killed")]
     whole = run_stage(LidarLoops(works[0]), lambda frames: None)
     with pytest.raises(Killed):
@@ -197,7 +196,9 @@ def test_a_street_has_no_loops_and_stays_as_it_is(street: Recording, tmp_path: P
 def test_perceive_closes_a_walk_by_lidar_alone(walk: Recording, tmp_path: Path, monkeypatch):
     """With the motion that registration finds, which drifts little within so short a walk."""
     monkeypatch.setattr("firstsight.perceive.run.open_recording", lambda *_, **__: walk)
-    monkeypatch.setattr(LidarMotion, "start", lambda _: LidarOdometry(Config(max_range_m=20.0)))  # rooms, not a street
+    monkeypatch.setattr(
+        LidarMotion, "load_method", lambda _: LidarOdometry(Config(max_range_m=20.0))
+    )  # rooms, not a street
     run = perceive("sim:rooms", tmp_path / "run", console=Console(quiet=True))
     stages = {stage.name: stage for stage in run.read_record().stages}
     assert stages["motion"].method == "lidar-odometry"
@@ -209,7 +210,3 @@ def test_perceive_closes_a_walk_by_lidar_alone(walk: Recording, tmp_path: Path, 
     for path in (run.trajectory_path, run.odometry_path, run.loops_path, run.report_path, run.occupancy_path):
         assert path.exists()
     assert not (run.path / ".work").exists()
-
-
-def test_lidar_motion_can_be_closed():
-    assert choose_loops(LidarMotion) is LidarLoops

@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 
 from firstsight.evaluation.trajectory import absolute_errors_m
+from firstsight.perceive.execution.running import run_stage
 from firstsight.perceive.measure import measure_trajectory
-from firstsight.perceive.plan import choose_loops
-from firstsight.perceive.stage import run_stage
-from firstsight.perceive.stages import loops, motion
-from firstsight.perceive.stages.loops import CameraLoops, DepthCameraLoops
+from firstsight.perceive.stages import loops
+from firstsight.perceive.stages.loops import DepthCameraLoops
 from firstsight.perceive.stages.motion import write_poses
 from firstsight.perceive.workspace import Workspace
 from firstsight.recordings.recording import Channel, Recording, select
@@ -83,7 +82,7 @@ def test_loops_join_frames_of_the_same_place(closed: Workspace):
 def test_killed_anywhere_it_ends_the_same(walk: Recording, closed: Workspace, tmp_path: Path, monkeypatch):
     work = begun(walk, tmp_path)
     opened = work.run.trajectory_path.read_bytes()
-    monkeypatch.setattr("firstsight.perceive.stage.SAVE_EVERY_S", 0.0)
+    monkeypatch.setattr("firstsight.perceive.execution.running.SAVE_EVERY_S", 0.0)
 
     def die(*_: object) -> None:
         raise Killed
@@ -125,16 +124,3 @@ def test_the_plan_shows_before_after_and_loops(closed: Workspace):
     drawing = plan_figure(closed.run, paths)
     assert "before its loops were closed" in drawing
     assert np.nanmax(absolute_errors_m(paths.without_loops, paths.estimated, "first")) > 0.05
-
-
-@pytest.mark.parametrize(
-    ("stage", "expected"),
-    [(motion.DepthCameraMotion, DepthCameraLoops), (motion.CameraMotion, CameraLoops)],
-)
-def test_which_motion_can_be_closed(stage: type, expected: type):
-    assert choose_loops(stage) is expected
-
-
-@pytest.mark.parametrize("stage", [motion.LidarMotion, motion.RecordedMotion])
-def test_why_others_cannot(stage: type):
-    assert choose_loops(stage).name == "loops"

@@ -1,50 +1,115 @@
 """Depth of every frame, from whatever the rig offers: a stereo pair, a depth sensor, LiDAR, or one camera's own motion."""
 
-from abc import abstractmethod
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from firstsight.errors import InputError
+from firstsight.formats import png
 from firstsight.geometry import se3
 from firstsight.geometry.images import to_tensor
 from firstsight.geometry.warp import disparity_to_depth
-from firstsight.perceive.choice import chosen
-from firstsight.perceive.stage import Stage
-from firstsight.perceive.workspace import Workspace, depth_image, depth_tensors
+from firstsight.perceive import stage
+from firstsight.perceive.choice import kind
+from firstsight.perceive.stage import FrameStage
+from firstsight.perceive.workspace import depth_tensors
 from firstsight.recordings.opening import scan_depth
-from firstsight.recordings.recording import Frame, Rig
+from firstsight.recordings.recording import DepthImage, Frame, Recording, Rig
 from firstsight.roles import Depth, DepthCompleter, DepthEstimator, Disparity, MultiViewDepthEstimator, StereoEstimator
+from firstsight.roles.state import State
 
-MAX_DEPTH_M = 255.0  # what the 16-bit PNG of KITTI holds
-NEIGHBOUR_MOTION_PX = 10.0  # parallax enough for depth, overlap enough for matching
+# What the 16-bit PNG of KITTI holds.
+MAX_DEPTH_M = 255.0
+# Parallax enough for depth, overlap enough for matching.
+NEIGHBOUR_MOTION_PX = 10.0
 MAX_HOP = 10
 
 
-class DepthStage(Stage):
-    """A stage that writes depth; frames already written by a killed run are kept."""
+class DepthStage(FrameStage):
+    """A stage that writes depth."""
 
     name = "depth"
+    gives = frozenset({stage.DEPTH, stage.DENSE_DEPTH, stage.SURFACES})
 
-    def process(self, frame: int) -> None:
-        if self.work.run.depth_path(frame).exists():
-            return
-        depth = self.estimate(frame)
-        self.work.run.write_depth(frame, depth_image(depth))
+    def path(self, frame: int) -> Path:
+        return self.work.run.depth_path(frame)
 
-    @abstractmethod
-    def estimate(self, frame: int) -> Depth: ...
+
+def write_depth(path: Path, depth: Depth) -> None:
+    png.write_scaled(path, depth.depth[0, 0].numpy(), depth.valid[0, 0].numpy())
+
+
+class LearnedDepth(DepthStage):
+    """Each picture by itself, by the method that was named."""
+
+    needs = frozenset({stage.CAMERA})
+    role = DepthEstimator
+
+    @classmethod
+    def scale(cls, recording: Recording, use: tuple[str, ...]) -> Literal["metric", "unknown"]:
+        name = cls.method_of(use)
+        method: Any = None if name is None else kind(name)
+        return "metric" if method is None else method.scale
+
+    def read(self, frame: int) -> State:
+        return {"image": self.work.recording[frame].image()}
+
+    @staticmethod
+    def solve(method: DepthEstimator, inputs: State, path: Path) -> None:
+        with torch.no_grad():
+            depth, valid = method(to_tensor(inputs["image"]))
+        write_depth(path, Depth(depth, valid & (depth < MAX_DEPTH_M)))
+
+
+class SensorDepth(DepthStage):
+    """Depth as the sensor gives it."""
+
+    needs = frozenset({stage.CAMERA, stage.DEPTH_SENSOR})
+    default = "depth sensor"
+
+    def read(self, frame: int) -> State:
+        depth = self.work.recording[frame].depth()
+        assert depth is not None
+        return depth._asdict()
+
+    @staticmethod
+    def solve(method: None, inputs: State, path: Path) -> None:
+        png.write_scaled(path, inputs["depth"], inputs["valid"])
 
 
 class StereoDepth(DepthStage):
-    method = "semi-global-matching"
+    """Depth from the disparity of a rectified pair."""
 
-    def __init__(self, work: Workspace):
-        super().__init__(work)
-        self.method, self.estimator = chosen(work.use, StereoEstimator, self.method)
+    needs = frozenset({stage.STEREO})
+    role = StereoEstimator
+    default = "semi-global-matching"
 
-    def estimate(self, frame: int) -> Depth:
-        return stereo_depth(self.work.recording.rig, matched(self.work.recording[frame], self.estimator))
+    def read(self, frame: int) -> State:
+        rig, here = self.work.recording.rig, self.work.recording[frame]
+        left, right = (here.image(camera.name) for camera in rig.stereo_cameras)
+        return {"left": left, "right": right, "geometry": stereo_geometry(rig)}
+
+    @staticmethod
+    def solve(method: StereoEstimator, inputs: State, path: Path) -> None:
+        disparity = method(to_tensor(inputs["left"]), to_tensor(inputs["right"]))
+        write_depth(path, metric_depth(disparity, *inputs["geometry"]))
+
+
+def stereo_geometry(rig: Rig) -> tuple[float, float, float]:
+    """Focal length (px), baseline (m) and how much farther right the left camera's principal point lies (px)."""
+    left, right = rig.stereo_cameras
+    assert rig.baseline_m is not None
+    offset_px = float(left.intrinsics[0, 2] - right.intrinsics[0, 2])
+    return float(left.intrinsics[0, 0]), rig.baseline_m, offset_px
+
+
+def metric_depth(disparity: Disparity, focal_px: float, baseline_m: float, offset_px: float) -> Depth:
+    """Depth of the left camera in metres, valid where it is finite and fits the run folder's depth format."""
+    depth = disparity_to_depth(disparity.disparity, focal_px, baseline_m, offset_px)
+    return Depth(depth, disparity.valid & (depth < MAX_DEPTH_M))
 
 
 def matched(frame: Frame, estimator: StereoEstimator) -> Disparity:
@@ -54,68 +119,53 @@ def matched(frame: Frame, estimator: StereoEstimator) -> Disparity:
 
 
 def stereo_depth(rig: Rig, disparity: Disparity) -> Depth:
-    """Metric depth of the left camera, where it is finite and fits the run folder's depth format."""
-    left, right = rig.stereo_cameras
-    offset = float(left.intrinsics[0, 2] - right.intrinsics[0, 2])
-    assert rig.baseline_m is not None
-    depth = disparity_to_depth(disparity.disparity, float(left.intrinsics[0, 0]), rig.baseline_m, offset)
-    return Depth(depth, disparity.valid & (depth < MAX_DEPTH_M))
-
-
-class LearnedDepth(DepthStage):
-    """Each picture by itself, by the method that was named."""
-
-    method = "named with --use"
-
-    def __init__(self, work: Workspace):
-        super().__init__(work)
-        self.method, self.estimator = chosen(work.use, DepthEstimator, self.method)
-
-    def estimate(self, frame: int) -> Depth:
-        with torch.no_grad():
-            depth, valid = self.estimator(self.work.image(frame))
-        return Depth(depth, valid & (depth < MAX_DEPTH_M))
-
-
-class SensorDepth(DepthStage):
-    method = "depth sensor"
-
-    def estimate(self, frame: int) -> Depth:
-        depth = self.work.recording[frame].depth()
-        assert depth is not None
-        return depth_tensors(depth)
+    """Metric depth of the rig's left camera, valid where it is finite and fits the run folder's depth format."""
+    return metric_depth(disparity, *stereo_geometry(rig))
 
 
 class LidarDepth(DepthStage):
-    method = "depth-completion"
+    """LiDAR points spread over the picture."""
 
-    def __init__(self, work: Workspace):
-        super().__init__(work)
-        self.method, self.completer = chosen(work.use, DepthCompleter, self.method)
+    needs = frozenset({stage.CAMERA, stage.LIDAR})
+    gives = frozenset({stage.DEPTH, stage.SURFACES})
+    role = DepthCompleter
+    default = "depth-completion"
 
-    def estimate(self, frame: int) -> Depth:
-        scan, lidar = self.work.recording[frame].scan(), self.work.recording.rig.lidar
+    def read(self, frame: int) -> State:
+        here, lidar = self.work.recording[frame], self.work.recording.rig.lidar
+        scan = here.scan()
         if scan is None or lidar is None:
             raise InputError(f"frame {frame}: no LiDAR sweep at this instant; its depth is left out")
-        sparse = scan_depth(scan, lidar, self.work.camera)
-        return self.completer(self.work.image(frame), depth_tensors(sparse))
+        return {"image": here.image(), "sparse": scan_depth(scan, lidar, self.work.camera)._asdict()}
+
+    @staticmethod
+    def solve(method: DepthCompleter, inputs: State, path: Path) -> None:
+        write_depth(path, method(to_tensor(inputs["image"]), depth_tensors(DepthImage(**inputs["sparse"]))))
 
 
 class MultiViewDepth(DepthStage):
-    """One camera: depth from its own motion, so this runs after the motion stage, in the trajectory's unit."""
+    """One camera: depth from its own motion, in the trajectory's unit."""
 
-    method = "plane-sweep"
+    needs = frozenset({stage.CAMERA, stage.NEXT_FRAME, stage.FLOW, stage.TRAJECTORY})
+    gives = frozenset({stage.DEPTH, stage.SURFACES})
+    role = MultiViewDepthEstimator
+    default = "plane-sweep"
 
-    def __init__(self, work: Workspace):
-        super().__init__(work)
-        self.method, self.estimator = chosen(work.use, MultiViewDepthEstimator, self.method)
+    def read(self, frame: int) -> State:
+        neighbours, poses = self.neighbours(frame), torch.from_numpy(self.work.world_from_camera)
+        neighbour_from_image: Tensor = se3.inverse(poses[neighbours]) @ poses[frame]
+        return {
+            "image": self.work.recording[frame].image(),
+            "neighbours": [self.work.recording[j].image() for j in neighbours],
+            "neighbour_from_image": neighbour_from_image.numpy(),
+            "intrinsics": self.work.camera.intrinsics,
+        }
 
-    def estimate(self, frame: int) -> Depth:
-        neighbours = self.neighbours(frame)
-        poses = torch.from_numpy(self.work.world_from_camera)
-        images = torch.cat([self.work.image(j) for j in neighbours])
-        neighbour_from_image = se3.inverse(poses[neighbours]) @ poses[frame]
-        return self.estimator(self.work.image(frame), images, neighbour_from_image, self.work.intrinsics)
+    @staticmethod
+    def solve(method: MultiViewDepthEstimator, inputs: State, path: Path) -> None:
+        neighbours = torch.cat([to_tensor(image) for image in inputs["neighbours"]])
+        poses, intrinsics = (torch.from_numpy(inputs[name]) for name in ("neighbour_from_image", "intrinsics"))
+        write_depth(path, method(to_tensor(inputs["image"]), neighbours, poses, intrinsics))
 
     def neighbours(self, frame: int) -> list[int]:
         """Frames on both sides, so far apart that pixels move some NEIGHBOUR_MOTION_PX between them."""
@@ -124,7 +174,7 @@ class MultiViewDepth(DepthStage):
             raise InputError(f"frame {frame}: its motion is not known; one camera gives no depth there")
         typical_px = float(flow.flow.norm(dim=1).median())
         hop = int(np.clip(round(NEIGHBOUR_MOTION_PX / max(typical_px, 1e-3)), 1, MAX_HOP))
-        chosen = [frame + k * hop for k in (-2, -1, 1, 2) if self.work.has_pose(frame + k * hop)]
-        if not chosen:
+        near = [frame + k * hop for k in (-2, -1, 1, 2) if self.work.has_pose(frame + k * hop)]
+        if not near:
             raise InputError(f"frame {frame}: no neighbouring frame with known motion; one camera gives no depth there")
-        return chosen
+        return near

@@ -1,25 +1,35 @@
 """Optical flow from each frame to the next."""
 
+from pathlib import Path
+
 import numpy as np
 
 from firstsight.formats import png
-from firstsight.perceive.choice import chosen
-from firstsight.perceive.stage import Stage
-from firstsight.perceive.workspace import Workspace
+from firstsight.geometry.images import to_tensor
+from firstsight.perceive import stage
+from firstsight.perceive.stage import FrameStage
 from firstsight.roles import FlowEstimator
+from firstsight.roles.state import State
 
 
-class FlowStage(Stage):
+class FlowStage(FrameStage):
+    """Flow of the reference camera's pictures; the last frame has none."""
+
     name = "flow"
-    method = "dense-inverse-search"
+    needs = frozenset({stage.CAMERA, stage.NEXT_FRAME})
+    gives = frozenset({stage.FLOW})
+    role = FlowEstimator
+    default = "dense-inverse-search"
 
-    def __init__(self, work: Workspace):
-        super().__init__(work)
-        self.method, self.estimator = chosen(work.use, FlowEstimator, self.method)
+    def path(self, frame: int) -> Path:
+        return self.work.run.flow_path(frame)
 
-    def process(self, frame: int) -> None:
-        path = self.work.run.flow_path(frame)
-        if frame + 1 == len(self.work.recording) or path.exists():
-            return
-        flow, valid = self.estimator(self.work.image(frame), self.work.image(frame + 1))
+    def read(self, frame: int) -> State | None:
+        if frame + 1 == len(self.work.recording):
+            return None
+        return {"a": self.work.recording[frame].image(), "b": self.work.recording[frame + 1].image()}
+
+    @staticmethod
+    def solve(method: FlowEstimator, inputs: State, path: Path) -> None:
+        flow, valid = method(to_tensor(inputs["a"]), to_tensor(inputs["b"]))
         png.write_flow(path, np.ascontiguousarray(flow[0].permute(1, 2, 0).numpy()), valid[0, 0].numpy())

@@ -7,25 +7,25 @@ import torch
 from jaxtyping import Float64
 
 from firstsight.errors import InputError
+from firstsight.perceive import stage
 from firstsight.perceive.stages.loops import LoopsStage
 from firstsight.recordings.recording import Transforms
-from firstsight.roles import LoopCloser, Observation
-from firstsight.slam.loops.lidar_loop_closing import LidarLoopClosing
+from firstsight.roles import Observation
 
 
 class LidarLoops(LoopsStage):
     """The trajectory file holds poses of the reference camera or body; loop closing works with those of the LiDAR."""
 
-    method = "lidar-loop-closing"
+    needs = frozenset({stage.LIDAR_MOTION})
+    gives = frozenset({stage.TRAJECTORY})
+    default = "lidar-loop-closing"
+    offers = frozenset({"points_lidar", "point_times_s"})
 
     @cached_property
     def lidar_from_camera(self) -> Float64[np.ndarray, "4 4"]:
         lidar = self.work.recording.rig.lidar
         assert lidar is not None
         return np.linalg.inv(lidar.body_from_lidar) @ self.work.body_from_camera
-
-    def closer(self) -> LoopCloser:
-        return LidarLoopClosing()
 
     def pose(self, frame: int) -> np.ndarray:
         return self.odometry[frame] @ np.linalg.inv(self.lidar_from_camera)

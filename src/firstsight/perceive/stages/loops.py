@@ -5,54 +5,49 @@ killed run finds either the open or the closed trajectory, and starts from the o
 """
 
 from functools import cached_property
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from firstsight.evaluation.trajectory import on_frames
 from firstsight.formats.atomic import write_bytes, write_json
-from firstsight.formats.state import read_state, write_state
 from firstsight.formats.trajectory import read_tum
+from firstsight.perceive import stage
 from firstsight.perceive.stage import Stage
 from firstsight.perceive.stages.motion import metric_scale, write_poses
 from firstsight.perceive.workspace import Workspace
 from firstsight.recordings.recording import Transforms
 from firstsight.roles import LoopCloser, Observation
-from firstsight.slam.loops.loop_closing import LoopClosing
+from firstsight.roles.state import State
 
 
 class LoopsStage(Stage):
-    """Closes the loops of what odometry found, with poses of the reference camera."""
+    """Closes the loops of what odometry found, with poses of the sensor that observes.
+
+    `offers` are the fields of an Observation that the stage fills: it takes any loop closer that needs no others.
+    """
 
     name = "loops"
-    method = "loop-closing"
+    role = LoopCloser
+    default = "loop-closing"
+    offers: ClassVar[frozenset[str]]
 
-    def __init__(self, work: Workspace):
+    def __init__(self, work: Workspace) -> None:
         super().__init__(work)
-        self.closing: LoopCloser = self.closer()
         self.frames: list[int] = []
-        self.stored = 0
+        self.closing: LoopCloser = self.load_method()
 
-    def closer(self) -> LoopCloser:
-        """What does the work."""
-        return LoopClosing()
+    @classmethod
+    def takes(cls, method: Any) -> bool:
+        return super().takes(method) and method.needs <= cls.offers
 
-    @property
-    def state(self) -> dict[str, Any]:
-        """The frames taken and the state of the closing, whose views are stored one by one in the scratch folder."""
-        state = self.closing.state()
-        views = state.pop("grows")
-        for number in range(self.stored, len(views)):
-            write_state(self.view_path(number), views[number])
-        self.stored = len(views)
-        return {"frames": list(self.frames), "closing": state, "views": self.stored}
+    def state(self) -> State:
+        """The frames taken, and the state of the loop closer."""
+        return {"frames": list(self.frames), "closing": self.closing.state()}
 
-    @state.setter
-    def state(self, kept: dict[str, Any]) -> None:
-        views = [read_state(self.view_path(number)) for number in range(kept["views"])]
-        self.closing.restore({**kept["closing"], "grows": views})
-        self.frames, self.stored = list(kept["frames"]), kept["views"]
+    def restore(self, state: State) -> None:
+        self.frames = list(state["frames"])
+        self.closing.restore(state["closing"])
 
     @cached_property
     def odometry(self) -> Transforms:
@@ -63,9 +58,6 @@ class LoopsStage(Stage):
         if not run.odometry_path.exists():
             write_bytes(run.odometry_path, run.trajectory_path.read_bytes())
         return on_frames(*read_tum(run.odometry_path), self.work.recording.stamps_ns)
-
-    def view_path(self, number: int) -> Path:
-        return self.work.scratch / "loops" / f"{number:06d}.npz"
 
     def pose(self, frame: int) -> np.ndarray:
         """Where odometry has the sensor; NaN where it does not know."""
@@ -107,12 +99,20 @@ class LoopsStage(Stage):
 class DepthCameraLoops(LoopsStage):
     """With depth from a sensor or from stereo."""
 
+    needs = frozenset({stage.CAMERA_MOTION, stage.DENSE_DEPTH})
+    gives = frozenset({stage.TRAJECTORY})
+    offers = frozenset({"image", "intrinsics", "depth"})
+
     def observe(self, frame: int) -> Observation:
         return super().observe(frame)._replace(depth=self.work.depth(frame))
 
 
 class CameraLoops(LoopsStage):
     """One camera alone: the scale is closed too, and measured against the recorded odometry again where there is one."""
+
+    needs = frozenset({stage.CAMERA_MOTION})
+    gives = frozenset({stage.TRAJECTORY})
+    offers = frozenset({"image", "intrinsics"})
 
     def in_metres(self, world_from_sensor: Transforms, frames: np.ndarray) -> Transforms:
         odometry = self.work.recording.odometry

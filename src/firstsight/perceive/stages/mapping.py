@@ -1,6 +1,7 @@
 """Maps in the world frame: a coloured cloud, a mesh, an occupancy grid and a graph of places, moving objects left out."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float64
@@ -8,21 +9,35 @@ from torch import Tensor
 
 from firstsight.formats import mesh, occupancy, point_cloud
 from firstsight.formats.atomic import write_json
-from firstsight.mapping.keyframes import KeyframeGraph
-from firstsight.mapping.occupancy import OccupancyGrid
-from firstsight.mapping.point_cloud import PointCloudMap
-from firstsight.mapping.tsdf import Tsdf
+from firstsight.perceive import stage
 from firstsight.perceive.stage import Stage
 from firstsight.perceive.workspace import Workspace
 from firstsight.roles import Depth, Observation
+from firstsight.roles.mapping import OccupancyMapper, PlaceMapper, PointMapper, SurfaceMapper
+from firstsight.roles.state import State
 
 
 class MappingStage(Stage):
     """Integrates every frame that has depth and a pose. A frame whose moving objects are unknown is left out."""
 
-    def __init__(self, work: Workspace):
+    needs = frozenset({stage.TRAJECTORY, stage.SURFACES})
+
+    def __init__(self, work: Workspace) -> None:
         super().__init__(work)
         self.moving_known = work.run.objects_path.exists()
+        # An instance of the stage's role.
+        self.mapper: Any = self.load_method()
+
+    def process(self, frame: int) -> None:
+        observation = self.observe(frame)
+        if observation is not None:
+            self.mapper.integrate(observation, self.pose(frame))
+
+    def state(self) -> State:
+        return {"mapper": self.mapper.state()}
+
+    def restore(self, state: State) -> None:
+        self.mapper.restore(state["mapper"])
 
     def pose(self, frame: int) -> Float64[Tensor, "4 4"]:
         """World from the sensor that the observation comes from: the reference camera, or the LiDAR of a rig without one."""
@@ -61,64 +76,62 @@ class MappingStage(Stage):
 
 
 class CloudStage(MappingStage):
+    """map.ply: coloured points."""
+
     name = "map"
-    method = "point-cloud-map"
-
-    def __init__(self, work: Workspace):
-        super().__init__(work)
-        self.state = PointCloudMap()
-
-    def process(self, frame: int) -> None:
-        observation = self.observe(frame)
-        if observation is not None:
-            self.state.integrate(observation, self.pose(frame))
+    role = PointMapper
+    default = "point-cloud-map"
 
     def finish(self) -> str:
-        points, colours = self.state.points()
+        points, colours = self.mapper.points()
         point_cloud.write_ply(self.work.run.cloud_path, points, colours, "firstsight map, world frame")
         return f"{len(points)} points"
 
 
 class MeshStage(MappingStage):
+    """mesh.ply: a surface, where there is depth."""
+
     name = "mesh"
-    method = "tsdf"
-
-    def __init__(self, work: Workspace):
-        super().__init__(work)
-        self.state = Tsdf()
-
-    def process(self, frame: int) -> None:
-        observation = self.observe(frame)
-        if observation is not None:
-            self.state.integrate(observation, self.pose(frame))
+    needs = frozenset({stage.TRAJECTORY, stage.DEPTH})
+    role = SurfaceMapper
+    default = "tsdf"
 
     def finish(self) -> str:
-        surface = self.state.mesh()
+        surface = self.mapper.mesh()
         mesh.write_mesh(self.work.run.mesh_path, surface, "firstsight map, world frame")
         return f"{len(surface.faces)} triangles"
 
 
 class OccupancyStage(MappingStage):
-    """Where the recording's true occupancy is known, a second grid keeps the moving objects in, to measure what they cost."""
+    """map.pgm. Where the true occupancy is known, a second grid keeps the moving objects in, to measure what they cost."""
 
     name = "occupancy"
-    method = "occupancy-grid"
+    role = OccupancyMapper
+    default = "occupancy-grid"
 
-    def __init__(self, work: Workspace):
+    def __init__(self, work: Workspace) -> None:
         super().__init__(work)
-        self.compare = work.recording.truth.occupancy is not None
-        self.state = [OccupancyGrid() for _ in range(1 + self.compare)]
+        known = work.recording.truth.occupancy is not None
+        self.with_moving: OccupancyMapper | None = self.load_method() if known else None
 
     def process(self, frame: int) -> None:
-        for grid, with_moving in zip(self.state, (False, True), strict=False):
-            observation = self.observe(frame, with_moving)
-            if observation is not None:
-                grid.integrate(observation, self.pose(frame))
+        super().process(frame)
+        observation = None if self.with_moving is None else self.observe(frame, with_moving=True)
+        if self.with_moving is not None and observation is not None:
+            self.with_moving.integrate(observation, self.pose(frame))
+
+    def state(self) -> State:
+        return super().state() | {"with_moving": None if self.with_moving is None else self.with_moving.state()}
+
+    def restore(self, state: State) -> None:
+        super().restore(state)
+        if self.with_moving is not None:
+            self.with_moving.restore(state["with_moving"])
 
     def finish(self) -> str:
-        write_grid(self.work.run.occupancy_path, self.state[0])
-        if self.compare:
-            write_grid(with_moving_path(self.work), self.state[1])
+        write_grid(self.work.run.occupancy_path, self.mapper)
+        if self.with_moving is not None:
+            write_grid(with_moving_path(self.work), self.with_moving)
         return ""
 
 
@@ -126,32 +139,38 @@ def with_moving_path(work: Workspace) -> Path:
     return work.scratch / "with_moving.pgm"
 
 
-def write_grid(path: Path, grid: OccupancyGrid) -> None:
+def write_grid(path: Path, grid: OccupancyMapper) -> None:
     result = grid.occupancy()
     occupancy.write_map(path, result.occupied, result.free, result.origin_m, result.cell_size_m)
 
 
 class PlacesStage(MappingStage):
-    """The graph counts the frames it is given; `state` also holds which frames those are."""
+    """places.json. The graph counts the frames it is given; `frames` says which those are."""
 
     name = "places"
-    method = "keyframe-graph"
+    role = PlaceMapper
+    default = "keyframe-graph"
 
-    def __init__(self, work: Workspace):
+    def __init__(self, work: Workspace) -> None:
         super().__init__(work)
-        self.state = (KeyframeGraph(), [])
+        self.frames: list[int] = []
 
     def process(self, frame: int) -> None:
-        graph, frames = self.state
         observation = self.observe(frame)
         if observation is not None:
-            graph.integrate(observation, self.pose(frame))
-            frames.append(frame)
+            self.mapper.integrate(observation, self.pose(frame))
+            self.frames.append(frame)
+
+    def state(self) -> State:
+        return super().state() | {"frames": self.frames}
+
+    def restore(self, state: State) -> None:
+        super().restore(state)
+        self.frames = list(state["frames"])
 
     def finish(self) -> str:
-        graph, frames = self.state
-        places = graph.places()
+        places = self.mapper.places()
         for node in places["nodes"]:
-            node["frame"] = frames[node["frame"]]
+            node["frame"] = self.frames[node["frame"]]
         write_json(self.work.run.places_path, places)
         return f"{len(places['nodes'])} places, {sum(edge['kind'] == 'shortcut' for edge in places['edges'])} shortcuts"

@@ -1,7 +1,7 @@
 """The trajectory, from LiDAR, from images with depth, from one camera alone, or as the recording's odometry gives it."""
 
 from abc import abstractmethod
-from typing import NamedTuple
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -9,53 +9,68 @@ from jaxtyping import Bool, Float64, Int64
 
 from firstsight.errors import InputError
 from firstsight.formats.trajectory import write_tum
-from firstsight.motion.lidar_odometry import LidarOdometry
-from firstsight.motion.monocular_odometry import MonocularOdometry
-from firstsight.motion.visual_odometry import VisualOdometry
+from firstsight.perceive import stage
+from firstsight.perceive.choice import kind
 from firstsight.perceive.stage import Stage
 from firstsight.perceive.workspace import Workspace
-from firstsight.recordings.recording import Transforms
+from firstsight.recordings.recording import Recording, Transforms
 from firstsight.roles import Observation, Odometry
-
-
-class Progress(NamedTuple):
-    """What an odometry stage carries: the method's state, and which frames it was given."""
-
-    odometry: Odometry
-    frames: list[int]
+from firstsight.roles.state import State
 
 
 class OdometryStage(Stage):
-    """Steps an odometry through the frames; its sensor's poses become the reference camera's."""
+    """Steps an odometry through the frames; its sensor's poses become the reference camera's.
+
+    `offers` are the fields of an Observation that the stage fills: it takes any odometry that needs no others.
+    """
 
     name = "motion"
+    role = Odometry
+    offers: ClassVar[frozenset[str]]
 
-    def __init__(self, work: Workspace):
+    def __init__(self, work: Workspace) -> None:
         super().__init__(work)
-        self.state = Progress(self.start(), [])
+        self.odometry: Odometry = self.load_method()
+        self.frames: list[int] = []
+
+    @classmethod
+    def takes(cls, method: Any) -> bool:
+        return super().takes(method) and method.needs <= cls.offers
+
+    @classmethod
+    def scale(cls, recording: Recording, use: tuple[str, ...]) -> Literal["metric", "unknown"]:
+        """Recorded odometry tells the scale where the method does not."""
+        name = cls.method_of(use)
+        method: Any = None if name is None else kind(name)
+        return "metric" if method is None or recording.odometry is not None else method.scale
 
     @abstractmethod
-    def start(self) -> Odometry: ...
+    def observe(self, frame: int) -> Observation:
+        """The frame with the fields that the stage offers. Raises InputError where one is missing."""
 
-    @abstractmethod
-    def observe(self, frame: int) -> Observation: ...
+    def state(self) -> State:
+        return {"odometry": self.odometry.state(), "frames": self.frames}
+
+    def restore(self, state: State) -> None:
+        self.odometry.restore(state["odometry"])
+        self.frames = list(state["frames"])
 
     @property
     def body_from_sensor(self) -> Float64[np.ndarray, "4 4"]:
         return self.work.body_from_camera
 
     def process(self, frame: int) -> None:
-        self.state.odometry.step(self.observe(frame))
-        self.state.frames.append(frame)
+        self.odometry.step(self.observe(frame))
+        self.frames.append(frame)
 
     def finish(self) -> str:
-        if not self.state.frames:
+        if not self.frames:
             return ""
-        first_from_sensor, valid = (part.numpy() for part in self.state.odometry.trajectory())
+        first_from_sensor, valid = (part.numpy() for part in self.odometry.trajectory())
         first_from_sensor = first_from_sensor.copy()
-        frames = np.array(self.state.frames)
+        frames = np.array(self.frames)
         remark = ""
-        if self.state.odometry.scale == "unknown" and self.work.recording.odometry is not None:
+        if self.odometry.scale == "unknown" and self.work.recording.odometry is not None:
             metric = self.work.recording.odometry[frames] @ self.body_from_sensor
             scale = metric_scale(first_from_sensor, metric, valid)
             first_from_sensor[:, :3, 3] *= scale
@@ -74,12 +89,13 @@ class OdometryStage(Stage):
 
 
 class CameraMotion(OdometryStage):
-    """One camera alone."""
+    """One camera alone, whose scale may not be that of a depth that is known."""
 
-    method = "monocular-odometry"
-
-    def start(self) -> Odometry:
-        return MonocularOdometry()
+    needs = frozenset({stage.CAMERA, stage.NEXT_FRAME})
+    without = frozenset({stage.DEPTH})
+    gives = frozenset({stage.TRAJECTORY, stage.CAMERA_MOTION})
+    offers = frozenset({"image", "intrinsics"})
+    default = "monocular-odometry"
 
     def observe(self, frame: int) -> Observation:
         return Observation(
@@ -88,12 +104,17 @@ class CameraMotion(OdometryStage):
 
 
 class DepthCameraMotion(OdometryStage):
-    """A camera with depth, from a sensor or from stereo."""
+    """A camera with dense depth; preferred to LiDAR, since its poses fit the pictures to a fraction of a pixel."""
 
-    method = "visual-odometry"
+    needs = frozenset({stage.CAMERA, stage.DENSE_DEPTH, stage.NEXT_FRAME})
+    gives = frozenset({stage.TRAJECTORY, stage.CAMERA_MOTION})
+    offers = frozenset({"image", "intrinsics", "depth"})
+    default = "visual-odometry"
 
-    def start(self) -> Odometry:
-        return VisualOdometry()
+    @classmethod
+    def takes(cls, method: Any) -> bool:
+        """Its trajectory must have the depth's scale."""
+        return super().takes(method) and method.scale == "metric"
 
     def observe(self, frame: int) -> Observation:
         depth = self.work.depth(frame)
@@ -108,10 +129,12 @@ class DepthCameraMotion(OdometryStage):
 
 
 class LidarMotion(OdometryStage):
-    method = "lidar-odometry"
+    """The LiDAR's sweeps alone."""
 
-    def start(self) -> Odometry:
-        return LidarOdometry()
+    needs = frozenset({stage.LIDAR, stage.NEXT_FRAME})
+    gives = frozenset({stage.TRAJECTORY, stage.LIDAR_MOTION})
+    offers = frozenset({"points_lidar", "point_times_s"})
+    default = "lidar-odometry"
 
     @property
     def body_from_sensor(self) -> Float64[np.ndarray, "4 4"]:
@@ -130,10 +153,13 @@ class LidarMotion(OdometryStage):
 
 
 class RecordedMotion(Stage):
-    """The recording's odometry as it is."""
+    """The recording's odometry as it is, where no sensor could better it."""
 
     name = "motion"
-    method = "recorded odometry"
+    needs = frozenset({stage.ODOMETRY})
+    without = frozenset({stage.CAMERA, stage.LIDAR})
+    gives = frozenset({stage.TRAJECTORY})
+    default = "recorded odometry"
 
     def process(self, frame: int) -> None:
         pass

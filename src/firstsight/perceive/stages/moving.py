@@ -1,7 +1,5 @@
 """What moves by itself: per frame as ids, and as COCO results with a 3-D centre."""
 
-import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,21 +9,36 @@ from firstsight.formats import coco, png
 from firstsight.formats.atomic import write_json
 from firstsight.geometry import se3
 from firstsight.geometry.camera import unproject
-from firstsight.motion.moving_objects import MovingObjectSegmentation
+from firstsight.perceive import stage
 from firstsight.perceive.stage import Stage
 from firstsight.perceive.workspace import Workspace
-from firstsight.roles import Depth, MovingObjects
+from firstsight.roles import Depth, MotionSegmenter, MovingObjects
+from firstsight.roles.state import State
 
 UNIT_RESIDUAL_PX = 3.0  # the residual flow at which an object's score is 1 - 1/e
 
 
 class MovingStage(Stage):
-    name = "moving"
-    method = "moving-object-segmentation"
+    """Ids of what moves by itself, by flow that depth and the camera's motion do not explain."""
 
-    def __init__(self, work: Workspace):
+    name = "moving"
+    needs = frozenset({stage.DEPTH, stage.TRAJECTORY, stage.FLOW})
+    gives = frozenset({stage.MOVING_OBJECTS})
+    role = MotionSegmenter
+    default = "moving-object-segmentation"
+
+    def __init__(self, work: Workspace) -> None:
         super().__init__(work)
-        self.state = MovingObjectSegmentation()
+        self.segmenter: MotionSegmenter = self.load_method()
+        self.found: list[State] = []
+
+    def state(self) -> State:
+        """What grows are the objects of each frame."""
+        return {"segmenter": self.segmenter.state(), "grows": self.found}
+
+    def restore(self, state: State) -> None:
+        self.segmenter.restore(state["segmenter"])
+        self.found = state["grows"]
 
     def process(self, frame: int) -> None:
         work = self.work
@@ -34,13 +47,10 @@ class MovingStage(Stage):
             return
         world_from_camera = torch.from_numpy(work.world_from_camera)
         next_from_this = se3.inverse(world_from_camera[frame + 1]) @ world_from_camera[frame]
-        found = self.state.step(depth, flow, next_from_this, work.intrinsics)
+        found = self.segmenter.step(depth, flow, next_from_this, work.intrinsics)
         png.write_ids(work.run.moving_path(frame), found.ids.numpy())
         objects = [self.describe(frame, int(i), found, depth) for i in found.ids.unique() if i > 0]
-        write_json(self.objects_path(frame), objects)
-
-    def objects_path(self, frame: int) -> Path:
-        return self.work.scratch / "objects" / f"{frame:06d}.json"
+        self.found.append({"objects": objects})
 
     def describe(self, frame: int, object_id: int, found: MovingObjects, depth: Depth) -> dict[str, Any]:
         """One COCO result. The centre is the median of the object's points, in the world frame."""
@@ -63,7 +73,6 @@ class MovingStage(Stage):
         }
 
     def finish(self) -> str:
-        files = [self.objects_path(frame) for frame in range(len(self.work.recording))]
-        objects = [found for path in files if path.exists() for found in json.loads(path.read_text())]
+        objects = [described for found in self.found for described in found["objects"]]
         write_json(self.work.run.objects_path, objects)
         return f"{len({found['track_id'] for found in objects})} objects"

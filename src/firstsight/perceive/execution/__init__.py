@@ -1,0 +1,1 @@
+"""How stages are run: kept going after a kill, on all cores, with each frame decoded once."""

@@ -1,0 +1,167 @@
+"""Running a stage so that a killed run goes on where it stopped, on as many cores as there are workers."""
+
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass, field
+
+from firstsight.errors import InputError
+from firstsight.formats.state import Checkpoint
+from firstsight.kernels.compiling import seconds_compiling
+from firstsight.perceive.execution.workers import Workers, one_thread
+from firstsight.perceive.stage import FrameStage, Stage
+from firstsight.roles.state import State
+from firstsight.run_folder import StageRecord
+
+# At most this much work is done again after a kill.
+SAVE_EVERY_S = 2.0
+
+
+@dataclass
+class Progress:
+    """How far a stage has come: `frame` is the first that is not done; `seconds` do not count the compiling of kernels."""
+
+    frame: int = 0
+    seconds: float = 0.0
+    worked: int = 0
+    flagged: dict[int, str] = field(default_factory=dict)
+
+    def end(self, frame: int, reason: str) -> None:
+        """The frame is done; `reason` says why it could not be used, "" where it could."""
+        if reason:
+            self.flagged.setdefault(frame, reason)
+        else:
+            self.worked += 1
+        self.frame = frame + 1
+
+    def state(self) -> State:
+        return asdict(self) | {"flagged": [list(flag) for flag in self.flagged.items()]}
+
+    @classmethod
+    def of(cls, state: State) -> "Progress":
+        flagged = {int(frame): str(reason) for frame, reason in state["flagged"]}
+        return cls(int(state["frame"]), float(state["seconds"]), int(state["worked"]), flagged)
+
+    @contextmanager
+    def timed(self) -> Generator[None]:
+        """Adds the time that the block takes, without what numba compiles in it."""
+        started, compiled = time.perf_counter(), seconds_compiling()
+        try:
+            yield
+        finally:
+            self.seconds += time.perf_counter() - started - (seconds_compiling() - compiled)
+
+
+def run_stage(stage: Stage, advance: Callable[[int], None], workers: Workers | None = None) -> StageRecord:
+    """Runs a stage to its end, from its last checkpoint if it has one. `advance(frames)` is told of the progress."""
+    checkpoint = Checkpoint(stage.work.scratch / "checkpoints" / f"{stage.name}.npz")
+    stage, progress = resumed(stage, checkpoint)
+    advance(progress.frame)
+    saved_at = time.monotonic()
+
+    def after_frame() -> None:
+        nonlocal saved_at
+        advance(progress.frame)
+        if time.monotonic() - saved_at > SAVE_EVERY_S:
+            checkpoint.write({"progress": progress.state(), "stage": stage.state()})
+            saved_at = time.monotonic()
+
+    with one_thread() if isinstance(stage, FrameStage) else nullcontext():
+        if isinstance(stage, FrameStage) and workers is not None:
+            share_frames(stage, workers, progress, after_frame)
+        else:
+            work_in_order(stage, progress, after_frame)
+        return concluded(stage, progress)
+
+
+def resumed(stage: Stage, checkpoint: Checkpoint) -> tuple[Stage, Progress]:
+    """The stage as its checkpoint has it; from the beginning where that is missing, damaged or not of this stage."""
+    state = checkpoint.read()
+    if state is None:
+        return stage, Progress()
+    try:
+        progress = Progress.of(state["progress"])
+        stage.restore(state["stage"])
+        return stage, progress
+    except Exception:  # a file may hold anything, and a method may then raise anything
+        checkpoint.drop()
+        return type(stage)(stage.work), Progress()
+
+
+def work_in_order(stage: Stage, progress: Progress, after_frame: Callable[[], None]) -> None:
+    """Works on one frame after the other, in this process."""
+    for frame in range(progress.frame, len(stage.work.recording)):
+        with progress.timed():
+            reason = attempt(stage, frame)
+        progress.end(frame, reason)
+        after_frame()
+
+
+def attempt(stage: Stage, frame: int) -> str:
+    """Works on the frame; returns why it cannot be used, "" where it can."""
+    try:
+        stage.process(frame)
+    except InputError as error:
+        return str(error)
+    return ""
+
+
+def share_frames(stage: FrameStage, workers: Workers, progress: Progress, after_frame: Callable[[], None]) -> None:
+    """Hands frames to the workers that are free, and works on the others in this process."""
+    workers.begin(stage)
+    ended: dict[int, str] = {}
+    for frame in range(progress.frame, len(stage.work.recording)):
+        with progress.timed():
+            reason = hand_out(stage, frame, workers)
+            ended |= workers.collect()
+        if reason is not None:
+            ended[frame] = reason
+        end_in_order(ended, progress)
+        after_frame()
+    while workers.busy():
+        with progress.timed():
+            ended |= workers.collect(wait=True)
+            for frame in workers.take_lost():
+                ended[frame] = attempt(stage, frame)
+        end_in_order(ended, progress)
+        after_frame()
+
+
+def hand_out(stage: FrameStage, frame: int, workers: Workers) -> str | None:
+    """Why the frame cannot be used, "" where it is done, None where a worker was given it."""
+    if stage.path(frame).exists():
+        return ""
+    if not workers.has_free():
+        return attempt(stage, frame)
+    try:
+        inputs = stage.read(frame)
+    except InputError as error:
+        return str(error)
+    if inputs is None:
+        return ""
+    workers.hand(frame, inputs, stage.path(frame))
+    return None
+
+
+def end_in_order(ended: dict[int, str], progress: Progress) -> None:
+    """Ends the frames that follow on those that are done: a checkpoint tells only of these."""
+    while progress.frame in ended:
+        progress.end(progress.frame, ended.pop(progress.frame))
+
+
+def concluded(stage: Stage, progress: Progress) -> StageRecord:
+    """The record of a stage all of whose frames are done."""
+    stage.work.flagged |= progress.flagged
+    if progress.worked == 0 and progress.flagged:
+        reason = next(iter(progress.flagged.values()))
+        return StageRecord(name=stage.name, method=stage.method, status="skipped", reason=reason)
+    with progress.timed():
+        reason = stage.finish()
+    return StageRecord(
+        name=stage.name,
+        method=stage.method,
+        status="done",
+        reason=reason,
+        frames=progress.worked,
+        seconds=round(progress.seconds, 3),
+    )
