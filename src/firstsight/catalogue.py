@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 from firstsight.errors import InputError
+from firstsight.suggestions import unknown
 
 METHODS = {
     "semi-global-matching": "firstsight.depth.semi_global_matching:SemiGlobalMatching",
@@ -84,7 +85,7 @@ def entries() -> tuple[Entry, ...]:
 
 
 def find(name: str) -> Entry:
-    """Raises InputError naming the methods where there is none of that name."""
+    """Raises InputError with the nearest name where there is no method of that name."""
     if name not in METHODS:
-        raise InputError(f"{name}: no such method; there are {', '.join(METHODS)}")
+        raise InputError(unknown(name, "method", METHODS, "firstsight methods"))
     return Entry(name, METHODS[name])

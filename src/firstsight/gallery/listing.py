@@ -6,6 +6,7 @@ from typing import Any
 
 from firstsight.catalogue import Entry
 from firstsight.errors import InputError
+from firstsight.suggestions import unknown
 
 FIGURES = {
     "energy-approach": "firstsight.gallery.figures.depth.energy_approach:energy_approach",
@@ -28,10 +29,10 @@ FIGURES = {
 def find(name: str) -> Callable[..., Any]:
     """The figure's function (scale: float = 1) -> Drawing. Its experiment is smaller and faster for a scale below 1.
 
-    Raises InputError naming the figures where there is none of that name.
+    Raises InputError with the nearest name where there is no figure of that name.
     """
     if name not in FIGURES:
-        raise InputError(f"{name}: no such figure; there are {', '.join(FIGURES)}")
+        raise InputError(unknown(name, "figure", FIGURES, "firstsight gallery"))
     module, function = FIGURES[name].split(":")
     return getattr(import_module(module), function)
 

@@ -1,29 +1,42 @@
-"""What `firstsight perceive` prints when it is done."""
+"""What `firstsight perceive` and `firstsight evaluate` print of what was measured."""
 
 from collections.abc import Sequence
+from textwrap import wrap
 
-from rich.console import Console
 from rich.table import Table
 
 from firstsight.run_folder import Metric, RunFolder, RunRecord
+from firstsight.terminal import plain, results, say, table
 
-WIDE = 140  # columns
+HEADLINES = (
+    "PLACEHOLDER",
+)
 
 
 def print_summary(run: RunFolder) -> None:
-    record = run.read_record()
-    console = Console()
+    """Prints what each stage did, the headline metrics and where the report is."""
+    record, console = run.read_record(), results()
     console.print(stage_table(record))
-    if record.metrics:
-        console.print(metric_table(record.metrics, console.width))
+    shown = headlines(record.metrics)
+    if shown:
+        console.print(metric_table(shown))
+        left = len(record.metrics) - len(shown)
+        if left:
+            say(f"{left} more metrics, each with its protocol: report.html and run.json")
     if record.flagged_frames:
-        console.print(f"{len(record.flagged_frames)} frames could not be used fully; the first: {first_flag(record)}")
+        say(f"{len(record.flagged_frames)} frames could not be used fully; the first: {first_flag(record)}")
     if record.scale == "unknown":
-        console.print("scale: unknown (one camera alone; distances are in units of their own)")
+        say("scale: unknown (one camera alone; distances are in units of their own)")
     for finding in record.findings:
         if finding.verdict == "unfit":
-            console.print(f"doctor: {finding.check}: {finding.measured}. {finding.advice}")
-    console.print(f"report: {run.report_path}")
+            say(f"doctor: {finding.check}: {finding.measured}. {finding.advice}")
+    say(f"report: {run.report_path}")
+
+
+def headlines(metrics: Sequence[Metric]) -> list[Metric]:
+    """Returns the metrics to look at first, at most as many as HEADLINES has names, in that order."""
+    by_name = {metric.name: metric for metric in metrics}
+    return [by_name[name] for name in HEADLINES if name in by_name]
 
 
 def first_flag(record: RunRecord) -> str:
@@ -32,28 +45,29 @@ def first_flag(record: RunRecord) -> str:
 
 
 def stage_table(record: RunRecord) -> Table:
-    table = Table("stage", "method", "frames", "ms/frame", "", box=None, header_style="bold", pad_edge=False)
+    """Returns what became of each stage, a row each."""
+    made = table("stage", "method", "frames", "ms/frame", "")
     for stage in record.stages:
         rate = f"{1000 * stage.seconds / stage.frames:.0f}" if stage.frames else ""
         note = f"skipped: {stage.reason}" if stage.status == "skipped" else stage.reason
-        table.add_row(stage.name, stage.method, str(stage.frames or ""), rate, note)
-    return table
+        made.add_row(stage.name, stage.method, str(stage.frames or ""), rate, note)
+    return made
+
+
+def metric_table(metrics: Sequence[Metric]) -> Table:
+    """Returns names and values, a row each."""
+    made = table("metric", "value")
+    for metric in metrics:
+        made.add_row(metric.name, f"{metric.value:.4g} {metric.unit}".rstrip())
+    return made
 
 
 def print_metrics(metrics: Sequence[Metric]) -> None:
-    console = Console()
-    console.print(metric_table(metrics, console.width))
-    if console.width < WIDE:
-        console.print(f"protocol: {'; '.join(dict.fromkeys(metric.protocol for metric in metrics))}", markup=False)
-
-
-def metric_table(metrics: Sequence[Metric], width: int) -> Table:
-    """Values, and how each was measured where the terminal is wide enough; run.json and the report always say it."""
-    with_protocol = width >= WIDE
-    table = Table("metric", "value", *["protocol"] * with_protocol, box=None, header_style="bold", pad_edge=False)
-    for column in table.columns:
-        column.no_wrap = True
-    for metric in metrics:
-        shown = (metric.name, f"{metric.value:.4g} {metric.unit}".rstrip(), metric.protocol)
-        table.add_row(*shown[: 2 + with_protocol])
-    return table
+    """Prints metrics under their protocol, each protocol once."""
+    console = results()
+    indent = max((len(plain(metric.name)) for metric in metrics), default=0) + 4
+    for protocol in dict.fromkeys(metric.protocol for metric in metrics):
+        say("", *wrap(f"protocol: {protocol}", console.width, subsequent_indent="  "))
+        for metric in metrics:
+            if metric.protocol == protocol:
+                say(f"  {plain(metric.name)}".ljust(indent) + f"{metric.value:.4g} {metric.unit}".rstrip())
