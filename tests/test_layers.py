@@ -9,7 +9,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "firstsight"
 
 # Each layer may import from the layers above it in this list, and from itself.
 LAYERS = [
-    {"errors", "progress", "__init__"},
+    {"errors", "extras", "progress", "suggestions", "terminal", "__init__"},
     {"geometry"},
     {"kernels", "roles"},
     {"optimisation"},

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from firstsight import pretrained
-from firstsight.commands import evaluate as command
-from firstsight.commands.evaluate import Protocol, evaluate, write_metrics
+from firstsight.commands.work import evaluate as command
+from firstsight.commands.work.evaluate import Protocol, evaluate, write_metrics
 from firstsight.discovery import slot_attention
 from firstsight.errors import InputError
 from firstsight.formats import png

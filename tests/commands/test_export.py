@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from firstsight import pretrained
-from firstsight.commands import export as command
+from firstsight.commands.work import export as command
 from firstsight.depth import monodepth
 from firstsight.errors import InputError
 from firstsight.representation.joint_embedding import dino

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from firstsight.commands.optimise import Settings, optimise_file, optimised, started
+from firstsight.commands.work.optimise import Settings, optimise_file, optimised, started
 from firstsight.errors import InputError
 from firstsight.formats.g2o import read_g2o, write_g2o
 from firstsight.gallery.worlds.street_walk import odometry_start, street_walk

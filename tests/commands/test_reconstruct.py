@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from firstsight.commands import reconstruct as command
-from firstsight.commands.reconstruct import known_lenses, print_summary, reconstruct_folder
+from firstsight.commands.work import reconstruct as command
+from firstsight.commands.work.reconstruct import known_lenses, print_summary, reconstruct_folder
 from firstsight.errors import InputError
 from firstsight.formats.colmap_model import read_colmap
 from firstsight.formats.png import read_image, write_image

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from firstsight import catalogue, pretrained
-from firstsight.commands import train
+from firstsight.commands.work import train
 from firstsight.errors import InputError
 from firstsight.formats import png
 from firstsight.formats.weights import load_weights

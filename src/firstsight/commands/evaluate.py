@@ -18,7 +18,9 @@ def evaluate(
     method: Positional[
         Annotated[
             str,
-            option("METHOD|TRAINING|RUN", "A method, the folder of a training, or the run folder of `firstsight perceive`."),
+            option(
+                "METHOD|TRAINING|RUN", "A method, the folder of a training, or the run folder of `firstsight perceive`."
+            ),
         ]
     ],
     source: Positional[

@@ -16,7 +16,9 @@ def main(arguments: Sequence[str]) -> None:
 
 def export(
     training: Positional[
-        Annotated[str, option("TRAINING", "The folder of a training, or hf:OWNER/NAME for one from the Hugging Face hub.")]
+        Annotated[
+            str, option("TRAINING", "The folder of a training, or hf:OWNER/NAME for one from the Hugging Face hub.")
+        ]
     ],
     /,
     out: Annotated[Path | None, option("FOLDER")] = None,

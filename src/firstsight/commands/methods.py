@@ -23,7 +23,9 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def methods(
-    name: Positional[Annotated[str | None, option("[METHOD]", "A method's name: everything about it is shown.")]] = None,
+    name: Positional[
+        Annotated[str | None, option("[METHOD]", "A method's name: everything about it is shown.")]
+    ] = None,
     /,
     role: Annotated[str | None, option("ROLE")] = None,
     trainable: Switch = False,

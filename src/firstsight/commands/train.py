@@ -7,7 +7,7 @@ for each setting and the preset's values as defaults.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import tyro
 from tyro.conf import FlagConversionOff, Positional, arg
@@ -16,7 +16,6 @@ from firstsight.commands.parsing import Switch, arities, option, parse, split
 from firstsight.errors import InputError
 
 C = TypeVar("C")
-LAUNCHERS = "Many processes: torchrun -m firstsight train ..."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,9 +27,7 @@ class Flags:
 
     method: Positional[Annotated[str, option("METHOD", "One of `firstsight methods`; auto: what suits the sensors.")]]
     sources: Positional[
-        Annotated[
-            tuple[str, ...], option("SOURCE [SOURCE ...]", "Recordings (as for perceive), or folders of images.")
-        ]
+        Annotated[tuple[str, ...], option("SOURCE [SOURCE ...]", "Recordings (as for perceive), or folders of images.")]
     ]
     out: Annotated[Path | None, option("FOLDER")] = None
     """The folder of the training; by default runs/METHOD. A killed training continues where it stopped."""
@@ -61,6 +58,8 @@ class Flags:
 
 @dataclass(frozen=True, kw_only=True)
 class FlagsWithSettings(Flags, Generic[C]):
+    __doc__ = Flags.__doc__
+
     config: Annotated[C, FlagConversionOff]
 
 
@@ -82,8 +81,7 @@ def main(arguments: Sequence[str]) -> None:
     name, *sources = words
     entry = work.trainable(work.chosen_method(sources) if name == "auto" else name)
     preset = chosen_preset(entry, preset_of(flags))
-    described = FlagsWithSettings[type(preset.config)]
-    described.__doc__ = Flags.__doc__
+    described: Any = FlagsWithSettings.__class_getitem__(type(preset.config))
     defaults = described(method=tyro.MISSING, sources=tyro.MISSING, config=preset.config)
     given = parse(described, "train", arguments, defaults)
     changes = work.Changes(

@@ -24,6 +24,21 @@ FIGURES = {
     "rbm-filters": "firstsight.gallery.figures.representation.rbm_filters:rbm_filters",
     "slots-over-iterations": "firstsight.gallery.figures.discovery.slot_iterations:slot_iterations",
 }
+SECONDS = {
+    "energy-approach": 7,
+    "cost-slice": 8,
+    "path-directions": 7,
+    "aperture-problem": 6,
+    "ekf-slam": 66,
+    "photo-reconstruction": 18,
+    "pose-graph-loops": 7,
+    "slam-cost": 26,
+    "moving-smear": 58,
+    "attention-heads": 173,
+    "rbm-filters": 36,
+    "slots-over-iterations": 267,
+}
+"""The time that each figure takes on one idle core, once its kernels are compiled."""
 
 
 def find(name: str) -> Callable[..., Any]:

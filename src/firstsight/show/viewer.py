@@ -33,7 +33,10 @@ def show(path: Path) -> list[str]:
         why = f"the viewer is missing: {install_command('view')}"
         return [*lines, f"3-D:    {run.rerun_path} ({why})"]
     if not has_screen():
-        return [*lines, f"3-D:    {run.rerun_path} (no screen here; open it with: rerun --bind {LOOPBACK} {run.rerun_path})"]
+        return [
+            *lines,
+            f"3-D:    {run.rerun_path} (no screen here; open it with: rerun --bind {LOOPBACK} {run.rerun_path})",
+        ]
     open_viewer(run.rerun_path)
     return [*lines, f"3-D:    {run.rerun_path} (opening)"]
 

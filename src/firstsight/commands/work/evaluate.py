@@ -115,7 +115,9 @@ def measured(subject: Subject, *, frames: str | None = None, protocol: Protocol 
         return evaluate(subject.name, subject.source, frames=frames, protocol=protocol)
     metrics = tuple(RunFolder(Path(subject.name)).read_record().metrics)
     if not metrics:
-        raise InputError(f"{subject.name}: this run holds no metrics; {subject.source} has no truth, or the run is unfinished")
+        raise InputError(
+            f"{subject.name}: this run holds no metrics; {subject.source} has no truth, or the run is unfinished"
+        )
     return metrics
 
 

@@ -12,12 +12,12 @@ from firstsight.errors import InputError
 from firstsight.extras import install_command
 from firstsight.formats.atomic import replacing
 from firstsight.formats.g2o import read_g2o, write_g2o
+from firstsight.kernels.compiling import announce_compilation
+from firstsight.progress import waiting
 from firstsight.roles.pose_graph import Between, PoseGraph, pose_graph
 from firstsight.slam.pose_graphs.factors import State, cost, factors_of
 from firstsight.slam.pose_graphs.initialisation import chordal, place_landmarks, spanning_tree
 from firstsight.slam.pose_graphs.loop_consistency import loops_of
-from firstsight.kernels.compiling import announce_compilation
-from firstsight.progress import waiting
 from firstsight.slam.pose_graphs.pose_graph import Config, Solution, check, optimise
 from firstsight.terminal import say
 
