@@ -22,9 +22,9 @@ def doctor(
     fov_deg: FovDeg = None,
     json: Switch = False,
 ) -> None:
-    """Check whether a recording is fit for use and which settings suit it, or the state of this installation.
+    """Check whether a recording, or this installation, is fit for use.
 
-    The exit status is 1 where something makes the recording unfit.
+    Says what was measured, what each stage will do and which command to use. The exit status is 1 for an unfit recording.
 
     Args:
         json: Print what was found as JSON.

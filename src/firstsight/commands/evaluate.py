@@ -26,7 +26,7 @@ def evaluate(
     source: Positional[
         Annotated[
             str | None,
-            option("SOURCE", "A recording with truth, or images in folders by class. Not needed for a RUN."),
+            option("[SOURCE]", "A recording with truth, or images in folders by class. A RUN needs none."),
         ]
     ] = None,
     /,
@@ -36,7 +36,7 @@ def evaluate(
     crop: Literal["none", "garg"] = "none",
     json: Switch = False,
 ) -> None:
-    """Measure a method against what a recording knows to be true, with the field's metrics and their protocol.
+    """Measure a method, a training or a run against the truth of a recording.
 
     Args:
         out: The JSON file to write; for a training, by default evaluation.json in its folder.

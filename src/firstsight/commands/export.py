@@ -23,7 +23,7 @@ def export(
     /,
     out: Annotated[Path | None, option("FOLDER")] = None,
 ) -> None:
-    """Write a trained method as torch.export and ONNX, each checked against the original at two sizes.
+    """Write a trained method as torch.export and ONNX, checked against the original.
 
     Args:
         out: The folder to write to; by default TRAINING/export.

@@ -18,7 +18,7 @@ def gallery(
     /,
     out: Annotated[Path, arg(metavar="FOLDER")] = Path("gallery"),
 ) -> None:
-    """List the course's figures, or run the experiment of one and draw it anew.
+    """List the course's figures, or run the experiment of one and draw it.
 
     Args:
         out: The folder that the image is written to.

@@ -31,7 +31,7 @@ def methods(
     trainable: Switch = False,
     json: Switch = False,
 ) -> None:
-    """List the catalogue of methods, or show the paper, the equations and the conventions of one.
+    """List the catalogue of methods, or show the paper and the equations of one.
 
     Args:
         role: Only methods of this role, such as FlowEstimator.
@@ -59,6 +59,15 @@ def chosen(name: str | None, role: str | None, trainable: bool) -> list[catalogu
     if role not in roles:
         raise InputError(f"--role {unknown(role, 'role', sorted(roles))}")
     return [entry for entry in entries if role_of(entry) == role]
+
+
+def trainable(name: str) -> catalogue.Entry:
+    """Raises InputError where there is no such method, or where it is not trainable."""
+    entry = catalogue.find(name)
+    if not learns(entry):
+        learning = [other.name for other in catalogue.entries() if learns(other)]
+        raise InputError(f"{name}: is not trainable; methods that are: {', '.join(learning)}")
+    return entry
 
 
 def listing(entries: Sequence[catalogue.Entry], width: int) -> list[str]:

@@ -21,7 +21,9 @@ def optimise(
     false_loops: Literal["keep", "consistent", "graduated", "switchable"] = "keep",
     start: Literal["file", "spanning-tree", "chordal"] = "file",
 ) -> None:
-    """Find the poses that agree best with a pose graph's measurements; write them as g2o, with an image of both.
+    """Solve a pose graph: find the poses that agree best with its measurements.
+
+    Writes the solved graph as g2o, and an image of it before and after.
 
     Args:
         out: The g2o file to write; by default GRAPH_optimised.g2o. The image is written beside it.

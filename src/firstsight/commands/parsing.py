@@ -43,11 +43,15 @@ def parse(command: Callable[..., T], verb: str, arguments: Sequence[str], defaul
     Of a dataclass `default` holds the values that its fields have unless they are given.
     """
     words, flags = split(arguments, arities(command))
-    if not {"-h", "--help"} & set(flags):
-        required = required_words(command)
-        if len(words) < len(required):
-            raise InputError(f"{verb}: {required[len(words)]} is missing; see firstsight {verb} --help")
-    return tyro.cli(command, prog=f"firstsight {verb}", args=[*words, *flags], default=default)
+    required = required_words(command)
+    given = ["--help"] if asks_for_help(flags) else [*words, *flags]
+    if len(words) < len(required) and given != ["--help"]:
+        raise InputError(f"{verb}: {required[len(words)]} is missing; see firstsight {verb} --help")
+    return tyro.cli(command, prog=f"firstsight {verb}", args=given, default=default)
+
+
+def asks_for_help(flags: Sequence[str]) -> bool:
+    return "-h" in flags or "--help" in flags
 
 
 def split(arguments: Sequence[str], arities: Mapping[str, Arity]) -> tuple[list[str], list[str]]:
@@ -69,8 +73,9 @@ def split(arguments: Sequence[str], arities: Mapping[str, Arity]) -> tuple[list[
 
 def arities(command: Callable[..., Any]) -> dict[str, Arity]:
     """Returns the flags of a verb with the number of values that each takes."""
-    hints = get_type_hints(command.__init__ if isinstance(command, type) else command)
-    names = [name for name, parameter in inspect.signature(command).parameters.items() if not is_word(parameter)]
+    bare: Any = get_origin(command) or command
+    hints = get_type_hints(bare.__init__ if isinstance(bare, type) else bare)
+    names = [name for name, parameter in inspect.signature(bare).parameters.items() if not is_word(parameter)]
     return {"-h": "none", "--help": "none"} | {f"--{name.replace('_', '-')}": arity(hints[name]) for name in names}
 
 

@@ -27,13 +27,13 @@ def perceive(
     engine: Literal["serial", "ray"] = "serial",
     overwrite: Switch = False,
 ) -> None:
-    """Estimate depth, flow, trajectory, moving objects and maps from a recording, and write a report.
+    """Estimate depth, flow, trajectory, moving objects and maps; write a report.
 
     Args:
         out: The run folder to write; by default runs/NAME. A killed run continues where it stopped. With several
             recordings: the folder that their run folders are written to, by default runs.
-        use: Methods that take the place of a stage's own, chosen by what they estimate (such as lucas-kanade for flow),
-            or folders of trainings.
+        use: Methods, or folders of trainings, that take the place of a stage's own. What a method estimates says which:
+            lucas-kanade replaces that of flow.
         engine: Whether several recordings run one after the other (serial) or side by side with Ray (ray).
         overwrite: Replace the run that the folder holds.
     """

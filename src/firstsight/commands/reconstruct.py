@@ -21,7 +21,9 @@ def reconstruct(
     fov_deg: FovDeg = None,
     overwrite: Switch = False,
 ) -> None:
-    """Find where photos were taken from and the scene's points: COLMAP's text model, a point cloud and an image.
+    """Find the cameras and the points of a scene from photos of it.
+
+    Writes COLMAP's text model, a point cloud, an image and a summary.
 
     Args:
         out: The folder to write to; by default runs/PHOTOS-reconstruction. A killed run continues where it stopped.

@@ -20,7 +20,7 @@ def show(
     ],
     /,
 ) -> None:
-    """Open a run in the Rerun viewer, or say where its files, or those of a training, are."""
+    """Open a run in the Rerun viewer; of a training, say where its files are."""
     from firstsight.show.viewer import show as open_viewer
 
     say(*open_viewer(folder))

@@ -12,7 +12,8 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 import tyro
 from tyro.conf import FlagConversionOff, Positional, arg
 
-from firstsight.commands.parsing import Switch, arities, option, parse, split
+from firstsight.commands.methods import trainable
+from firstsight.commands.parsing import Switch, arities, asks_for_help, option, parse, split
 from firstsight.errors import InputError
 
 C = TypeVar("C")
@@ -20,9 +21,11 @@ C = TypeVar("C")
 
 @dataclass(frozen=True, kw_only=True)
 class Flags:
-    """Train a method on recordings or images, without labels. Many processes: torchrun -m firstsight train ...
+    """Train a method on recordings or images, without labels.
 
     A method's own settings: firstsight train METHOD --help
+
+    Many processes: torchrun -m firstsight train ...
     """
 
     method: Positional[Annotated[str, option("METHOD", "One of `firstsight methods`; auto: what suits the sensors.")]]
@@ -32,8 +35,7 @@ class Flags:
     out: Annotated[Path | None, option("FOLDER")] = None
     """The folder of the training; by default runs/METHOD. A killed training continues where it stopped."""
     preset: Annotated[str, arg(metavar="NAME|auto")] = "auto"
-    """The settings and the recipe to start from: paper, tiny (for a CPU) or another of the method's. auto: paper where there
-    is a GPU, tiny where there is none."""
+    """Settings and recipe to start from: paper, tiny (for a CPU) or another of the method's; auto: paper with a GPU, tiny without."""
     steps: Annotated[int | None, option("N")] = None
     """Number of optimiser steps; by default the preset's."""
     batch: Annotated[int | None, option("N")] = None
@@ -48,7 +50,7 @@ class Flags:
     """Number of steps between checkpoints; by default the preset's."""
     device: Annotated[str | None, option("DEVICE")] = None
     """The device to train on, such as cpu or cuda; by default a GPU where there is one."""
-    workers: int = 0
+    workers: Annotated[int, arg(metavar="N")] = 0
     """Number of processes that decode samples."""
     tensorboard: Switch = False
     """Also write the metrics for TensorBoard."""
@@ -70,18 +72,20 @@ train = Flags
 def main(arguments: Sequence[str]) -> None:
     """Trains. Raises InputError for a method that there is not, or that is not trainable, and where SOURCE is missing."""
     words, flags = split(arguments, arities(Flags))
-    asks_for_help = bool({"-h", "--help"} & set(flags))
-    if not words or (words == ["auto"] and asks_for_help):
+    helps = asks_for_help(flags)
+    if not words or (words == ["auto"] and helps):
         parse(Flags, "train", arguments)
-    if len(words) < 2 and not asks_for_help:
+    if len(words) < 2 and not helps:
         raise InputError(f"train {words[0]}: SOURCE is missing; give a recording, a folder of images or sim:street")
+    name, *sources = words
+    if name != "auto":
+        trainable(name)
     from firstsight.commands.work import train as work
     from firstsight.commands.work.presets import chosen_preset
 
-    name, *sources = words
-    entry = work.trainable(work.chosen_method(sources) if name == "auto" else name)
+    entry = trainable(work.chosen_method(sources) if name == "auto" else name)
     preset = chosen_preset(entry, preset_of(flags))
-    described: Any = FlagsWithSettings.__class_getitem__(type(preset.config))
+    described: Any = FlagsWithSettings[type(preset.config)]  # ty: ignore[invalid-type-form]
     defaults = described(method=tyro.MISSING, sources=tyro.MISSING, config=preset.config)
     given = parse(described, "train", arguments, defaults)
     changes = work.Changes(

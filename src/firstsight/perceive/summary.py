@@ -1,12 +1,11 @@
 """What `firstsight perceive` and `firstsight evaluate` print of what was measured."""
 
 from collections.abc import Sequence
-from textwrap import wrap
 
 from rich.table import Table
 
 from firstsight.run_folder import Metric, RunFolder, RunRecord
-from firstsight.terminal import plain, results, say, table
+from firstsight.terminal import columns_of, results, say, table
 
 HEADLINES = (
     "D1-all (missing counted as bad)",
@@ -70,16 +69,20 @@ def metric_table(metrics: Sequence[Metric]) -> Table:
     """Returns names and values, a row each."""
     made = table("metric", "value")
     for metric in metrics:
-        made.add_row(metric.name, f"{metric.value:.4g} {metric.unit}".rstrip())
+        made.add_row(metric.name, value_of(metric))
     return made
 
 
+def value_of(metric: Metric) -> str:
+    return f"{metric.value:.4g} {metric.unit}".rstrip()
+
+
 def print_metrics(metrics: Sequence[Metric]) -> None:
-    """Prints metrics under their protocol, each protocol once."""
-    console = results()
-    indent = max((len(plain(metric.name)) for metric in metrics), default=0) + 4
-    for protocol in dict.fromkeys(metric.protocol for metric in metrics):
-        say("", *wrap(f"protocol: {protocol}", console.width, subsequent_indent="  "))
-        for metric in metrics:
-            if metric.protocol == protocol:
-                say(f"  {plain(metric.name)}".ljust(indent) + f"{metric.value:.4g} {metric.unit}".rstrip())
+    """Prints metrics with the number of their protocol, and below them each protocol once."""
+    protocols = list(dict.fromkeys(metric.protocol for metric in metrics))
+    numbers = {protocol: f"[{number}]" for number, protocol in enumerate(protocols, 1)}
+    console, made = results(), table("metric", "value", "protocol")
+    for metric in metrics:
+        made.add_row(metric.name, value_of(metric), numbers[metric.protocol])
+    console.print(made)
+    say("", *columns_of([(numbers[protocol], protocol) for protocol in protocols], console.width))

@@ -12,7 +12,6 @@ from rich.console import Console
 from torch import Tensor
 
 from firstsight import catalogue
-from firstsight.commands.methods import learns
 from firstsight.commands.work.presets import Preset
 from firstsight.doctor import examine
 from firstsight.errors import InputError
@@ -43,15 +42,6 @@ class Changes:
 
     def of(self, recipe: Recipe) -> Recipe:
         return replace(recipe, **{name: value for name, value in vars(self).items() if value is not None})
-
-
-def trainable(name: str) -> catalogue.Entry:
-    """Raises InputError where there is no such method, or where it is not trainable."""
-    entry = catalogue.find(name)
-    if not learns(entry):
-        learning = [other.name for other in catalogue.entries() if learns(other)]
-        raise InputError(f"{name}: is not trainable; methods that are: {', '.join(learning)}")
-    return entry
 
 
 def chosen_method(sources: Sequence[str]) -> str:
