@@ -39,7 +39,7 @@ def networks() -> dict[str, torch.nn.Module]:
 
 
 def test_both_forms_answer_as_the_method_does(folder):
-    found = command.export(folder)
+    found = command.export(folder, folder / "export")
     assert len({parity.size for parity in found}) == 2
     assert max(max(parity.onnx, parity.torch_export) for parity in found) < 1e-5
     height, width = found[0].size[1:]
@@ -59,8 +59,9 @@ def test_one_that_differs_is_refused(gap, tmp_path):
 
 
 def test_what_is_missing_is_said(tmp_path, monkeypatch):
-    with pytest.raises(InputError, match="no trained method there"):
-        command.export(tmp_path)
+    with pytest.raises(InputError, match="no trained method in it"):
+        command.export(tmp_path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(InputError, match=r"firstsight\[export\]"):
+    with pytest.raises(InputError, match=r"\[export\]'"):
         command.import_onnx()

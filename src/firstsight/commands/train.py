@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
-import tyro
 from tyro.conf import FlagConversionOff, Positional, arg
 
 from firstsight.commands.methods import trainable
@@ -86,7 +85,7 @@ def main(arguments: Sequence[str]) -> None:
     entry = trainable(work.chosen_method(sources) if name == "auto" else name)
     preset = chosen_preset(entry, preset_of(flags))
     described: Any = FlagsWithSettings[type(preset.config)]  # ty: ignore[invalid-type-form]
-    defaults = described(method=tyro.MISSING, sources=tyro.MISSING, config=preset.config)
+    defaults = described(method=name, sources=tuple(sources), config=preset.config)
     given = parse(described, "train", arguments, defaults)
     changes = work.Changes(
         steps=given.steps,

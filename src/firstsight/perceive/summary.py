@@ -58,6 +58,7 @@ def first_flag(record: RunRecord) -> str:
 def stage_table(record: RunRecord) -> Table:
     """Returns what became of each stage, a row each."""
     made = table("stage", "method", "frames", "ms/frame", "")
+    made.columns[1].no_wrap = True
     for stage in record.stages:
         rate = f"{1000 * stage.seconds / stage.frames:.0f}" if stage.frames else ""
         note = f"skipped: {stage.reason}" if stage.status == "skipped" else stage.reason
@@ -68,6 +69,7 @@ def stage_table(record: RunRecord) -> Table:
 def metric_table(metrics: Sequence[Metric]) -> Table:
     """Returns names and values, a row each."""
     made = table("metric", "value")
+    made.columns[1].no_wrap = True
     for metric in metrics:
         made.add_row(metric.name, value_of(metric))
     return made
@@ -82,6 +84,7 @@ def print_metrics(metrics: Sequence[Metric]) -> None:
     protocols = list(dict.fromkeys(metric.protocol for metric in metrics))
     numbers = {protocol: f"[{number}]" for number, protocol in enumerate(protocols, 1)}
     console, made = results(), table("metric", "value", "protocol")
+    made.columns[1].no_wrap = True
     for metric in metrics:
         made.add_row(metric.name, value_of(metric), numbers[metric.protocol])
     console.print(made)
