@@ -110,8 +110,9 @@ def main(arguments: Sequence[str]) -> None:
 def preset_of(flags: Sequence[str]) -> str:
     """Returns what --preset says, in whichever of its two forms; the last one counts."""
     found = "auto"
-    for flag, following in zip(flags, [*flags[1:], "auto"], strict=True):
-        name, equals, value = flag.partition("=")
-        if name == "--preset":
-            found = value if equals else following
+    for flag, following in zip(flags, [*flags[1:], "auto"], strict=False):
+        if flag == "--preset":
+            found = following
+        elif flag.startswith("--preset="):
+            found = flag.partition("=")[2]
     return found

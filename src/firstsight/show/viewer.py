@@ -67,5 +67,6 @@ def viewer_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name != "FORCE_RERUN_ANALYTICS"} | {"CI": "true"}
 
 
-def open_viewer(recording: Path) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen(viewer_command(recording), env=viewer_environment(), start_new_session=True)
+def open_viewer(recording: Path) -> None:
+    """Starts the viewer, which goes on when this program ends."""
+    subprocess.Popen(viewer_command(recording), env=viewer_environment(), start_new_session=True)
