@@ -5,6 +5,7 @@ from importlib import metadata
 import pytest
 
 from firstsight import installation
+from firstsight.extras import install_command
 from firstsight.installation import describe, opencv, optional, print_installation, required, torchvision
 
 
@@ -18,8 +19,18 @@ def test_this_installation_is_described(capsys: pytest.CaptureFixture[str]):
 
 def test_a_missing_part_is_named_with_its_command():
     assert required("no-such-distribution").verdict == "problem"
-    line = optional("no_such_module", "no-such-distribution", "pip install 'firstsight[view]'")
-    assert (line.verdict, line.advice) == ("note", "pip install 'firstsight[view]'")
+    line = optional("no_such_module", "no-such-distribution", "view")
+    assert (line.verdict, line.advice) == ("note", install_command("view"))
+    assert "[view]'" in line.advice
+
+
+def test_the_command_of_an_extra_is_printed_whole(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(installation, "find_spec", lambda _: None)
+    print_installation()
+    printed = capsys.readouterr().out
+    for extra in ("view", "tensorboard", "hub", "export", "fleet", "dev"):
+        assert f"[{extra}]'" in printed
 
 
 def test_two_opencv_wheels_are_a_conflict(monkeypatch: pytest.MonkeyPatch):

@@ -13,7 +13,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "firstsight"
 
 # Each layer may import from the layers above it in this list, and from itself.
 LAYERS = [
-    {"errors", "progress", "reading"},
+    {"errors", "extras", "progress", "reading", "suggestions", "terminal"},
     {"geometry"},
     {"kernels", "roles"},
     {"optimisation"},

@@ -1,7 +1,6 @@
 """Every method, one line each. A line names the class, its role and whether it learns; the rest is read from the docstring."""
 
 import ast
-import difflib
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
@@ -11,6 +10,7 @@ from types import ModuleType
 from typing import NamedTuple
 
 from firstsight.errors import InputError
+from firstsight.suggestions import unknown
 
 
 class Line(NamedTuple):
@@ -109,6 +109,4 @@ def find(name: str) -> Entry:
         return Entry(name, *METHODS[name])
     if "/" in name or "\\" in name:
         raise InputError(f"{name}: no such folder; give the folder of a training, or a name of `firstsight methods`")
-    close = difflib.get_close_matches(name.lower().replace("_", "-").replace(" ", "-"), METHODS)
-    advice = f"did you mean {' or '.join(close)}?" if close else "`firstsight methods` lists them"
-    raise InputError(f"{name}: no such method; {advice}")
+    raise InputError(unknown(name, "method", METHODS, "firstsight methods"))

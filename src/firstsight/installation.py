@@ -6,19 +6,24 @@ from importlib import import_module, metadata
 from importlib.util import find_spec
 from typing import Literal, NamedTuple
 
-from rich.console import Console
-from rich.table import Table
-
 from firstsight import __version__
+from firstsight.extras import install_command
+from firstsight.terminal import coloured, results, say_json, table
 
 PARTS = ("torch", "numpy", "scipy", "numba", "pillow", "rosbags", "trimesh", "embreex", "kiss-icp", "tyro")
 OPENCV = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
-INSTALL = "pip install firstsight"
 EXTRAS = {
-    "rerun": ("rerun-sdk", "pip install 'firstsight[view]'"),
-    "matplotlib": ("matplotlib", "pip install 'firstsight[view]'"),
-    "evo": ("evo", "pip install 'firstsight[dev]'"),
+    "rerun": ("rerun-sdk", "view"),
+    "matplotlib": ("matplotlib", "view"),
+    "tensorboard": ("tensorboard", "tensorboard"),
+    "huggingface_hub": ("huggingface_hub", "hub"),
+    "onnx": ("onnx", "export"),
+    "onnxscript": ("onnxscript", "export"),
+    "onnxruntime": ("onnxruntime", "export"),
+    "ray": ("ray", "fleet"),
+    "evo": ("evo", "dev"),
 }
+"""The module of each optional part, with its distribution and the extra that installs it."""
 
 Verdict = Literal["ok", "note", "problem"]
 COLOURS: dict[Verdict, str] = {"ok": "green", "note": "yellow", "problem": "red"}
@@ -31,12 +36,16 @@ class Line(NamedTuple):
     advice: str = ""
 
 
-def print_installation() -> None:
-    """Print the table; nothing that is missing or broken keeps the rest from being shown."""
-    table = Table("part", "", "found", "what to do", box=None, header_style="bold", pad_edge=False)
-    for part, verdict, found, advice in describe():
-        table.add_row(part, f"[{COLOURS[verdict]}]{verdict}[/{COLOURS[verdict]}]", found, advice, style=None)
-    Console().print(table)
+def print_installation(*, as_json: bool = False) -> None:
+    """Prints the table, or its rows as JSON; nothing that is missing or broken keeps the rest from being shown."""
+    lines = describe()
+    if as_json:
+        say_json([line._asdict() for line in lines])
+        return
+    made = table("part", "", "found", "what to do")
+    for part, verdict, found, advice in lines:
+        made.add_row(part, coloured(verdict, COLOURS), found, advice)
+    results().print(made)
 
 
 def describe() -> list[Line]:
@@ -73,14 +82,14 @@ def import_error(module: str) -> str | None:
 def required(distribution: str) -> Line:
     found = version(distribution)
     if found is None:
-        return Line(distribution, "problem", "missing", INSTALL)
+        return Line(distribution, "problem", "missing", install_command())
     return Line(distribution, "ok", found)
 
 
-def optional(module: str, distribution: str, install: str) -> Line:
+def optional(module: str, distribution: str, extra: str) -> Line:
     found = version(distribution)
     if found is None or find_spec(module) is None:
-        return Line(distribution, "note", "not installed (optional)", install)
+        return Line(distribution, "note", "not installed (optional)", install_command(extra))
     return Line(distribution, "ok", found)
 
 
@@ -94,7 +103,11 @@ def opencv() -> Line:
         advice = f"two OpenCV wheels overwrite each other: pip uninstall {' '.join(present)}, then install one"
         return Line("OpenCV", "problem", described, advice)
     error = import_error("cv2")
-    return Line("OpenCV", "problem", f"{described}: {error}", INSTALL) if error else Line("OpenCV", "ok", described)
+    return (
+        Line("OpenCV", "problem", f"{described}: {error}", install_command())
+        if error
+        else Line("OpenCV", "ok", described)
+    )
 
 
 def processor() -> Line:
@@ -113,7 +126,7 @@ def processor() -> Line:
 def graphics() -> Line:
     error = import_error("torch")
     if error is not None:
-        return Line("GPU", "problem", f"torch does not import: {error}", INSTALL)
+        return Line("GPU", "problem", f"torch does not import: {error}", install_command())
     import torch
 
     if not torch.cuda.is_available():

@@ -1,7 +1,7 @@
 """Trained methods as folders: `config.json` and `model.safetensors`, in the layout that model hubs use.
 
 load("runs/monodepth")          a folder, of a training or saved
-load("somebody/a-method")       from the Hugging Face hub (extra `hub`), where there is no such folder
+load("hf:somebody/a-method")    from the Hugging Face hub (extra `hub`), which is asked for no other name
 save(method, "folder")
 """
 
@@ -10,12 +10,14 @@ from typing import Any
 
 from firstsight import catalogue
 from firstsight.errors import InputError
+from firstsight.extras import install_command
 from firstsight.formats.atomic import write_json
 from firstsight.formats.configuration import from_json
 from firstsight.formats.weights import load_into, load_weights, save_weights
 from firstsight.training import Trainable
 from firstsight.training.checkpoint import FORMAT, identity, read_json
 
+HUB = "hf:"
 HUB_TIMEOUT_S = 10
 
 
@@ -61,37 +63,49 @@ def name(folder: Path | str) -> str:
 
 
 def described(folder: Path | str) -> catalogue.Entry:
-    return entry_of(read_json(Path(folder) / "config.json"), Path(folder))
+    folder = find(folder) if from_hub(folder) else Path(folder)
+    return entry_of(read_json(folder / "config.json"), folder)
 
 
 def is_folder(name: str) -> bool:
-    """Whether the name is a folder of a trained method."""
-    return (Path(name) / "config.json").exists()
+    """Whether the name is a folder of a trained method, or names one of the hub."""
+    return from_hub(name) or (Path(name) / "config.json").exists()
+
+
+def from_hub(name: Path | str) -> bool:
+    """Whether the name is that of a method on the hub. Only such a name may lead to a question to the network."""
+    return str(name).startswith(HUB)
 
 
 def find(name: Path | str) -> Path:
-    """The folder of that name, fetched from the hub where there is none."""
+    """Returns the folder of a trained method; one of the hub is fetched into the hub's cache.
+
+    Raises InputError where there is no such folder, where it holds no trained method, and where its training is unfinished.
+    """
+    if from_hub(name):
+        return fetched(str(name).removeprefix(HUB))
     folder = Path(name).expanduser()
-    if (folder / "config.json").exists():
-        if not (folder / "model.safetensors").exists():
-            raise InputError(f"{folder}: its training has not ended; `firstsight train` with the same --out goes on")
-        return folder
-    if folder.exists() or str(name).count("/") != 1 or str(name).startswith((".", "/")):
-        raise InputError(f"{name}: no trained method there (config.json, model.safetensors); give --out of a training")
-    return fetched(str(name))
+    if not folder.is_dir():
+        hint = f"; from the Hugging Face hub: {HUB}{name}" if str(name).count("/") == 1 else ""
+        raise InputError(f"{name}: no such folder; give the folder of a training (its --out){hint}")
+    if not (folder / "config.json").exists():
+        raise InputError(f"{name}: no trained method in it (config.json); give the folder of a training (its --out)")
+    if not (folder / "model.safetensors").exists():
+        raise InputError(f"{folder}: training unfinished; resume with `firstsight train` and the same --out")
+    return folder
 
 
 def fetched(name: str) -> Path:
-    """A hub's model, kept in the hub's cache."""
+    """Returns the folder in the hub's cache of a method on the hub. Raises InputError where the hub does not give it."""
     try:
         from huggingface_hub import snapshot_download
     except ImportError:
-        raise InputError(f"{name}: no such folder; to fetch it from the hub: pip install 'firstsight[hub]'") from None
+        raise InputError(f"{HUB}{name}: to fetch it from the hub: {install_command('hub')}") from None
     wanted = ["config.json", "model.safetensors"]
     try:
         return Path(snapshot_download(name, allow_patterns=wanted, etag_timeout=HUB_TIMEOUT_S))
     except Exception as error:  # the hub raises its own errors, the network's and the disk's
-        raise InputError(f"{name}: no such folder, and the hub did not give it ({type(error).__name__})") from None
+        raise InputError(f"{HUB}{name}: the hub did not give it ({type(error).__name__})") from None
 
 
 def entry_of(about: dict[str, Any], folder: Path) -> catalogue.Entry:

@@ -7,14 +7,18 @@ import pytest
 import torch
 
 from firstsight import pretrained
-from firstsight.commands import evaluate as command
-from firstsight.commands.evaluate import Protocol, evaluate, write_metrics
+from firstsight.commands import evaluate as verb
+from firstsight.commands.work import evaluate as command
+from firstsight.commands.work.evaluate import Protocol, evaluate, write_metrics
 from firstsight.discovery import slot_attention
 from firstsight.errors import InputError
 from firstsight.formats import png
+from firstsight.perceive.summary import print_metrics
 from firstsight.recordings.opening import open_recording
+from firstsight.recordings.recording import Recording
 from firstsight.representation.joint_embedding import dino
-from firstsight.roles import Depth, DepthEstimator, Disparity, StereoEstimator
+from firstsight.roles import Depth, DepthEstimator, Disparity, Flow, FlowEstimator, StereoEstimator
+from firstsight.run_folder import Metric, RunFolder, RunRecord
 
 STREET = "sim:street:frames=3,height=96,width=160"
 
@@ -93,6 +97,79 @@ def test_masks_are_judged_at_the_size_of_training(tmp_path):
     assert abs(value(metrics, "FG-ARI")) < 100
 
 
+class Impatient(FlowEstimator):
+    """Notes how many frames the recording had given when it was first asked."""
+
+    def __init__(self, given: list[int]):
+        self.given, self.frames_before = given, -1
+
+    def __call__(self, image_a, image_b):
+        if self.frames_before < 0:
+            self.frames_before = len(self.given)
+        height, width = image_a.shape[-2:]
+        return Flow(torch.zeros(1, 2, height, width), torch.ones(1, 1, height, width, dtype=torch.bool))
+
+
+def test_frames_are_read_as_they_are_needed(monkeypatch):
+    """Not all of them while the progress bar runs to its end: a long recording does not fit into memory."""
+    given: list[int] = []
+    take = Recording.__getitem__
+    monkeypatch.setattr(Recording, "__getitem__", lambda self, i: given.append(i) or take(self, i))
+    method = Impatient(given)
+    command.flow(method, STREET, None, Protocol())
+    assert method.frames_before == 2
+    assert max(given) == 2
+
+
+def test_a_training_and_a_run_are_told_apart(encoder, tmp_path):
+    assert command.subject_of(encoder, "pictures").text == "training of dino, on pictures"
+    assert command.subject_of("lucas-kanade", STREET).text == f"method of the family flow, on {STREET}"
+    run = RunFolder(tmp_path / "run")
+    ate = Metric(name="ATE RMSE", value=0.5, unit="m", protocol="camera positions")
+    run.write_record(RunRecord(version="1", source=STREET, format="simulated", frames=3, metrics=[ate]))
+    subject = command.subject_of(str(run.path), None)
+    assert (subject.kind, subject.source) == ("run", STREET)
+    assert command.measured(subject) == (ate,)
+    with pytest.raises(InputError, match=f"is a run of {STREET} and can be evaluated against that source alone"):
+        command.subject_of(str(run.path), "sim:rooms")
+    run.write_record(RunRecord(version="1", source=STREET, format="simulated", frames=3))
+    with pytest.raises(InputError, match="this run holds no metrics"):
+        command.measured(command.subject_of(str(run.path), None))
+    with pytest.raises(InputError, match="evaluate lucas-kanade: SOURCE is missing"):
+        command.subject_of("lucas-kanade", None)
+
+
+def test_each_protocol_is_printed_once(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    shared = "error > 3 px and > 5 % of the true value; over answered pixels with true disparity"
+    print_metrics(
+        [
+            Metric(name="D1-all [red]", value=0.489659, unit="%", protocol=shared),
+            Metric(name="bad-1", value=2.0, unit="%", protocol=shared),
+            Metric(name="ATE RMSE", value=0.5, unit="m", protocol="camera positions\x1b[2J"),
+        ]
+    )
+    assert [line.rstrip() for line in capsys.readouterr().out.splitlines()] == [
+        "metric        value     protocol",
+        "D1-all [red]  0.4897 %  [1]",
+        "bad-1         2 %       [1]",
+        "ATE RMSE      0.5 m     [2]",
+        "",
+        "[1]  error > 3 px and > 5 % of the true value; over answered",
+        "     pixels with true disparity",
+        "[2]  camera positions\\x1b[2J",
+    ]
+
+
+def test_the_command_prints_what_it_judged_or_json(encoder, tmp_path, capsys):
+    out = tmp_path / "found.json"
+    verb.main(["lucas-kanade", STREET, "--out", str(out), "--json"])
+    printed = json.loads(capsys.readouterr().out)
+    assert printed == json.loads(out.read_text())
+    assert printed["method"] == "lucas-kanade"
+    assert "flow EPE" in [metric["name"] for metric in printed["metrics"]]
+
+
 def test_what_cannot_be_judged_is_one_line(encoder, tmp_path):
     picture = np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)
     for number in range(3):
@@ -102,7 +179,11 @@ def test_what_cannot_be_judged_is_one_line(encoder, tmp_path):
         ("lucas-kanade", str(tmp_path), "true flow is not known"),
         ("monocular-odometry", str(tmp_path), "trajectory is not known"),
         ("lidar-odometry", "sim:rooms:frames=2", "has no points lidar"),
-        ("pose-graph", STREET, "firstsight perceive"),
+        ("pose-graph", STREET, "no standalone evaluation; `firstsight optimise GRAPH`"),
+        ("tsdf", STREET, "tsdf: has no standalone evaluation$"),
+        ("depth-completion", STREET, "firstsight perceive SOURCE"),
+        ("monodepth2", STREET, "must be trained first: firstsight train monodepth2 SOURCE"),
+        ("runs/nowhere", STREET, "runs/nowhere: no such file or folder"),
         ("no-such-method", STREET, "no-such-method"),
     ]:
         with pytest.raises(InputError, match=words):

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from firstsight import pretrained
-from firstsight.commands import export as command
+from firstsight.commands.work import export as command
 from firstsight.depth import monodepth
 from firstsight.errors import InputError
 from firstsight.representation.joint_embedding import dino
@@ -41,7 +41,7 @@ def networks() -> dict[str, torch.nn.Module]:
 
 
 def test_both_forms_answer_as_the_method_does(folder):
-    found = command.export(folder)
+    found = command.export(folder, folder / "export")
     assert len({parity.size for parity in found}) == 2
     assert max(max(parity.onnx, parity.torch_export) for parity in found) < 1e-5
     height, width = found[0].size[1:]
@@ -61,8 +61,9 @@ def test_one_that_differs_is_refused(gap, tmp_path):
 
 
 def test_what_is_missing_is_said(tmp_path, monkeypatch):
-    with pytest.raises(InputError, match="no trained method there"):
-        command.export(tmp_path)
+    with pytest.raises(InputError, match="no trained method in it"):
+        command.export(tmp_path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(InputError, match=r"firstsight\[export\]"):
+    with pytest.raises(InputError, match=r"\[export\]'"):
         command.import_onnx()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from firstsight.commands.reconstruct import print_summary
+from firstsight.commands.work.reconstruct import print_summary
 from firstsight.errors import InputError
 from firstsight.formats.colmap_model import read_colmap
 from firstsight.formats.png import read_image, write_image

@@ -14,7 +14,9 @@ import pytest
 import torch
 
 from firstsight import catalogue, pretrained
-from firstsight.commands import train
+from firstsight.commands.methods import learns, trainable
+from firstsight.commands.work import train
+from firstsight.commands.work.presets import presets_of
 from firstsight.errors import InputError
 from firstsight.formats import png
 from firstsight.formats.weights import load_weights
@@ -93,7 +95,7 @@ def test_a_process_killed_in_the_middle_goes_on_bit_for_bit(trained, pictures, t
 
 def test_mistakes_are_one_line(trained, pictures, tmp_path):
     for arguments, words in [
-        (("semi-global-matching", pictures), "nothing in it is learned"),
+        (("semi-global-matching", pictures), "is not trainable; methods that are: monodepth,"),
         (("rbm", tmp_path), "no pictures in it"),
         (("rbm", pictures, "--out", trained, *QUICK[2:]), "its recipe differs (steps:"),
     ]:
@@ -112,7 +114,7 @@ def test_loading_gives_the_trained_method(trained, tmp_path):
 
 
 def test_what_is_no_trained_method_is_one_line(trained, tmp_path):
-    with pytest.raises(InputError, match="no trained method there"):
+    with pytest.raises(InputError, match="no trained method in it"):
         pretrained.load(tmp_path)
     pretrained.save(pretrained.load(trained), tmp_path / "saved")
     about = json.loads((tmp_path / "saved" / "config.json").read_text())
@@ -126,13 +128,13 @@ def test_what_is_no_trained_method_is_one_line(trained, tmp_path):
             pretrained.load(tmp_path / "saved")
 
 
-@pytest.mark.parametrize("name", [entry.name for entry in catalogue.entries() if issubclass(entry.load(), Trainable)])
-def test_every_method_that_learns_has_both_recipes(name):
-    entry = train.trainable(name)
-    for recipe in ("tiny", "paper"):
-        config = train.default_config(entry, recipe)
-        assert isinstance(config, entry.module.Config)
-    assert entry.load().PRESETS["tiny"].recipe.steps < entry.load().PRESETS["paper"].recipe.steps
+@pytest.mark.parametrize("name", [entry.name for entry in catalogue.entries() if learns(entry)])
+def test_every_trainable_method_has_both_presets(name):
+    entry = trainable(name)
+    presets = presets_of(entry)
+    assert {"paper", "tiny"} <= set(presets)
+    assert all(isinstance(preset.config, type(presets["paper"].config)) for preset in presets.values())
+    assert presets["tiny"].recipe.steps < presets["paper"].recipe.steps
     assert issubclass(entry.load(), Trainable)
 
 
@@ -164,13 +166,13 @@ def test_auto_trains_what_it_chose_and_tensorboard_reads_it(pictures, tmp_path):
 
 
 def test_a_method_of_the_hub_is_found_in_its_cache_without_network(trained, tmp_path):
-    """The folder is laid out as the hub's own library does it; no address is asked."""
+    """The folder is laid out as the hub's own library does it."""
     repository = tmp_path / "models--somebody--small-rbm"
     revision = "0" * 40
     shutil.copytree(trained, repository / "snapshots" / revision, ignore=shutil.ignore_patterns("checkpoints", ".work"))
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text(revision)
-    program = "from firstsight import pretrained; print(pretrained.load('somebody/small-rbm').config.hidden)"
+    program = "from firstsight import pretrained; print(pretrained.load('hf:somebody/small-rbm').config.hidden)"
     environment = os.environ | {"HF_HUB_CACHE": str(tmp_path), "HF_HUB_OFFLINE": "1"}
     ended = subprocess.run(
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False
@@ -180,4 +182,4 @@ def test_a_method_of_the_hub_is_found_in_its_cache_without_network(trained, tmp_
     ended = subprocess.run(
         [sys.executable, "-c", missing], env=environment, capture_output=True, text=True, check=False
     )
-    assert "no such folder, and the hub did not give it" in ended.stderr
+    assert "hf:somebody/absent: the hub did not give it" in ended.stderr

@@ -1,12 +1,15 @@
 """The command that is proposed, and what is printed."""
 
+import json
+
 import pytest
 
 from firstsight.doctor import calibration, lidar, print_findings
-from firstsight.doctor.printing import conclusion
+from firstsight.doctor.printing import conclusion, findings_table
 from firstsight.doctor.samples import Samples
 from firstsight.doctor.settings import proposed_command, proposed_frames, usable_sensors
 from firstsight.run_folder import Finding
+from firstsight.terminal import results
 
 
 @pytest.mark.parametrize(
@@ -53,3 +56,22 @@ def test_print_findings(capsys: pytest.CaptureFixture[str]):
 def test_an_unfit_recording_ends_with_status_1(capsys: pytest.CaptureFixture[str]):
     assert print_findings("sim:rooms:frames=1,height=96,width=128") == 1
     assert capsys.readouterr().out.splitlines()[-1].startswith("unfit: length: 1 frames")
+
+
+def test_findings_as_json(capsys: pytest.CaptureFixture[str]):
+    source = "sim:rooms:frames=1,height=96,width=128"
+    assert print_findings(source, plan=lambda recording: [("depth", "none")], as_json=True) == 1
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["source"] == source
+    assert printed["stages"] == [{"stage": "depth", "method": "none"}]
+    assert printed["conclusion"].startswith("unfit: length: 1 frames")
+    assert {"check", "verdict", "measured", "advice"} == set(printed["findings"][0])
+
+
+def test_names_from_outside_are_shown_as_they_are(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("COLUMNS", "150")
+    found = Finding(check="blur", verdict="note", measured="a\x1b[31m [red]", advice="pip install '.[view]'")
+    results().print(findings_table([found]))
+    printed = capsys.readouterr().out
+    assert "a\\x1b[31m [red]" in printed
+    assert "pip install '.[view]'" in printed

@@ -27,25 +27,34 @@ def test_every_figure_is_drawn_and_its_numbers_printed(name, tmp_path: Path, mon
         assert all(low < high for low, high in picture.convert("RGB").getextrema())
 
 
-def test_every_line_of_the_list_says_what_it_shows_and_for_which_slide(capsys):
+def test_every_line_of_the_list_says_what_it_shows_and_for_which_slide(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     print_list()
-    lines = capsys.readouterr().out.splitlines()
-    for line, (name, shows, slide) in zip(lines, listed(), strict=True):
+    printed = capsys.readouterr().out
+    assert [line.split()[0] for line in printed.splitlines() if line[:1].strip()][:-1] == list(FIGURES)
+    assert all(len(line) <= 80 for line in printed.splitlines())
+    for name, shows, slide in listed():
         assert callable(find(name))
         assert shows
         assert slide
-        assert line.startswith(name)
-        assert line.endswith(f"{shows} [{slide}]")
+        assert f"{shows} [{slide}]" in " ".join(printed.split())
 
 
-def test_an_unknown_figure_is_an_error_that_names_the_others(tmp_path: Path):
-    with pytest.raises(InputError, match="magic: no such figure; there are energy-approach, cost-slice"):
+def test_a_figure_says_how_long_it_takes_while_it_runs(tmp_path: Path, monkeypatch, capsys):
+    monkeypatch.setattr(printing, "find", lambda name: partial(find(name), 0.2))
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    print_drawn("aperture-problem", tmp_path)
+    assert "about 6 s in all" in capsys.readouterr().err
+
+
+def test_an_unknown_figure_is_an_error_that_says_where_they_are_listed(tmp_path: Path):
+    with pytest.raises(InputError, match="magic: no such figure; see firstsight gallery"):
         print_drawn("magic", tmp_path)
 
 
 def test_without_matplotlib_the_mend_is_named(tmp_path: Path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(InputError, match=r"pip install 'firstsight\[view\]'"):
+    with pytest.raises(InputError, match=r"pip install .*\[view\]'"):
         print_drawn("cost-slice", tmp_path)
     assert not list(tmp_path.iterdir())
 

@@ -3,14 +3,17 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from firstsight.errors import InputError
-from firstsight.perceive.fleet import perceive_all
+from firstsight.perceive.fleet import import_ray, local_settings, perceive_all
 from firstsight.perceive.run import Settings
 
 SOURCES = ("sim:street:frames=3,height=48,width=160", "sim:rooms:frames=3,height=48,width=64")
@@ -74,3 +77,65 @@ def test_ray_gives_the_same_even_if_a_worker_dies(serial, tmp_path):
     assert [outcome.reason for outcome in outcomes] == ["", ""]
     for there, here in zip(serial[1], outcomes, strict=False):
         assert products(there.folder) == products(here.folder)
+
+
+SOCKETS = """
+import os, subprocess
+from firstsight.perceive import fleet
+ray = fleet.import_ray()
+ray.init(num_cpus=1, log_to_driver=False, logging_level="ERROR", **fleet.local_settings())
+remote = ray.remote(os.getpid)
+ray.get(remote.remote())
+processes = {os.getpid()}
+for _ in range(5):
+    children = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
+    pairs = (map(int, line.split()) for line in children.splitlines())
+    processes |= {pid for pid, parent in pairs if parent in processes}
+inodes = set()
+for pid in processes:
+    for entry in os.scandir(f"/proc/{pid}/fd") if os.path.isdir(f"/proc/{pid}/fd") else ():
+        inodes.add(os.path.basename(os.path.realpath(entry.path)))
+for table in ("tcp", "tcp6"):
+    for row in open(f"/proc/net/{table}").read().splitlines()[1:]:
+        words = row.split()
+        if words[3] == "0A" and f"socket:[{words[9]}]" in inodes:
+            print("listens", words[1].split(":")[0])
+print("token", len(os.environ["RAY_AUTH_TOKEN"]), os.environ["RAY_AUTH_MODE"])
+ray.shutdown()
+"""
+LOOPBACK_HEX = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
+
+
+@pytest.mark.slow  # Ray takes half a minute to start its workers
+def test_a_ray_that_is_started_here_listens_on_this_machine_alone(tmp_path):
+    pytest.importorskip("ray", reason="Ray is an extra: pip install 'firstsight[fleet]'")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    ended = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", SOCKETS],
+        env=environment | {"HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    listening = [line.split()[1] for line in ended.stdout.splitlines() if line.startswith("listens")]
+    assert len(listening) >= 4
+    assert set(listening) <= LOOPBACK_HEX
+    assert "token 64 token" in ended.stdout
+    assert not list(tmp_path.rglob("auth_token"))
+
+
+def test_a_cluster_that_is_joined_is_left_as_it_is(monkeypatch):
+    for name in ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    monkeypatch.setitem(sys.modules, "ray", ModuleType("ray"))
+    import_ray()
+    assert local_settings() == {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+    assert os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] == "0"
+    assert (os.environ["RAY_AUTH_MODE"], len(os.environ["RAY_AUTH_TOKEN"])) == ("token", 64)
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    import_ray()
+    assert local_settings() == {}
+    assert "RAY_AUTH_TOKEN" not in os.environ

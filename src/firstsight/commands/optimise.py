@@ -1,120 +1,36 @@
-"""The command `firstsight optimise`: a pose graph's file in, the optimised file and a picture of both out."""
+"""`firstsight optimise`: a pose graph solved."""
 
-from dataclasses import dataclass
-from importlib.util import find_spec
+from collections.abc import Sequence
 from pathlib import Path
-from time import perf_counter
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal
 
-import numpy as np
+from tyro.conf import Positional
 
-from firstsight.errors import InputError
-from firstsight.formats.atomic import replacing
-from firstsight.formats.g2o import read_g2o, write_g2o
-from firstsight.roles.pose_graph import PoseGraph
-from firstsight.slam.pose_graphs.factors import State, cost, factors_of
-from firstsight.slam.pose_graphs.initialisation import chordal, place_landmarks, spanning_tree
-from firstsight.slam.pose_graphs.loop_consistency import loops_of
-from firstsight.slam.pose_graphs.pose_graph import Config, Solution, check, optimise
-
-HIGH_ERROR = 3.0  # of the mean squared sigma per degree of freedom, above which loops are likely false
-HALF = 0.5  # of a motion's confidence, below which it is shown as false
+from firstsight.commands.parsing import option, parse
 
 
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    method: Literal["gauss_newton", "levenberg_marquardt", "dogleg"] = "levenberg_marquardt"
-    false_loops: Literal["keep", "graduated", "switchable", "consistent"] = "keep"
-    start: Literal["file", "spanning-tree", "chordal"] = "file"
+def main(arguments: Sequence[str]) -> None:
+    parse(optimise, "optimise", arguments)
 
 
-class Result(NamedTuple):
-    """`before` is where the optimiser began, `loops` which motions are loops, `rejected` which of them are false."""
+def optimise(
+    graph: Positional[Annotated[Path, option("GRAPH", "A file with a pose graph, in g2o's or TORO's format.")]],
+    /,
+    out: Annotated[Path | None, option("FILE.g2o")] = None,
+    method: Literal["gauss-newton", "levenberg-marquardt", "dogleg"] = "levenberg-marquardt",
+    false_loops: Literal["keep", "consistent", "graduated", "switchable"] = "keep",
+    start: Literal["file", "spanning-tree", "chordal"] = "file",
+) -> None:
+    """Solve a pose graph: find the poses that agree best with its measurements.
 
-    before: PoseGraph
-    after: PoseGraph
-    error_before: float
-    solution: Solution
-    seconds: float
-    loops: np.ndarray
-    rejected: np.ndarray
+    Writes the solved graph as g2o, and an image of it before and after.
 
-
-def optimise_file(path: Path, out: Path | None, settings: Settings) -> None:
-    """Prints what was done. Writes `out` (default: beside the file) with ids 0, 1, ..., and a picture of it.
-
-    The file written has all motions, also those that were found to be false. Raises InputError for what cannot be used.
+    Args:
+        out: The g2o file to write; by default GRAPH_optimised.g2o. The image is written beside it.
+        method: The iteration that brings the error down.
+        false_loops: What is done about false loops; consistent is the most robust.
+        start: The poses to start from.
     """
-    out = out or path.with_name(f"{path.stem}_optimised.g2o")
-    if out.suffix != ".g2o":
-        raise InputError(f"{out}: graphs are written as g2o; give --out a name that ends in .g2o")
-    if out.resolve() == path.resolve():
-        raise InputError(f"{out}: would replace the graph that is read; give --out another name")
-    graph = read_g2o(path).graph
-    try:
-        result = optimised(graph, settings)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
-    for line in told(result):
-        print(line)
-    try:
-        write_g2o(out, result.after)
-    except (FileExistsError, NotADirectoryError):
-        raise InputError(f"{out.parent}: a file is in the way; choose another place with --out") from None
-    print(f"written     {out}")
-    if find_spec("matplotlib") is None:
-        print("picture     none; matplotlib draws it: pip install 'firstsight[view]'")
-        return
-    picture = out.with_suffix(".png")
-    from firstsight.show.pose_graph_picture import before_and_after
+    from firstsight.commands.work.optimise import Settings, optimise_file
 
-    with replacing(picture) as temporary:
-        before_and_after(result.before, result.after, result.loops, result.rejected).savefig(temporary)
-    print(f"picture     {picture}")
-
-
-def optimised(graph: PoseGraph, settings: Settings) -> Result:
-    graph = started(graph, settings.start)
-    check(graph)
-    config = Config(method=settings.method, false_loops=settings.false_loops)
-    began = perf_counter()
-    solution = optimise(graph, config)
-    seconds = perf_counter() - began
-    after = graph._replace(world_from_node=solution.world_from_node, landmarks=solution.landmarks)
-    loops = loops_of(graph.between.a, graph.between.b)
-    return Result(graph, after, error_of(graph), solution, seconds, loops, loops & (solution.confidence < HALF))
-
-
-def started(graph: PoseGraph, start: str) -> PoseGraph:
-    """Poses that the file does not give come from the spanning tree; landmarks, where they were seen."""
-    if start == "chordal":
-        return chordal(graph)
-    if start == "spanning-tree" or not np.isfinite(graph.world_from_node).all():
-        return spanning_tree(graph)
-    return graph if np.isfinite(graph.landmarks).all() else place_landmarks(graph)
-
-
-def error_of(graph: PoseGraph) -> float:
-    factors = factors_of(graph)
-    return cost(factors, State(graph.world_from_node, graph.landmarks), np.ones(len(factors.relative.a)))
-
-
-def told(result: Result) -> list[str]:
-    """What is printed, a line each."""
-    graph, solution = result.before, result.solution
-    nodes, edges, loops = len(graph.world_from_node), len(graph.between.a), int(result.loops.sum())
-    landmarks = f", {len(graph.landmarks)} landmarks seen {len(graph.sightings.node)} times" * bool(
-        len(graph.landmarks)
-    )
-    ended = "" if solution.converged else ", not converged: try --start chordal"
-    lines = [
-        f"graph       SE({graph.dimension}), {nodes} nodes, {edges} edges, {loops} of them loops{landmarks}",
-        f"error       {result.error_before:.6g} -> {solution.error:.6g}",
-        f"iterations  {solution.iterations} in {result.seconds:.3f} s{ended}",
-        f"rejected    {int(result.rejected.sum())} of {loops} loops",
-    ]
-    measured = graph.tangent * (edges + len(graph.priors.node)) + graph.dimension * len(graph.sightings.node)
-    freedom = measured - graph.tangent * (nodes - 1) - graph.dimension * len(graph.landmarks)
-    if loops and not result.rejected.any() and freedom > 0 and 2 * solution.error / freedom > HIGH_ERROR:
-        lines.append("hint        the error is high for what is measured: try --false-loops consistent")
-    return lines
+    optimise_file(graph, out, Settings(method=method, false_loops=false_loops, start=start))

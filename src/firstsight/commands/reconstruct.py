@@ -1,29 +1,35 @@
-"""`firstsight reconstruct`: a folder of photos in; COLMAP's text model, a point cloud, a picture and a summary out."""
+"""`firstsight reconstruct`: photos in, cameras and points out."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
-from rich.console import Console
-from rich.table import Table
+from tyro.conf import Positional
 
-from firstsight.reconstruct.job import Summary, reconstruct_folder
-
-__all__ = ["print_summary", "reconstruct_folder"]
+from firstsight.commands.parsing import FovDeg, Switch, option, parse
+from firstsight.terminal import notes
 
 
-def print_summary(folder: Path, summary: Summary) -> None:
-    """Prints what was placed, how exactly, what was left out and why, and where it is written."""
-    table = Table("reconstruction", "", box=None, header_style="bold", pad_edge=False)
-    table.add_row("photos placed", f"{summary.placed} of {summary.photos}")
-    table.add_row("points", f"{summary.points}")
-    table.add_row("mean reprojection error", f"{summary.mean_error_px:.3f} px")
-    table.add_row("mean track length", f"{summary.mean_track_length:.2f} photos")
-    for lens in summary.lenses:
-        size = f"{lens['width']}x{lens['height']}"
-        table.add_row(f"focal length ({size})", f"{lens['focal_px']:.1f} px, {lens['focal_length']}")
-    table.add_row("time", f"{summary.seconds:.1f} s")
-    console = Console()
-    console.print(table)
-    for name, reason in summary.left_out.items():
-        console.print(f"left out: {name}: {reason}", highlight=False, markup=False)
-    console.print("scale: unknown (photos alone do not tell it)")
-    console.print(f"written: {folder} (COLMAP text model, points.ply, reconstruction.png, summary.json)")
+def main(arguments: Sequence[str]) -> None:
+    parse(reconstruct, "reconstruct", arguments)
+
+
+def reconstruct(
+    photos: Positional[Annotated[Path, option("PHOTOS", "A folder of photos of one scene, in any order.")]],
+    /,
+    out: Annotated[Path | None, option("FOLDER")] = None,
+    fov_deg: FovDeg = None,
+    overwrite: Switch = False,
+) -> None:
+    """Find the cameras and the points of a scene from photos of it.
+
+    Writes COLMAP's text model, a point cloud, an image and a summary.
+
+    Args:
+        out: The folder to write to; by default runs/PHOTOS-reconstruction. A killed run continues where it stopped.
+        overwrite: Replace the reconstruction that the folder holds.
+    """
+    from firstsight.commands.work.reconstruct import print_summary
+    from firstsight.reconstruct.job import reconstruct_folder
+
+    print_summary(*reconstruct_folder(photos, out, fov_deg=fov_deg, overwrite=overwrite, console=notes()))

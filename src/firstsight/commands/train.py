@@ -1,173 +1,118 @@
-"""`firstsight train`: a method of the catalogue learns from recordings or pictures, and can then be used."""
+"""`firstsight train`: a method learns.
 
-import shutil
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+The arguments are read twice: first METHOD and --preset, which decide which settings there are; then all of them, with a flag
+for each setting and the preset's values as defaults.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
-import torch
-from rich.console import Console
-from torch import Tensor
+from tyro.conf import FlagConversionOff, Positional, arg
 
-from firstsight import catalogue
-from firstsight.doctor import examine
+from firstsight.commands.methods import trainable
+from firstsight.commands.parsing import Switch, arities, asks_for_help, option, parse, split
 from firstsight.errors import InputError
-from firstsight.pretrained import learning
-from firstsight.progress import progress_bars
-from firstsight.recordings.recording import Recording
-from firstsight.show.sheet import write_sheet
-from firstsight.training import Recipe, Trainable, fit
-from firstsight.training.checkpoint import written
-from firstsight.training.data.clips import Clips
-from firstsight.training.data.dataset import Joined
-from firstsight.training.data.opening import open_dataset
-from firstsight.training.fit import FitResult, Runtime
-from firstsight.training.metrics_log import Callback
-from firstsight.training.processes import world
 
-RecipeName = Literal["auto", "tiny", "paper"]
-STEREO, ONE_CAMERA, PICTURES = "monodepth", "monodepth2", "dino"  # what `auto` chooses
+C = TypeVar("C")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Changes:
-    """What to use instead of the recipe's own; None: its own."""
+class Flags:
+    """Train a method on recordings or images, without labels.
 
-    steps: int | None = None
-    batch: int | None = None
-    learning_rate: float | None = None
-    precision: Literal["float32", "bf16", "fp16"] | None = None
-    seed: int | None = None
-    checkpoint_every: int | None = None
+    A method's own settings: firstsight train METHOD --help
 
-    def of(self, recipe: Recipe) -> Recipe:
-        return replace(recipe, **{name: value for name, value in vars(self).items() if value is not None})
-
-
-def trainable(name: str) -> catalogue.Entry:
-    """Raises InputError where there is no such method, or none that learns."""
-    entry = catalogue.find(name)
-    learning(entry)
-    return entry
-
-
-def chosen_method(sources: Sequence[str]) -> str:
-    """What suits the sensors of the first source."""
-    from firstsight.recordings.opening import open_recording
-
-    try:
-        recording = open_recording(sources[0])
-    except InputError:
-        return PICTURES
-    if recording.rig.stereo is not None:
-        return STEREO
-    return ONE_CAMERA if recording.rig.cameras and recording.format != "image folder" else PICTURES
-
-
-def settled(recipe: RecipeName) -> Literal["tiny", "paper"]:
-    """The paper's recipe needs a GPU; without one the tiny one is meant."""
-    if recipe != "auto":
-        return recipe
-    return "paper" if torch.cuda.is_available() else "tiny"
-
-
-def default_config(entry: catalogue.Entry, recipe: Literal["tiny", "paper"]) -> Any:
-    """Of the method, for that recipe."""
-    return learning(entry).PRESETS[recipe].config
-
-
-def train(
-    entry: catalogue.Entry,
-    sources: Sequence[str],
-    out: Path,
-    *,
-    recipe: RecipeName = "auto",
-    config: Any = None,
-    changes: Changes | None = None,
-    runtime: Runtime | None = None,
-    overwrite: bool = False,
-) -> FitResult:
-    """Trains and writes to the folder `out`, or goes on with the training there. Of many processes the first one speaks.
-
-    Raises InputError for sources that the method cannot learn from and for all that `fit` raises.
+    Many processes: torchrun -m firstsight train ...
     """
-    size, runtime = settled(recipe), runtime or Runtime()
-    plan = (changes or Changes()).of(learning(entry).PRESETS[size].recipe)
-    torch.manual_seed(plan.seed)
-    method = entry.load()(config if config is not None else default_config(entry, size))
-    with world(runtime.device) as here:
-        if overwrite and here.leads:
-            forget(out)
-        here.barrier()
-        console = Console(stderr=True)
-        samples = open_dataset(sources, method.wanted, out / ".work")
-        if here.leads:
-            describe(f"{entry.name}: {weights_of(method):,} weights", samples, f"{size} recipe", console)
-        with Bar(out, console) as watch:
-            about = {"name": entry.name, "sources": list(sources)}
-            fitted = fit(method, samples, plan, out, about=about, runtime=runtime, callback=watch)
-    if here.leads:
-        use = f"firstsight evaluate {out} SOURCE, or firstsight perceive SOURCE --use {out}"
-        print(f"trained: {out}\nnext:    {use}")
-    return fitted
+
+    method: Positional[Annotated[str, option("METHOD", "One of `firstsight methods`; auto: what suits the sensors.")]]
+    sources: Positional[
+        Annotated[tuple[str, ...], option("SOURCE [SOURCE ...]", "Recordings (as for perceive), or folders of images.")]
+    ]
+    out: Annotated[Path | None, option("FOLDER")] = None
+    """The folder of the training; by default runs/METHOD. A killed training continues where it stopped."""
+    preset: Annotated[str, arg(metavar="NAME|auto")] = "auto"
+    """Settings and recipe to start from: paper, tiny (for a CPU) or another of the method's; auto: paper with a GPU, tiny without."""
+    steps: Annotated[int | None, option("N")] = None
+    """Number of optimiser steps; by default the preset's."""
+    batch: Annotated[int | None, option("N")] = None
+    """Number of samples in a step, over all processes; by default the preset's."""
+    learning_rate: Annotated[float | None, option("RATE")] = None
+    """Learning rate of the optimiser; by default the preset's."""
+    precision: Annotated[Literal["float32", "bf16", "fp16"] | None, option("{float32,bf16,fp16}")] = None
+    """Number format of the computations; by default the preset's. Reduced precision needs a GPU."""
+    seed: Annotated[int | None, option("N")] = None
+    """Seed of the order of the samples, of the augmentation and of the first weights; by default the preset's."""
+    checkpoint_every: Annotated[int | None, option("STEPS")] = None
+    """Number of steps between checkpoints; by default the preset's."""
+    device: Annotated[str | None, option("DEVICE")] = None
+    """The device to train on, such as cpu or cuda; by default a GPU where there is one."""
+    workers: Annotated[int, arg(metavar="N")] = 0
+    """Number of processes that decode samples."""
+    tensorboard: Switch = False
+    """Also write the metrics for TensorBoard."""
+    overwrite: Switch = False
+    """Replace the training that the folder holds."""
 
 
-def describe(method: str, samples: Joined, recipe: str, console: Console) -> None:
-    """What begins, after what the doctor calls unfit in it."""
-    for part in samples.parts:
-        if isinstance(part, Clips):
-            warn_if_unfit(part.recording, console)
-    console.print(f"{method}, {len(samples):,} samples, {recipe}", markup=False)
+@dataclass(frozen=True, kw_only=True)
+class FlagsWithSettings(Flags, Generic[C]):
+    __doc__ = Flags.__doc__
+
+    config: Annotated[C, FlagConversionOff]
 
 
-def forget(out: Path) -> None:
-    """Removes a training. Raises InputError for a folder that holds anything else."""
-    if out.exists() and not (out / "config.json").exists():
-        raise InputError(f"{out}: not the folder of a training; choose another --out")
-    shutil.rmtree(out, ignore_errors=True)
+train = Flags
+"""What completion and `firstsight --help` know of this verb: all but the method's settings."""
 
 
-def weights_of(method: Trainable) -> int:
-    return sum(p.numel() for p in method.parameters() if p.requires_grad)
+def main(arguments: Sequence[str]) -> None:
+    """Trains. Raises InputError for a method that there is not, or that is not trainable, and where SOURCE is missing."""
+    words, flags = split(arguments, arities(Flags))
+    helps = asks_for_help(flags)
+    if not words or (words == ["auto"] and helps):
+        parse(Flags, "train", arguments)
+    if len(words) < 2 and not helps:
+        raise InputError(f"train {words[0]}: SOURCE is missing; give a recording, a folder of images or sim:street")
+    name, *sources = words
+    if name != "auto":
+        trainable(name)
+    from firstsight.commands.work import train as work
+    from firstsight.commands.work.presets import chosen_preset
+
+    entry = trainable(work.chosen_method(sources) if name == "auto" else name)
+    preset = chosen_preset(entry, preset_of(flags))
+    described: Any = FlagsWithSettings[type(preset.config)]  # ty: ignore[invalid-type-form]
+    defaults = described(method=name, sources=tuple(sources), config=preset.config)
+    given = parse(described, "train", arguments, defaults)
+    changes = work.Changes(
+        steps=given.steps,
+        batch=given.batch,
+        learning_rate=given.learning_rate,
+        precision=given.precision,
+        seed=given.seed,
+        checkpoint_every=given.checkpoint_every,
+    )
+    work.train(
+        entry,
+        sources,
+        given.out or Path("runs") / entry.name,
+        preset=preset,
+        config=given.config,
+        changes=changes,
+        runtime=work.Runtime(device=given.device, workers=given.workers, tensorboard=given.tensorboard),
+        overwrite=given.overwrite,
+    )
 
 
-def warn_if_unfit(recording: Recording, console: Console) -> None:
-    """What the doctor calls unfit, before hours are spent on it."""
-    for finding in examine(recording):
-        if finding.verdict == "unfit":
-            words = f"unfit: {recording.source}: {finding.check}: {finding.measured}. {finding.advice}"
-            console.print(words, style="yellow", markup=False, soft_wrap=True)
-
-
-class Bar(Callback):
-    """A progress bar with the loss and the pace, and `preview.png` at every checkpoint."""
-
-    def __init__(self, out: Path, console: Console):
-        self.out, self.console = out, console
-        self._open = ExitStack()
-
-    def __enter__(self) -> "Bar":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._open.close()
-
-    def on_start(self, step: int, steps: int) -> None:
-        if step >= steps:
-            self.console.print(f"already complete: {self.out} (--overwrite trains anew)", markup=False)
-        elif step:
-            self.console.print(f"going on from {written(self.out)[-1]}", markup=False)
-        self.bars = self._open.enter_context(progress_bars(self.console))
-        self.task = self.bars.add_task("training", total=steps, completed=step)
-
-    def on_step(self, step: int, numbers: Mapping[str, float] | None) -> None:
-        self.bars.update(self.task, completed=step)
-        if numbers is not None:
-            pace = numbers.get("samples per second")
-            shown = f"loss {numbers['loss']:.4g}" + (f", {pace:.3g} samples/s" if pace else "")
-            self.bars.update(self.task, description=shown)
-
-    def on_checkpoint(self, step: int, preview: Mapping[str, Tensor]) -> None:
-        write_sheet(self.out / "preview.png", preview)
+def preset_of(flags: Sequence[str]) -> str:
+    """Returns what --preset says, in whichever of its two forms; the last one counts."""
+    found = "auto"
+    for flag, following in zip(flags, [*flags[1:], "auto"], strict=False):
+        if flag == "--preset":
+            found = following
+        elif flag.startswith("--preset="):
+            found = flag.partition("=")[2]
+    return found

@@ -1,9 +1,8 @@
 """What `firstsight doctor SOURCE` prints."""
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from firstsight.doctor.examination import findings_of
@@ -12,6 +11,7 @@ from firstsight.doctor.settings import SENSOR_OF_CHECK, proposed_command
 from firstsight.recordings.opening import open_recording
 from firstsight.recordings.recording import Recording
 from firstsight.run_folder import Finding
+from firstsight.terminal import coloured, results, say, say_json, table
 
 DescribePlan = Callable[[Recording], Iterable[tuple[str, str]]]
 """(stage, its method or why it is skipped) of a recording: the plan lies above the doctor and is passed in."""
@@ -20,47 +20,61 @@ COLOURS = {"ok": "green", "note": "yellow", "unfit": "red"}
 
 
 def print_findings(
-    source: str, *, frames: str | None = None, fov_deg: float | None = None, plan: DescribePlan | None = None
+    source: str,
+    *,
+    frames: str | None = None,
+    fov_deg: float | None = None,
+    plan: DescribePlan | None = None,
+    as_json: bool = False,
 ) -> int:
-    """Examine a recording and print what was found, what will be made of it and the command to use.
+    """Examines a recording and prints what was found, what will be made of it and the command to use.
 
-    `plan` tells of a recording which method does which stage. Returns the exit status: 0 where it is fit for use, 1 where
+    `plan` tells of a recording which method does which stage; `as_json` prints all as JSON. Returns the exit status: 0 where it is fit for use, 1 where
     something makes it unfit. Raises InputError where the source cannot be opened.
     """
-    console = Console()
     recording = open_recording(source, frames=frames, fov_deg=fov_deg)
     samples = gather(recording)
     findings = findings_of(samples)
-    console.print(f"[bold]{escape(source)}[/bold]: {recording.format}")
-    for remark in recording.remarks:
-        console.print(f"note: {remark}", markup=False)
-    console.print(findings_table(findings))
-    if plan is not None:
-        console.print(plan_table(plan(recording)))
+    stages = list(plan(recording)) if plan is not None else []
     command = proposed_command(samples, findings, source, frames, fov_deg)
     unfit = {finding.check for finding in findings if finding.verdict == "unfit"}
-    occasion = "use it with" if unfit <= SENSOR_OF_CHECK.keys() else "once mended"
-    console.print(f"{occasion}:  {command}", markup=False, soft_wrap=True)
-    console.print(conclusion(findings), markup=False, soft_wrap=True)
+    if as_json:
+        say_json(
+            {
+                "source": source,
+                "format": recording.format,
+                "remarks": list(recording.remarks),
+                "findings": [asdict(finding) for finding in findings],
+                "stages": [{"stage": stage, "method": method} for stage, method in stages],
+                "command": command,
+                "conclusion": conclusion(findings),
+            }
+        )
+        return int(bool(unfit))
+    say(f"{source}: {recording.format}", *(f"note: {remark}" for remark in recording.remarks))
+    results().print(findings_table(findings))
+    if stages:
+        results().print(plan_table(stages))
+    occasion = "use it with" if unfit <= SENSOR_OF_CHECK.keys() else "once fixed"
+    say(f"{occasion}:  {command}", conclusion(findings))
     return int(bool(unfit))
 
 
 def findings_table(findings: Sequence[Finding]) -> Table:
-    table = Table("check", "verdict", "measured", "advice", box=None, header_style="bold", pad_edge=False)
-    table.columns[0].no_wrap = table.columns[1].no_wrap = True
+    """Returns what was found, a row for each check."""
+    made = table("check", "verdict", "measured", "advice")
+    made.columns[1].no_wrap = True
     for finding in findings:
-        colour = COLOURS[finding.verdict]
-        verdict = f"[{colour}]{finding.verdict}[/{colour}]"
-        table.add_row(finding.check, verdict, escape(finding.measured), escape(finding.advice))
-    return table
+        made.add_row(finding.check, coloured(finding.verdict, COLOURS), finding.measured, finding.advice)
+    return made
 
 
 def plan_table(stages: Iterable[tuple[str, str]]) -> Table:
-    """Which method does which stage, or why none does."""
-    table = Table("stage", "what will do it", box=None, header_style="bold", pad_edge=False)
+    """Returns which method does which stage, or why none does."""
+    made = table("stage", "what will do it")
     for name, method in stages:
-        table.add_row(escape(name), escape(method))
-    return table
+        made.add_row(name, method)
+    return made
 
 
 def conclusion(findings: Sequence[Finding]) -> str:

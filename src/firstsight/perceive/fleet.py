@@ -2,10 +2,14 @@
 
 A recording that cannot be used does not stop the others. With Ray a worker that dies is replaced, and its run goes on from
 its last checkpoint, as any killed run does. On several machines `out` must be a folder that all of them see.
+
+Ray runs code for whoever reaches its ports. A Ray that is started here listens on this machine alone and asks for a token
+that only its own processes know; how a cluster that is joined is protected is for the cluster to say.
 """
 
 import io
 import os
+import secrets
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -17,11 +21,15 @@ import torch
 from rich.console import Console
 
 from firstsight.errors import InputError
+from firstsight.extras import install_command
 from firstsight.perceive.run import Settings, default_folder, perceive
 from firstsight.progress import progress_bars
+from firstsight.terminal import notes
 
 Engine = Literal["serial", "ray"]
-RETRIES = 3  # of a worker that died; an InputError is not tried again
+# How often the run of a worker that died is tried again; one that ended with an InputError is not.
+RETRIES = 3
+LOOPBACK = "127.0.0.1"
 
 
 class Outcome(NamedTuple):
@@ -42,7 +50,7 @@ def perceive_all(
     console: Console | None = None,
 ) -> list[Outcome]:
     """A run folder for each source in `out`, named after it. Raises InputError where two sources would share a folder."""
-    console, settings = console or Console(stderr=True), settings or Settings()
+    console, settings = console or notes(), settings or Settings()
     folders = folders_of(sources, out)
     tasks = [(source, folder, settings, overwrite) for source, folder in zip(sources, folders, strict=True)]
     outcomes = side_by_side(tasks) if engine == "ray" else (one(*task) for task in tasks)
@@ -52,7 +60,7 @@ def perceive_all(
         for outcome in outcomes:
             done[outcome.folder] = outcome
             bars.advance(task)
-            bars.print(f"{outcome.source}: {outcome.reason or outcome.folder}", markup=False)
+            bars.print(f"{outcome.source}: {outcome.reason or outcome.folder}")
     return [done[folder] for folder in folders]
 
 
@@ -79,7 +87,7 @@ def side_by_side(tasks: Sequence[tuple[str, Path, Settings, bool]]) -> Iterator[
     threads = {name: str(torch.get_num_threads()) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
     started = not ray.is_initialized()
     if started:
-        ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR", runtime_env={"env_vars": threads})
+        ray.init(log_to_driver=False, logging_level="ERROR", runtime_env={"env_vars": threads}, **local_settings())
     try:
         remote: Any = ray.remote(num_cpus=1, max_retries=RETRIES)(one)
         waiting = {remote.remote(*absolute(task), workers=1): task for task in tasks}
@@ -110,9 +118,32 @@ def result(ray: ModuleType, ready: Any, task: tuple[str, Path, Settings, bool]) 
 
 
 def import_ray() -> ModuleType:
+    """Returns the module, imported with the environment that it needs. Raises InputError where Ray is not installed."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if not joins_a_cluster():
+        protect_local_ray()
     try:
         import ray
     except ImportError:
-        raise InputError("Ray is not installed: pip install 'firstsight[fleet]'") from None
+        raise InputError(f"Ray is not installed: {install_command('fleet')}") from None
     return ray
+
+
+def joins_a_cluster() -> bool:
+    return bool(os.environ.get("RAY_ADDRESS"))
+
+
+def protect_local_ray() -> None:
+    """Sets what Ray reads when it is imported: that its processes talk over loopback, and the token that they share.
+
+    Ray has this for Windows and macOS, where a cluster is not supported; the variable's name stems from there. Tokens are
+    checked from Ray 2.52 on; one in the environment, unlike one in a file, is not left behind.
+    """
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    if os.environ.setdefault("RAY_AUTH_MODE", "token") == "token":
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+
+
+def local_settings() -> dict[str, Any]:
+    """Returns the arguments of ray.init that hold only for a Ray that is started here."""
+    return {} if joins_a_cluster() else {"include_dashboard": False, "_node_ip_address": LOOPBACK}

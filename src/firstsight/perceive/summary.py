@@ -1,29 +1,53 @@
-"""What `firstsight perceive` prints when it is done."""
+"""What `firstsight perceive` and `firstsight evaluate` print of what was measured."""
 
 from collections.abc import Sequence
 
-from rich.console import Console
 from rich.table import Table
 
 from firstsight.run_folder import Metric, RunFolder, RunRecord
+from firstsight.terminal import columns_of, results, say, table
 
-WIDE = 140  # columns
+HEADLINES = (
+    "D1-all (missing counted as bad)",
+    "bad-1 visible (missing counted as bad)",
+    "depth Abs Rel",
+    "depth density",
+    "flow EPE visible",
+    "Fl-all (missing counted as bad)",
+    "ATE RMSE",
+    "RPE rotation",
+    "drift translation",
+    "moving mask IoU",
+    "moving objects found",
+    "occupancy IoU (within one cell)",
+)
+"""The metrics that tell most, at most twelve; run.json and the report hold all."""
 
 
 def print_summary(run: RunFolder) -> None:
-    record = run.read_record()
-    console = Console()
+    """Prints what each stage did, the headline metrics and where the report is."""
+    record, console = run.read_record(), results()
     console.print(stage_table(record))
-    if record.metrics:
-        console.print(metric_table(record.metrics, console.width))
+    shown = headlines(record.metrics)
+    if shown:
+        console.print(metric_table(shown))
+        left = len(record.metrics) - len(shown)
+        if left:
+            say(f"{left} more metrics, each with its protocol: report.html and run.json")
     if record.flagged_frames:
-        console.print(f"{len(record.flagged_frames)} frames could not be used fully; the first: {first_flag(record)}")
+        say(f"{len(record.flagged_frames)} frames could not be used fully; the first: {first_flag(record)}")
     if record.scale == "unknown":
-        console.print("scale: unknown (one camera alone; distances are in units of their own)")
+        say("scale: unknown (one camera alone; distances are in units of their own)")
     for finding in record.findings:
         if finding.verdict == "unfit":
-            console.print(f"doctor: {finding.check}: {finding.measured}. {finding.advice}")
-    console.print(f"report: {run.report_path}")
+            say(f"doctor: {finding.check}: {finding.measured}. {finding.advice}")
+    say(f"report: {run.report_path}")
+
+
+def headlines(metrics: Sequence[Metric]) -> list[Metric]:
+    """Returns the metrics to look at first, at most as many as HEADLINES has names, in that order."""
+    by_name = {metric.name: metric for metric in metrics}
+    return [by_name[name] for name in HEADLINES if name in by_name]
 
 
 def first_flag(record: RunRecord) -> str:
@@ -32,28 +56,36 @@ def first_flag(record: RunRecord) -> str:
 
 
 def stage_table(record: RunRecord) -> Table:
-    table = Table("stage", "method", "frames", "ms/frame", "", box=None, header_style="bold", pad_edge=False)
+    """Returns what became of each stage, a row each."""
+    made = table("stage", "method", "frames", "ms/frame", "")
+    made.columns[1].no_wrap = True
     for stage in record.stages:
         rate = f"{1000 * stage.seconds / stage.frames:.0f}" if stage.frames else ""
         note = f"skipped: {stage.reason}" if stage.status == "skipped" else stage.reason
-        table.add_row(stage.name, stage.method, str(stage.frames or ""), rate, note)
-    return table
+        made.add_row(stage.name, stage.method, str(stage.frames or ""), rate, note)
+    return made
+
+
+def metric_table(metrics: Sequence[Metric]) -> Table:
+    """Returns names and values, a row each."""
+    made = table("metric", "value")
+    made.columns[1].no_wrap = True
+    for metric in metrics:
+        made.add_row(metric.name, value_of(metric))
+    return made
+
+
+def value_of(metric: Metric) -> str:
+    return f"{metric.value:.4g} {metric.unit}".rstrip()
 
 
 def print_metrics(metrics: Sequence[Metric]) -> None:
-    console = Console()
-    console.print(metric_table(metrics, console.width))
-    if console.width < WIDE:
-        console.print(f"protocol: {'; '.join(dict.fromkeys(metric.protocol for metric in metrics))}", markup=False)
-
-
-def metric_table(metrics: Sequence[Metric], width: int) -> Table:
-    """Values, and how each was measured where the terminal is wide enough; run.json and the report always say it."""
-    with_protocol = width >= WIDE
-    table = Table("metric", "value", *["protocol"] * with_protocol, box=None, header_style="bold", pad_edge=False)
-    for column in table.columns:
-        column.no_wrap = True
+    """Prints metrics with the number of their protocol, and below them each protocol once."""
+    protocols = list(dict.fromkeys(metric.protocol for metric in metrics))
+    numbers = {protocol: f"[{number}]" for number, protocol in enumerate(protocols, 1)}
+    console, made = results(), table("metric", "value", "protocol")
+    made.columns[1].no_wrap = True
     for metric in metrics:
-        shown = (metric.name, f"{metric.value:.4g} {metric.unit}".rstrip(), metric.protocol)
-        table.add_row(*shown[: 2 + with_protocol])
-    return table
+        made.add_row(metric.name, value_of(metric), numbers[metric.protocol])
+    console.print(made)
+    say("", *columns_of([(numbers[protocol], protocol) for protocol in protocols], console.width))

@@ -25,6 +25,7 @@ from firstsight.slam.photos.growth import Report
 from firstsight.slam.photos.pairs import Pair, pair_of, pairs_to_try
 from firstsight.slam.photos.self_calibration import calibrated
 from firstsight.slam.photos.structure_from_motion import Collection, Config, Outcome, reconstruct, seen_photo
+from firstsight.terminal import notes
 
 # of a lens, by whether its focal length was assumed
 ASSUMED = "assumed, then refined"
@@ -62,7 +63,7 @@ def reconstruct_folder(
     Features and matches are kept in the folder until it is complete, so that a killed run continues. Raises InputError
     where the photos cannot be read or do not overlap, or where `out` holds something else and `overwrite` is not given.
     """
-    started, console, photos = time.perf_counter(), console or Console(stderr=True), Path(photos)
+    started, console, photos = time.perf_counter(), console or notes(), Path(photos)
     announce_compilation()
     paths = photo_files(photos)
     folder = Path(out) if out is not None else Path("runs") / f"{photos.resolve().name}-reconstruction"

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import UInt8, UInt16
 
 from firstsight.errors import InputError
+from firstsight.extras import install_command
 from firstsight.formats import png
 from firstsight.formats.atomic import replacing
 from firstsight.formats.mesh import read_mesh, vertex_normals
@@ -55,7 +56,7 @@ def import_rerun() -> ModuleType:
     try:
         import rerun
     except ImportError:
-        raise InputError("recording.rrd needs rerun-sdk; install it with: pip install 'firstsight[view]'") from None
+        raise InputError(f"recording.rrd needs rerun-sdk; install it with: {install_command('view')}") from None
     return rerun
 
 

@@ -1,0 +1,287 @@
+"""`firstsight evaluate`: a method, or a trained one, against what a recording knows to be true."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal, NamedTuple
+
+import cv2
+import numpy as np
+import torch
+
+from firstsight import catalogue, pretrained
+from firstsight.commands.methods import learns
+from firstsight.errors import InputError
+from firstsight.evaluation.depth import DepthErrors, DepthProtocol, DisparityErrors
+from firstsight.evaluation.flow import FlowErrors
+from firstsight.evaluation.object_masks import ObjectMaskErrors, ids_of
+from firstsight.evaluation.probes import Labelled, encoded, linear_metric, neighbour_metric, numbered
+from firstsight.evaluation.trajectory import trajectory_metrics
+from firstsight.formats.atomic import write_json
+from firstsight.geometry.images import to_tensor
+from firstsight.perceive.stages.depth import matched, stereo_depth
+from firstsight.perceive.workspace import depth_image, depth_tensors
+from firstsight.progress import progress_bars
+from firstsight.recordings.opening import open_recording
+from firstsight.recordings.recording import FlowImage, Frame, Recording
+from firstsight.roles import (
+    Depth,
+    DepthCompleter,
+    DepthEstimator,
+    Discoverer,
+    Encoder,
+    FlowEstimator,
+    LandmarkSlam,
+    LoopCloser,
+    MotionSegmenter,
+    MultiViewDepthEstimator,
+    Observation,
+    Odometry,
+    PoseGraphOptimiser,
+    Reconstructor,
+    StereoEstimator,
+)
+from firstsight.run_folder import Metric, RunFolder
+from firstsight.training import Trainable
+from firstsight.training.data.batch import ImageBatch
+from firstsight.training.data.images import Images, scaled
+from firstsight.training.data.opening import open_source
+from firstsight.training.data.wanted import Wanted
+
+Metrics = tuple[Metric, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """What may be chosen about how it is judged: depth's cap and crop, and how many labelled pictures a probe sees."""
+
+    cap_m: float = 80.0
+    crop: Literal["none", "garg"] = "none"
+    known: int = 2000
+    held_out: int = 500
+
+
+def evaluate(name: str, source: str, *, frames: str | None = None, protocol: Protocol | None = None) -> Metrics:
+    """The field's metrics of a method of the catalogue, or of the folder of a trained one.
+
+    Raises InputError where the source has no truth for what the method estimates, and for a method that must be trained.
+    """
+    subject = subject_of(name, source)
+    method = pretrained.load(name) if subject.kind == "training" else catalogue.find(name).load()()
+    for role, measure in MEASURES.items():
+        if isinstance(method, role):
+            with torch.no_grad():
+                return measure(method, source, frames, protocol or Protocol())
+    instead = next((words for role, words in MEASURED_ELSEWHERE.items() if isinstance(method, role)), "")
+    raise InputError(f"{name}: has no standalone evaluation{instead}")
+
+
+class Subject(NamedTuple):
+    """What is evaluated, against which source, and what it is in words."""
+
+    kind: Literal["method", "training", "run"]
+    name: str
+    source: str
+    text: str
+
+
+def subject_of(name: str, source: str | None) -> Subject:
+    """Returns what a name stands for: a run folder, a training or a method of the catalogue.
+
+    Raises InputError for a name that is none of these, for a method that must be trained first, where the source is
+    missing, and for a run of another source.
+    """
+    if (Path(name) / "run.json").exists():
+        record = RunFolder(Path(name)).read_record()
+        if source not in (None, record.source):
+            raise InputError(f"{name}: is a run of {record.source} and can be evaluated against that source alone")
+        return Subject("run", name, record.source, f"run of {record.source}, as measured by firstsight perceive")
+    if pretrained.is_folder(name):
+        kind, text = "training", f"training of {pretrained.name(name)}"
+    else:
+        entry = catalogue.find(name)
+        if learns(entry):
+            raise InputError(f"{name}: must be trained first: firstsight train {name} SOURCE; then evaluate its folder")
+        kind, text = "method", f"method of the family {entry.family}"
+    if source is None:
+        raise InputError(f"evaluate {name}: SOURCE is missing; give a recording with truth, such as sim:street")
+    return Subject(kind, name, source, f"{text}, on {source}")
+
+
+def measured(subject: Subject, *, frames: str | None = None, protocol: Protocol | None = None) -> Metrics:
+    """Returns the metrics of a method or a training, or those that a run folder holds.
+
+    Raises InputError as `evaluate` does, and for a run whose recording has no truth.
+    """
+    if subject.kind != "run":
+        return evaluate(subject.name, subject.source, frames=frames, protocol=protocol)
+    metrics = tuple(RunFolder(Path(subject.name)).read_record().metrics)
+    if not metrics:
+        raise InputError(
+            f"{subject.name}: this run holds no metrics; {subject.source} has no truth, or the run is unfinished"
+        )
+    return metrics
+
+
+def described(name: str, source: str, metrics: Metrics) -> dict[str, Any]:
+    """Returns what was measured as a value for JSON."""
+    return {"method": name, "source": source, "metrics": [asdict(metric) for metric in metrics]}
+
+
+def write_metrics(path: Path, name: str, source: str, metrics: Metrics) -> None:
+    write_json(path, described(name, source, metrics))
+
+
+def stereo(method: StereoEstimator, source: str, frames: str | None, _: Protocol) -> Metrics:
+    recording = open_recording(source, frames=frames)
+    if recording.rig.stereo is None:
+        raise InputError(f"{source}: it has no stereo pair")
+    truth = known(recording.truth.disparity, source, "disparity")
+    errors = DisparityErrors()
+    for frame in shown(recording):
+        found = matched(frame, method)
+        errors.add(found.disparity[0, 0].numpy(), found.valid[0, 0].numpy(), truth[frame.index])
+    return errors.metrics()
+
+
+def depth(method: DepthEstimator, source: str, frames: str | None, protocol: Protocol) -> Metrics:
+    recording = open_recording(source, frames=frames)
+    truth = known(recording.truth.depth, source, "depth")
+    align = "none" if method.scale == "metric" else "median"
+    errors = DepthErrors(DepthProtocol(cap_m=protocol.cap_m, crop=protocol.crop, align=align))
+    for frame in shown(recording):
+        errors.add(depth_image(method(to_tensor(frame.image()))), truth[frame.index])
+    return errors.metrics()
+
+
+def flow(method: FlowEstimator, source: str, frames: str | None, _: Protocol) -> Metrics:
+    recording = open_recording(source, frames=frames)
+    truth = known(recording.truth.flow, source, "flow")
+    errors = FlowErrors()
+    for frame in shown(recording, len(recording) - 1):
+        found = method(to_tensor(frame.image()), to_tensor(recording[frame.index + 1].image()))
+        estimate = FlowImage(
+            found.flow[0].permute(1, 2, 0).numpy(), found.valid[0, 0].numpy(), found.valid[0, 0].numpy()
+        )
+        errors.add(estimate, truth[frame.index])
+    return errors.metrics()
+
+
+def odometry(method: Odometry, source: str, frames: str | None, _: Protocol) -> Metrics:
+    recording = open_recording(source, frames=frames)
+    true = recording.truth.world_from_camera
+    if true is None:
+        raise InputError(f"{source}: its trajectory is not known")
+    for frame in shown(recording):
+        method.step(observation(frame, method.needs))
+    found, valid = (part.numpy() for part in method.trajectory())
+    poses = np.where(valid[:, None, None], found, np.nan)
+    alignment = "se3" if method.scale == "metric" else "sim3"
+    return trajectory_metrics(poses, true, alignment, recording.truth.trajectory_reference)
+
+
+def features(method: Encoder, source: str, _: str | None, protocol: Protocol) -> Metrics:
+    """Probes of an encoder that learned, on pictures whose folders are their classes."""
+    if not isinstance(method, Trainable):
+        raise InputError(f"{type(method).__name__}: learns nothing; probes are for features that were learned")
+    with TemporaryDirectory() as scratch:
+        images = open_source(source, Wanted(ImageBatch, input_size(method)), Path(scratch))
+        if not isinstance(images, Images) or len(set(images.class_names())) < 2:
+            raise InputError(f"{source}: probes need pictures in folders by class (or train/CLASS and test/CLASS)")
+        labels = numbered(images.class_names())
+        train, test = split(images.names, protocol.known, protocol.held_out)
+        known = Labelled(encoded(method, images, train), labels[train])
+        held_out = Labelled(encoded(method, images, test), labels[test])
+    return (neighbour_metric(known, held_out), linear_metric(known, held_out))
+
+
+def input_size(method: Trainable) -> tuple[int, int]:
+    """(height, width) of the images that the method was trained on."""
+    height, width = method.example_inputs()["image"].shape[-2:]
+    return height, width
+
+
+def split(names: Sequence[str], known: int, held_out: int) -> tuple[list[int], list[int]]:
+    """Some for the probe and some to judge it by: of train/ and test/ where there are such folders, else of all."""
+    order = np.random.default_rng(0).permutation(len(names)).tolist()
+    test = [i for i in order if "test" in Path(names[i]).parts]
+    train = [i for i in order if "train" in Path(names[i]).parts]
+    if not (test and train):
+        cut = min(held_out, len(order) // 5)
+        test, train = order[:cut], order[cut:]
+    return train[:known], test[:held_out]
+
+
+def objects(method: Discoverer, source: str, frames: str | None, _: Protocol) -> Metrics:
+    """Masks against the true ids of what moves, at the size that the method was trained at."""
+    if not isinstance(method, Trainable):
+        raise InputError(f"{type(method).__name__}: learns nothing; there is no evaluation for it yet")
+    recording = open_recording(source, frames=frames)
+    truth = known(recording.truth.moving, source, "objects")
+    errors, size = ObjectMaskErrors(), input_size(method)
+    for frame in shown(recording):
+        image = torch.from_numpy(scaled(frame.image(), size))[None].float() / 255
+        true_ids = cv2.resize(truth[frame.index], size[::-1], interpolation=cv2.INTER_NEAREST)
+        errors.add(ids_of(method(image))[0].numpy(), true_ids.astype(np.int64))
+    return errors.metrics()
+
+
+def observation(frame: Frame, needs: frozenset[str]) -> Observation:
+    """What the method needs of a frame. Raises InputError where the rig lacks it."""
+    camera, source = frame.recording.rig.reference, frame.recording.source
+    given: dict[str, Any] = {
+        "image": lambda: camera and to_tensor(frame.image()),
+        "intrinsics": lambda: camera and torch.from_numpy(camera.intrinsics),
+        "depth": lambda: measured_depth(frame),
+        "points_lidar": lambda: (scan := frame.scan()) and torch.from_numpy(scan.points),
+    }
+    found = {need: given[need]() for need in needs}
+    for need, value in found.items():
+        if value is None:
+            raise InputError(f"{source}: frame {frame.index} has no {need.replace('_', ' ')}, which the method needs")
+    return Observation(frame.stamp_ns, **found)
+
+
+def measured_depth(frame: Frame) -> Depth | None:
+    """A depth sensor's, or of a stereo pair by semi-global matching."""
+    rig, sensed = frame.recording.rig, frame.depth()
+    if sensed is not None:
+        return depth_tensors(sensed)
+    if rig.stereo is None:
+        return None
+    estimator = catalogue.find("semi-global-matching").load()()
+    return stereo_depth(rig, matched(frame, estimator))
+
+
+def known(truth: Any, source: str, what: str) -> Any:
+    if truth is None:
+        raise InputError(f"{source}: its true {what} is not known; evaluate on sim:street or on a recording with truth")
+    return truth
+
+
+def shown(recording: Recording, count: int | None = None) -> Iterable[Frame]:
+    """Yields the first `count` frames (by default all) one after the other, with a progress bar."""
+    total = len(recording) if count is None else count
+    with progress_bars() as bars:
+        yield from bars.track((recording[i] for i in range(total)), total=total, description="evaluating")
+
+
+MEASURES: dict[type, Callable[..., Metrics]] = {
+    StereoEstimator: stereo,
+    DepthEstimator: depth,
+    FlowEstimator: flow,
+    Odometry: odometry,
+    Encoder: features,
+    Discoverer: objects,
+}
+BY_PERCEIVE = "; `firstsight perceive SOURCE` measures it together with what it needs"
+MEASURED_ELSEWHERE: dict[type, str] = {
+    MultiViewDepthEstimator: BY_PERCEIVE,
+    DepthCompleter: BY_PERCEIVE,
+    LoopCloser: BY_PERCEIVE,
+    MotionSegmenter: BY_PERCEIVE,
+    PoseGraphOptimiser: "; `firstsight optimise GRAPH` says by how much it lowers a graph's error",
+    Reconstructor: "; `firstsight reconstruct PHOTOS` says its reprojection error",
+    LandmarkSlam: "; `firstsight gallery ekf-slam` draws its errors",
+}

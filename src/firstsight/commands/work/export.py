@@ -1,0 +1,116 @@
+"""`firstsight export`: a trained method as torch.export and as ONNX, each checked against the method itself.
+
+Batch, height and width stay free where the method allows it; the check runs at two sizes.
+"""
+
+import logging
+import warnings
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim
+
+from firstsight import pretrained
+from firstsight.errors import InputError
+from firstsight.extras import install_command
+from firstsight.formats.atomic import replacing
+from firstsight.training import Trainable
+
+# The second size is that many times the first.
+LARGER = 1.5
+TOLERANCE = 1e-5
+
+
+class Parity(NamedTuple):
+    """The largest difference to the method's own outputs, at a size (batch, height, width)."""
+
+    size: tuple[int, int, int]
+    onnx: float
+    torch_export: float
+
+
+class Flat(nn.Module):
+    """The method's forward pass with a plain tuple as the result, masks as numbers."""
+
+    def __init__(self, method: Trainable):
+        super().__init__()
+        self.method = method
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        result = self.method(*inputs)
+        return tuple(part.float() for part in result) if isinstance(result, tuple) else (result,)
+
+
+def export(name: Path | str, out: Path) -> list[Parity]:
+    """Writes model.pt2 and model.onnx of a trained method into `out`; `name` as for `pretrained.load`.
+
+    Raises InputError where the results differ by more than TOLERANCE, or where a part is not installed.
+    """
+    method = Flat(pretrained.load(name)).eval()
+    runtime = import_onnx()
+    shown = [method.method.example_inputs(2), method.method.example_inputs(1, LARGER)]
+    names, examples = list(shown[0]), [tuple(inputs.values()) for inputs in shown]
+    out.mkdir(parents=True, exist_ok=True)
+    with quiet(), torch.no_grad():
+        free = (tuple({0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC} for _ in names),)
+        program = torch.export.export(method, examples[0], dynamic_shapes=free, strict=False)
+        with replacing(out / "model.pt2") as part:
+            torch.export.save(program, part)
+        with replacing(out / "model.onnx") as part:
+            torch.onnx.export(
+                program, examples[0], part, dynamo=True, external_data=False, input_names=names, verbose=False
+            )
+        session = runtime.InferenceSession(out / "model.onnx", providers=["CPUExecutionProvider"])
+        again = torch.export.load(out / "model.pt2").module()
+        found = [parity(method, session, again, inputs) for inputs in shown]
+    require_equal(found, out)
+    return found
+
+
+def require_equal(found: list[Parity], out: Path) -> None:
+    """Raises InputError where an exported method differs."""
+    worst = max(max(one.onnx, one.torch_export) for one in found)
+    if not worst <= TOLERANCE:  # not a number is no parity either
+        raise InputError(f"{out}: the exported method differs from the original by {worst:.1e}; do not use it")
+
+
+def parity(method: nn.Module, session: Any, again: nn.Module, inputs: dict[str, Tensor]) -> Parity:
+    tensors = tuple(inputs.values())
+    expected = method(*tensors)
+    given = {name: tensor.numpy() for name, tensor in inputs.items()}
+    by_onnx = [torch.from_numpy(part) for part in session.run(None, given)]
+    batch, _, height, width = tensors[0].shape
+    return Parity((batch, height, width), largest_gap(expected, by_onnx), largest_gap(expected, again(*tensors)))
+
+
+def largest_gap(expected: tuple[Tensor, ...], found: list[Tensor] | tuple[Tensor, ...]) -> float:
+    """Relative to the size of each output's values, so that metres far away do not count more than disparities."""
+    gaps = [(a - b).abs().max() / a.abs().max().clamp_min(1.0) for a, b in zip(expected, found, strict=True)]
+    return float(torch.stack(gaps).max())
+
+
+@contextmanager
+def quiet() -> Generator[None]:
+    """Without the exporters' notes on operators of packages that are not installed."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def import_onnx() -> ModuleType:
+    try:
+        import onnxruntime
+        import onnxscript  # noqa: F401
+    except ImportError:
+        raise InputError(f"ONNX is not installed: {install_command('export')}") from None
+    return onnxruntime

@@ -1,0 +1,146 @@
+"""The command `firstsight optimise`: a pose graph's file in, the optimised file and an image of both out."""
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from firstsight.errors import InputError
+from firstsight.extras import install_command
+from firstsight.formats.atomic import replacing
+from firstsight.formats.g2o import read_g2o, write_g2o
+from firstsight.kernels.compiling import announce_compilation
+from firstsight.progress import waiting
+from firstsight.roles.pose_graph import Between, PoseGraph, pose_graph
+from firstsight.slam.pose_graphs.factors import State, cost, factors_of
+from firstsight.slam.pose_graphs.initialisation import chordal, place_landmarks, spanning_tree
+from firstsight.slam.pose_graphs.loop_consistency import loops_of
+from firstsight.slam.pose_graphs.pose_graph import Config, Solution, check, optimise
+from firstsight.terminal import say
+
+METHODS: dict[str, Any] = {
+    "gauss-newton": "gauss_newton",
+    "levenberg-marquardt": "levenberg_marquardt",
+    "dogleg": "dogleg",
+}
+# The mean squared sigma per degree of freedom above which loops are likely false.
+HIGH_ERROR = 3.0
+# The confidence of a motion below which it is shown as false.
+HALF = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    method: Literal["gauss-newton", "levenberg-marquardt", "dogleg"] = "levenberg-marquardt"
+    false_loops: Literal["keep", "graduated", "switchable", "consistent"] = "keep"
+    start: Literal["file", "spanning-tree", "chordal"] = "file"
+
+
+class Result(NamedTuple):
+    """`before` is where the optimiser began, `loops` which motions are loops, `rejected` which of them are false."""
+
+    before: PoseGraph
+    after: PoseGraph
+    error_before: float
+    solution: Solution
+    seconds: float
+    loops: np.ndarray
+    rejected: np.ndarray
+
+
+def optimise_file(path: Path, out: Path | None, settings: Settings) -> None:
+    """Prints what was done. Writes `out` (default: beside the file) with ids 0, 1, ..., and an image of it.
+
+    The file written has all motions, also those that were found to be false. Raises InputError for what cannot be used.
+    """
+    out = out or path.with_name(f"{path.stem}_optimised.g2o")
+    if out.suffix != ".g2o":
+        raise InputError(f"{out}: graphs are written as g2o; give --out a name that ends in .g2o")
+    if out.resolve() == path.resolve():
+        raise InputError(f"{out}: would replace the graph that is read; give --out another name")
+    if not path.exists():
+        raise InputError(f"{path}: no such file; give a pose graph in g2o's or TORO's format")
+    graph = read_g2o(path).graph
+    announce_compilation()
+    with waiting("getting ready"):
+        optimised(small_ring(graph.dimension), settings)
+    try:
+        with waiting(f"solving for {len(graph.world_from_node):,} nodes"):
+            result = optimised(graph, settings)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    say(*report_lines(result))
+    try:
+        write_g2o(out, result.after)
+    except (FileExistsError, NotADirectoryError):
+        raise InputError(f"{out.parent}: a file is in the way; choose another place with --out") from None
+    say(f"written     {out}")
+    if find_spec("matplotlib") is None:
+        say(f"image       none; matplotlib draws it: {install_command('view')}")
+        return
+    image = out.with_suffix(".png")
+    from firstsight.show.pose_graph_picture import before_and_after
+
+    with replacing(image) as temporary:
+        before_and_after(result.before, result.after, result.loops, result.rejected).savefig(temporary)
+    say(f"image       {image}")
+
+
+def optimised(graph: PoseGraph, settings: Settings) -> Result:
+    graph = started(graph, settings.start)
+    check(graph)
+    config = Config(method=METHODS[settings.method], false_loops=settings.false_loops)
+    began = perf_counter()
+    solution = optimise(graph, config)
+    seconds = perf_counter() - began
+    after = graph._replace(world_from_node=solution.world_from_node, landmarks=solution.landmarks)
+    loops = loops_of(graph.between.a, graph.between.b)
+    return Result(graph, after, error_of(graph), solution, seconds, loops, loops & (solution.confidence < HALF))
+
+
+def small_ring(dimension: int) -> PoseGraph:
+    """Returns four nodes in a square: solving it compiles or loads the kernels, whose time is not the solution's."""
+    world_from_node = np.tile(np.eye(dimension + 1), (4, 1, 1))
+    world_from_node[:, :2, -1] = [(0, 0), (1, 0), (1, 1), (0, 1)]
+    a, b = np.array([0, 1, 2, 0]), np.array([1, 2, 3, 3])
+    a_from_b = np.linalg.inv(world_from_node[a]) @ world_from_node[b]
+    information = np.tile(np.eye(3 if dimension == 2 else 6), (4, 1, 1))
+    return pose_graph(world_from_node, Between(a, b, a_from_b, information))
+
+
+def started(graph: PoseGraph, start: str) -> PoseGraph:
+    """Poses that the file does not give come from the spanning tree; landmarks, where they were seen."""
+    if start == "chordal":
+        return chordal(graph)
+    if start == "spanning-tree" or not np.isfinite(graph.world_from_node).all():
+        return spanning_tree(graph)
+    return graph if np.isfinite(graph.landmarks).all() else place_landmarks(graph)
+
+
+def error_of(graph: PoseGraph) -> float:
+    factors = factors_of(graph)
+    return cost(factors, State(graph.world_from_node, graph.landmarks), np.ones(len(factors.relative.a)))
+
+
+def report_lines(result: Result) -> list[str]:
+    """Returns what is printed of a result, a line each."""
+    graph, solution = result.before, result.solution
+    nodes, edges, loops = len(graph.world_from_node), len(graph.between.a), int(result.loops.sum())
+    landmarks = ""
+    if len(graph.landmarks):
+        landmarks = f", {len(graph.landmarks)} landmarks seen {len(graph.sightings.node)} times"
+    ended = "" if solution.converged else ", not converged: try --start chordal"
+    lines = [
+        f"graph       SE({graph.dimension}), {nodes} nodes, {edges} edges, {loops} of them loops{landmarks}",
+        f"error       {result.error_before:.6g} -> {solution.error:.6g}",
+        f"iterations  {solution.iterations} in {result.seconds:.3f} s{ended}",
+        f"rejected    {int(result.rejected.sum())} of {loops} loops",
+    ]
+    measured = graph.tangent * (edges + len(graph.priors.node)) + graph.dimension * len(graph.sightings.node)
+    freedom = measured - graph.tangent * (nodes - 1) - graph.dimension * len(graph.landmarks)
+    if loops and not result.rejected.any() and freedom > 0 and 2 * solution.error / freedom > HIGH_ERROR:
+        lines.append("hint        the error is high for what is measured: try --false-loops consistent")
+    return lines
