@@ -21,7 +21,7 @@ checkpoints, each process has its own, and `model.safetensors` never holds them.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import torch
 from jaxtyping import Float32
@@ -33,6 +33,7 @@ from firstsight.training.random_numbers import StepRandom
 from firstsight.training.recipe import Recipe
 
 B = TypeVar("B")
+M = TypeVar("M", bound="Trainable")
 OpenData = Callable[[Wanted], Dataset]
 """Reads what is wanted from the sources of a training."""
 
@@ -163,7 +164,7 @@ class Trainable(nn.Module, ABC, Generic[B]):
         return {"image": torch.rand((rows, 3, height, width), generator=torch.Generator().manual_seed(0))}
 
     @classmethod
-    def of_preset(cls, name: str) -> Self:
+    def of_preset(cls: type[M], name: str) -> M:
         """An untrained instance with the settings of a preset."""
         return cls(cls.PRESETS[name].config)
 

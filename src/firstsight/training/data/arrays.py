@@ -26,7 +26,8 @@ from firstsight.training.data.images import scaled
 from firstsight.training.data.wanted import Wanted
 
 EPISODE, EPISODE_ENDS = "episode", "episode_ends"
-DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError)
+DAMAGED = (OSError, EOFError, ValueError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error)
+"""What numpy raises for files that are damaged, or none of its own."""
 
 
 class Log(NamedTuple):
@@ -83,24 +84,27 @@ def logged_arrays(path: Path, wanted: Wanted) -> LoggedArrays:
 
 
 def read_log(path: Path, wanted: Wanted) -> Log:
-    """What is wanted of a file."""
+    """What is wanted of a file, and where its episodes end."""
+    names = [name for name in wanted.fields if name not in FILLED_LATER]
+    present, found = read_arrays(path, (*names, EPISODE, EPISODE_ENDS))
+    for name in names:
+        if name not in found:
+            raise InputError(
+                f"{path}: it has no {name}, from which {wanted.method} learns; it has {', '.join(present)}"
+            )
+    arrays = {name: found[name] for name in names}
+    count = frame_count(path, arrays)
+    ready = {name: prepared(path, name, values) for name, values in arrays.items()}
+    return Log(path, ready, episodes(path, count, found))
+
+
+def read_arrays(path: Path, names: Sequence[str]) -> tuple[list[str], dict[str, np.ndarray]]:
+    """The names of all arrays of a file, and those of the named ones that it has."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            present = archive.files
-            names = [name for name in wanted.fields if name not in FILLED_LATER]
-            for name in names:
-                if name not in present:
-                    raise InputError(
-                        f"{path}: it has no {name}, from which {wanted.method} learns; it has {', '.join(present)}"
-                    )
-            arrays = {name: archive[name] for name in names}
-            marks = {name: archive[name] for name in (EPISODE, EPISODE_ENDS) if name in present}
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            return archive.files, {name: archive[name] for name in names if name in archive.files}
     except DAMAGED as error:
         raise InputError(f"{path}: not a readable .npz of plain arrays ({error}); write it again") from None
-    count = frame_count(path, arrays)
-    return Log(
-        path, {name: prepared(path, name, values) for name, values in arrays.items()}, episodes(path, count, marks)
-    )
 
 
 def frame_count(path: Path, arrays: Mapping[str, np.ndarray]) -> int:
@@ -131,7 +135,7 @@ def episodes(path: Path, count: int, marks: Mapping[str, np.ndarray]) -> list[in
             raise InputError(f"{path}: episode has shape {numbers.shape}; write one number for each of {count} frames")
         ends = np.append(np.flatnonzero(np.diff(numbers)) + 1, count)
     else:
-        ends = marks.get(EPISODE_ENDS, np.array([count]))
+        ends = marks.get(EPISODE_ENDS, np.array([count])).astype(np.int64)
     return lengths_between(path, count, ends)
 
 

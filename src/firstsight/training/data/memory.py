@@ -11,6 +11,8 @@ import numpy as np
 
 # What a process keeps of decoded samples unless told otherwise.
 KEEP_BYTES = 2 * 2**30
+# What an array and its place in the table take besides its values.
+ENTRY_BYTES = 256
 
 
 class Budget:
@@ -38,7 +40,7 @@ class Kept:
         if key in self._values:
             return self._values[key]
         value = np.asarray(read())
-        if self._budget.take(value.nbytes):
+        if self._budget.take(value.nbytes + ENTRY_BYTES):
             value.setflags(write=False)
             self._values[key] = value
         return value

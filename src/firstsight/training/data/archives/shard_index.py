@@ -17,10 +17,9 @@ import numpy as np
 
 from firstsight.errors import InputError
 from firstsight.formats.atomic import replacing, write_json
-from firstsight.recordings.files import natural_key
+from firstsight.recordings.files import IMAGE_SUFFIXES, natural_key
 from firstsight.training.data.archives.unpacking import MAX_IMAGE_BYTES, readable
 from firstsight.training.data.dataset import digest
-from firstsight.training.data.images import is_image
 
 FOLDER = ".firstsight-index"
 NO_CLASS = -1
@@ -73,7 +72,7 @@ def read_index(place: Path, key: str, paths: list[Path]) -> ShardIndex:
         if len(rows) != sum(about["counts"]) or len(paths) != len(about["counts"]):
             raise ValueError("its parts are of different lengths")
         return ShardIndex(paths, about["counts"], about["classes"], rows)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{place / key}: damaged index ({error}); remove the folder {place}") from None
 
 
@@ -121,7 +120,7 @@ def shard_entries(path: Path) -> list[Entry]:
             if member.offset_data + member.size > length or member.size > MAX_IMAGE_BYTES:
                 raise InputError(f"{path}: {member.name} has {member.size} bytes, the shard {length}; copy it again")
             key, suffix = split_key(member.name)
-            if is_image(f"image.{suffix}"):
+            if f".{suffix}" in IMAGE_SUFFIXES:
                 found.append((key, member))
             elif suffix in LABEL_SUFFIXES and member.size <= MAX_LABEL_BYTES:
                 content = archive.extractfile(member)
