@@ -45,7 +45,7 @@ from firstsight.roles import (
 from firstsight.run_folder import Metric, RunFolder
 from firstsight.training import Trainable
 from firstsight.training.data.batch import ImageBatch
-from firstsight.training.data.images import Images, scaled
+from firstsight.training.data.images import Images, scaled, split_names
 from firstsight.training.data.opening import open_source
 from firstsight.training.data.wanted import Wanted
 
@@ -187,10 +187,10 @@ def features(method: Encoder, source: str, _: str | None, protocol: Protocol) ->
         raise InputError(f"{type(method).__name__}: learns nothing; probes are for features that were learned")
     with TemporaryDirectory() as scratch:
         images = open_source(source, Wanted(ImageBatch, input_size(method)), Path(scratch))
-        if not isinstance(images, Images) or len(set(images.class_names())) < 2:
+        if not isinstance(images, Images) or len(set(images.class_names() or ())) < 2:
             raise InputError(f"{source}: probes need pictures in folders by class (or train/CLASS and test/CLASS)")
-        labels = numbered(images.class_names())
-        train, test = split(images.names, protocol.known, protocol.held_out)
+        labels = numbered(images.class_names() or [])
+        train, test = split(images.relative_names, protocol.known, protocol.held_out)
         known = Labelled(encoded(method, images, train), labels[train])
         held_out = Labelled(encoded(method, images, test), labels[test])
     return (neighbour_metric(known, held_out), linear_metric(known, held_out))
@@ -202,13 +202,13 @@ def input_size(method: Trainable) -> tuple[int, int]:
     return height, width
 
 
-def split(names: Sequence[str], known: int, held_out: int) -> tuple[list[int], list[int]]:
-    """Some for the probe and some to judge it by: of train/ and test/ where there are such folders, else of all."""
-    order = np.random.default_rng(0).permutation(len(names)).tolist()
-    test = [i for i in order if "test" in Path(names[i]).parts]
-    train = [i for i in order if "train" in Path(names[i]).parts]
-    if not (test and train):
-        cut = min(held_out, len(order) // 5)
+def split(relative_names: Sequence[str], known: int, held_out: int) -> tuple[list[int], list[int]]:
+    """Some for the probe and some to judge it by: of train/ and test/ where the source has such folders, else of all."""
+    order = np.random.default_rng(0).permutation(len(relative_names)).tolist()
+    parts = split_names(relative_names)
+    test, train = ([i for i in order if parts[i] == part] for part in ("test", "train"))
+    if not test:
+        cut = min(held_out, max(len(order) // 5, 1))
         test, train = order[:cut], order[cut:]
     return train[:known], test[:held_out]
 

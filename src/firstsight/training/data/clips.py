@@ -1,59 +1,109 @@
 """Samples of a recording: a frame with those around it that the method wants."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool, Int64
 
 from firstsight.errors import InputError
 from firstsight.recordings.recording import Recording
+from firstsight.run_folder import RunFolder
 from firstsight.training.data.batch import Row
-from firstsight.training.data.dataset import Dataset
-from firstsight.training.data.fields import FIELDS
-from firstsight.training.data.wanted import Wanted
-
-FILLED_LATER = {"index", "starts"}
+from firstsight.training.data.dataset import FILLED_LATER, Dataset
+from firstsight.training.data.fields import FIELDS, Field
+from firstsight.training.data.taught import TAUGHT_FIELDS
+from firstsight.training.data.wanted import Clip, Wanted
 
 
 class Clips(Dataset):
-    """One sample for each frame around which the recording holds all frames that a clip can reach."""
+    """One sample for each frame around which the recording holds, and knows, all frames that a clip can reach.
 
-    def __init__(self, recording: Recording, wanted: Wanted):
-        self.source, self.recording, self.wanted = recording.source, recording, wanted
-        self.names = [name for name in wanted.fields if name not in FILLED_LATER]
-        for name in self.names:
-            self._require(name)
-        earliest, latest = wanted.clip.reach
-        self.first = -earliest
-        self._count = len(recording) + earliest - latest
-        if self._count < 1:
-            needed = latest - earliest + 1
-            raise InputError(f"{self.source}: it has {len(recording)} frames; a sample takes {needed}")
+    `run` is where `taught_*` fields come from. Raises InputError where the recording lacks a wanted field.
+    """
 
-    def _require(self, name: str) -> None:
-        if name not in FIELDS:
-            raise InputError(f"{self.source}: a recording has no {name}, from which this method learns")
-        lacking = FIELDS[name].lacks(self.recording)
+    def __init__(self, recording: Recording, wanted: Wanted, run: RunFolder | None = None):
+        self.source, self.recording, self.wanted, self.run = recording.source, recording, wanted, run
+        self.fields = {name: self._field(name) for name in wanted.fields if name not in FILLED_LATER}
+        require_pairs(wanted.clip, self.fields)
+        known = self._known()
+        self.frames = centres(known, wanted.clip)
+        if len(self.frames) == 0:
+            takes = 1 + max(wanted.clip.reach) - min(wanted.clip.reach)
+            raise InputError(f"{self.source}: it has {known.sum()} usable frames; a sample takes {takes}")
+        if not known.all():
+            self.remarks = (
+                f"{self.source}: {(~known).sum()} of {len(known)} frames have no known pose and are left out",
+            )
+
+    def _field(self, name: str) -> Field:
+        field = {**FIELDS, **TAUGHT_FIELDS}.get(name)
+        learner = f"from which {self.wanted.method} learns"
+        if field is None:
+            raise InputError(f"{self.source}: a recording has no {name}, {learner}")
+        if name in TAUGHT_FIELDS and self.run is None:
+            raise InputError(
+                f"{self.source}: it names no finished run ({name}), {learner}; write {self.source}@taught=RUN"
+            )
+        lacking = field.lacks(self._origin(name))
         if lacking:
-            raise InputError(f"{self.source}: it has no {lacking} ({name}), from which this method learns")
+            raise InputError(f"{self.source}: it has no {lacking} ({name}), {learner}")
+        return field
+
+    def _origin(self, name: str) -> Recording | RunFolder | None:
+        return self.run if name in TAUGHT_FIELDS else self.recording
+
+    def _known(self) -> Bool[np.ndarray, " frames"]:
+        """The frames at which all fields can be read."""
+        known = np.ones(len(self.recording), bool)
+        for name, field in self.fields.items():
+            if field.known is not None:
+                known &= field.known(self._origin(name))
+        return known
 
     def __len__(self) -> int:
-        return self._count
+        return len(self.frames)
 
     def sample(self, index: int, seed: int = 0) -> Row:
-        frame = self.first + index
-        frames = [frame + offset for offset in self.wanted.clip.offsets(seed)]
-        return {name: self._field(name, frames) for name in self.names}
+        frames = [int(self.frames[index]) + offset for offset in self.wanted.clip.offsets(seed)]
+        return {name: self._over_time(name, frames) for name in self.fields}
 
-    def _field(self, name: str, frames: list[int]) -> Any:
-        over = FIELDS[name].over
+    def _over_time(self, name: str, frames: list[int]) -> Any:
+        over = self.fields[name].over
         if over == "frame":
             return np.stack([self._read(name, frame) for frame in frames])
         if over == "ragged":
             return [self._read(name, frame) for frame in frames]
-        return self._read(name, frames[0])
+        return self._read(name, frames[0] if over == "pair" else 0)
 
     def _read(self, name: str, frame: int) -> Any:
-        return FIELDS[name].read(self.recording, frame, self.wanted.size or (1, 1))
+        def read() -> Any:
+            return self.fields[name].read(self._origin(name), frame, self.wanted.size or (1, 1))
+
+        return self._kept.get((name, frame), read)
+
+    def sequence_lengths(self) -> list[int]:
+        """Those of the runs of consecutive frames."""
+        breaks = np.flatnonzero(np.diff(self.frames) != 1) + 1
+        return np.diff([0, *breaks.tolist(), len(self)]).tolist()
 
     def fingerprint(self) -> dict[str, Any]:
-        return super().fingerprint() | {"frames": len(self.recording)}
+        taught = {} if self.run is None else {"taught": str(self.run.path)}
+        return super().fingerprint() | {"frames": len(self.recording)} | taught
+
+
+def centres(known: Bool[np.ndarray, " frames"], clip: Clip) -> Int64[np.ndarray, " samples"]:
+    """The frames around which all frames that a clip can reach are known."""
+    earliest, latest = clip.reach
+    frames = np.arange(-earliest, max(len(known) - latest, -earliest))
+    return frames[np.all([known[frames + offset] for offset in clip.possible], axis=0)]
+
+
+def require_pairs(clip: Clip, fields: dict[str, Field]) -> None:
+    """Flow is known from a frame to the next, so a method that wants it begins its clips with two such frames."""
+    pairs: Iterable[str] = [name for name, field in fields.items() if field.over == "pair"]
+    (low, high), (after_low, after_high) = (*clip.ranges, clip.ranges[0])[:2]
+    follows = low == high and after_low == after_high == low + 1
+    assert follows or not pairs, (
+        f"{', '.join(pairs)}: the clip's first two frames must follow one another, as frames(0, 1)"
+    )

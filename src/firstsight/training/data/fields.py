@@ -9,14 +9,15 @@
     disparity         float32 (batch, time, 1, h, w)     true disparity of `images` in px of their size, 0 where unknown
     flow_ab, valid    float32 (batch, 2, h, w), bool (batch, 1, h, w)   true flow from the first to the second frame of the clip
     masks             int64  (batch, time, 1, h, w)      true ids of what moves, 0 elsewhere
-    points_lidar      ragged (3)                         a scan's points in the LiDAR frame, m
+    points_lidar      ragged (3)                         a scan's points in the LiDAR frame, m; none where a frame has no scan
     boxes             ragged (8)                         x, y, z, length, width, height (m), yaw (rad) in the body frame, object id
     stamp_s           float64 (batch, time)              since the recording's first frame
     world_from_camera, world_from_body   float64 (batch, time, 4, 4)    true poses; of the body, else odometry
-    taught_*          as flow_ab, valid, depth_m, masks  of a finished run instead of the truth
+    taught_flow_ab, taught_valid, taught_depth_m, taught_masks    as those, of a finished run instead of the truth (`taught`)
     index, label, starts   int64, int64, bool (batch)    number of the sample and of its class; whether a stream begins anew
 
-Fields of other data, such as actions, velocity, map or goal, come from arrays (`dataset.Arrays`) under the names that they have there.
+Fields of other data, such as actions, velocity, map or goal, come from arrays under the names that they have there (`arrays`).
+Images are scaled as a whole; maps take the nearest value, and those in px are scaled with the size.
 """
 
 from collections.abc import Callable
@@ -25,26 +26,27 @@ from typing import Any, Literal, NamedTuple
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Float32, Float64, UInt8
+from jaxtyping import Bool, Float32, Float64, Int64, UInt8
 
-from firstsight.errors import InputError
 from firstsight.geometry.camera import scale_intrinsics
-from firstsight.recordings.recording import Camera, Recording
+from firstsight.recordings.recording import Camera, DepthImage, FlowImage, Recording
 from firstsight.training.data.images import scaled
 
 Size = tuple[int, int]
 
 
 class Field(NamedTuple):
-    """How a field is read. `lacks` says what a recording does not have, "" where it has all.
+    """How a field is read from where it comes from: a recording, or for what is taught a run folder.
 
+    `lacks` says what that does not have, "" where it has all; `known` at which frames it can be read (None: at all).
     "frame" fields are read once for each frame of the clip and stacked over time, "ragged" ones are listed over time;
     "pair" fields belong to the first frame of a clip and its successor; "clip" fields are the same for all of a recording.
     """
 
     over: Literal["frame", "ragged", "pair", "clip"]
-    lacks: Callable[[Recording], str]
-    read: Callable[[Recording, int, Size], Any]
+    lacks: Callable[[Any], str]
+    read: Callable[[Any, int, Size], Any]
+    known: Callable[[Any], Bool[np.ndarray, " frames"]] | None = None
 
 
 def camera_of(recording: Recording) -> Camera:
@@ -68,11 +70,32 @@ def nearest(values: np.ndarray, size: Size) -> np.ndarray:
     return cv2.resize(values, size[::-1], interpolation=cv2.INTER_NEAREST)
 
 
+def depth_map(depth: DepthImage, size: Size) -> Float32[np.ndarray, "1 rows columns"]:
+    """Depth at another size, 0 where unknown."""
+    return nearest(np.where(depth.valid, depth.depth, 0).astype(np.float32), size)[None]
+
+
+def flow_map(flow: FlowImage, size: Size) -> Float32[np.ndarray, "2 rows columns"]:
+    """Flow at another size, in px of that size, 0 where unknown."""
+    height, width = flow.valid.shape
+    scale = np.array([size[1] / width, size[0] / height], np.float32)
+    known = np.where(flow.valid[:, :, None], flow.flow, 0).astype(np.float32)
+    return (nearest(known, size) * scale).transpose(2, 0, 1).copy()
+
+
+def valid_map(flow: FlowImage, size: Size) -> Bool[np.ndarray, "1 rows columns"]:
+    """Where the flow is known."""
+    return nearest(flow.valid.astype(np.uint8), size)[None] > 0
+
+
+def id_map(ids: np.ndarray, size: Size) -> Int64[np.ndarray, "1 rows columns"]:
+    """Ids at another size."""
+    return nearest(ids, size)[None].astype(np.int64)
+
+
 def depth_at(recording: Recording, frame: int, size: Size) -> Float32[np.ndarray, "1 rows columns"]:
     channel = recording.depth if recording.truth.depth is None else recording.truth.depth
-    assert channel is not None
-    depth, valid = channel[frame]
-    return nearest(np.where(valid, depth, 0).astype(np.float32), size)[None]
+    return depth_map(have(channel)[frame], size)
 
 
 def disparity_at(recording: Recording, frame: int, size: Size) -> Float32[np.ndarray, "1 rows columns"]:
@@ -81,27 +104,9 @@ def disparity_at(recording: Recording, frame: int, size: Size) -> Float32[np.nda
     return nearest(known, size)[None] * np.float32(size[1] / known.shape[1])
 
 
-def flow_at(recording: Recording, frame: int, size: Size) -> Float32[np.ndarray, "2 rows columns"]:
-    true = have(recording.truth.flow)[frame]
-    height, width = true.valid.shape
-    scale = np.array([size[1] / width, size[0] / height], np.float32)
-    return (nearest(true.flow, size) * scale).transpose(2, 0, 1).copy()
-
-
-def valid_at(recording: Recording, frame: int, size: Size) -> np.ndarray:
-    true = have(recording.truth.flow)[frame]
-    return nearest(true.valid.astype(np.uint8), size)[None] > 0
-
-
-def masks_at(recording: Recording, frame: int, size: Size) -> np.ndarray:
-    return nearest(have(recording.truth.moving)[frame], size)[None].astype(np.int64)
-
-
 def scan_at(recording: Recording, frame: int, _: Size) -> Float32[np.ndarray, "points 3"]:
     scan = have(recording.scans)[frame]
-    if scan is None:
-        raise InputError(f"{recording.source}: frame {frame} has no LiDAR sweep; leave it out with --frames")
-    return scan.points
+    return np.empty((0, 3), np.float32) if scan is None else scan.points
 
 
 def boxes_at(recording: Recording, frame: int, _: Size) -> Float32[np.ndarray, "boxes 8"]:
@@ -115,24 +120,17 @@ def boxes_at(recording: Recording, frame: int, _: Size) -> Float32[np.ndarray, "
     return np.array(rows, np.float32).reshape(-1, 8)
 
 
-def pose_at(recording: Recording, frame: int, _: Size) -> Float64[np.ndarray, "4 4"]:
-    return known_pose(recording, frame, have(recording.truth.world_from_camera))
-
-
-def body_pose_at(recording: Recording, frame: int, _: Size) -> Float64[np.ndarray, "4 4"]:
-    """The true pose of the body, else the one that its odometry gives."""
-    true = recording.truth.world_from_camera
+def body_poses(recording: Recording) -> Float64[np.ndarray, "frames 4 4"] | None:
+    """The true poses of the body, else those that its odometry gives."""
+    true, reference = recording.truth.world_from_camera, recording.rig.reference
     if true is None:
-        return known_pose(recording, frame, have(recording.odometry))
-    pose = known_pose(recording, frame, true)
-    reference = recording.rig.reference
-    return pose if reference is None else pose @ np.linalg.inv(reference.body_from_camera)
+        return recording.odometry
+    return true if reference is None else true @ np.linalg.inv(reference.body_from_camera)
 
 
-def known_pose(recording: Recording, frame: int, poses: np.ndarray) -> Float64[np.ndarray, "4 4"]:
-    if not np.isfinite(poses[frame]).all():
-        raise InputError(f"{recording.source}: the pose of frame {frame} is not known; leave it out with --frames")
-    return poses[frame]
+def finite(poses: Float64[np.ndarray, "frames 4 4"] | None) -> Bool[np.ndarray, " frames"]:
+    """The frames whose poses are known."""
+    return np.isfinite(have(poses)).all((1, 2))
 
 
 def have(part: Any) -> Any:
@@ -161,15 +159,6 @@ def some_depth(recording: Recording) -> str:
     return "" if recording.truth.depth is not None or recording.depth is not None else "true depth and no depth sensor"
 
 
-def poses(recording: Recording) -> str:
-    return unless(recording.truth.world_from_camera, "known poses")
-
-
-def body_poses(recording: Recording) -> str:
-    true, odometry = recording.truth.world_from_camera, recording.odometry
-    return "" if true is not None or odometry is not None else "known poses and no odometry"
-
-
 def left_at(recording: Recording, frame: int, size: Size) -> np.ndarray:
     return image_at(recording, frame, size, camera_of(recording).name)
 
@@ -193,15 +182,29 @@ FIELDS: dict[str, Field] = {
     "right": Field("frame", a_stereo_pair, right_at),
     "views": Field("frame", a_camera, views_at),
     "intrinsics": Field("clip", a_camera, intrinsics_of),
-    "baseline_m": Field("clip", a_stereo_pair, lambda recording, *_: np.float32(recording.rig.baseline_m)),
+    "baseline_m": Field("clip", a_stereo_pair, lambda r, *_: np.float32(r.rig.baseline_m)),
     "depth_m": Field("frame", some_depth, depth_at),
     "disparity": Field("frame", lambda r: unless(r.truth.disparity, "true disparity"), disparity_at),
-    "flow_ab": Field("pair", true_flow, flow_at),
-    "valid": Field("pair", true_flow, valid_at),
-    "masks": Field("frame", lambda r: unless(r.truth.moving, "true masks of objects"), masks_at),
+    "flow_ab": Field("pair", true_flow, lambda r, frame, size: flow_map(r.truth.flow[frame], size)),
+    "valid": Field("pair", true_flow, lambda r, frame, size: valid_map(r.truth.flow[frame], size)),
+    "masks": Field(
+        "frame",
+        lambda r: unless(r.truth.moving, "true masks of what moves"),
+        lambda r, frame, size: id_map(r.truth.moving[frame], size),
+    ),
     "points_lidar": Field("ragged", lambda r: unless(r.scans, "LiDAR"), scan_at),
     "boxes": Field("ragged", lambda r: unless(r.truth.boxes, "true boxes") or a_camera(r), boxes_at),
     "stamp_s": Field("frame", lambda _: "", seconds_at),
-    "world_from_camera": Field("frame", poses, pose_at),
-    "world_from_body": Field("frame", body_poses, body_pose_at),
+    "world_from_camera": Field(
+        "frame",
+        lambda r: unless(r.truth.world_from_camera, "known poses") or a_camera(r),
+        lambda r, frame, _: r.truth.world_from_camera[frame],
+        known=lambda r: finite(r.truth.world_from_camera),
+    ),
+    "world_from_body": Field(
+        "frame",
+        lambda r: unless(body_poses(r), "known poses and no odometry"),
+        lambda r, frame, _: have(body_poses(r))[frame],
+        known=lambda r: finite(body_poses(r)),
+    ),
 }

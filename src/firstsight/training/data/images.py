@@ -1,7 +1,8 @@
 """Single images as samples: those of a folder, an archive or shards, the middle of each scaled to the wanted size."""
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import cv2
@@ -10,48 +11,156 @@ from jaxtyping import UInt8
 
 from firstsight.errors import InputError
 from firstsight.formats import png
+from firstsight.recordings.files import IMAGE_SUFFIXES, natural_key
 from firstsight.recordings.recording import Image
 from firstsight.training.data.batch import Row
-from firstsight.training.data.dataset import Dataset, digest
+from firstsight.training.data.dataset import FILLED_LATER, Dataset, digest
 from firstsight.training.data.wanted import Wanted
 
-OFFERED = {"images", "label", "index", "starts"}
+OFFERED = FILLED_LATER | {"images", "label"}
+TEST_FOLDERS = frozenset({"test", "val", "validation"})
 
 
 class Images(Dataset):
-    """Images by name. The class of an image is the name of its folder."""
+    """Images by name. The class of an image is the name of its folder.
 
-    def __init__(self, source: str, names: Sequence[str], read: Callable[[int], bytes], wanted: Wanted):
-        self.source, self.names, self.wanted, self._read = source, list(names), wanted, read
+    `relative_names` are their names within the source, `read` gives the content of the file of a number, `sizes` are the
+    bytes of the files, where known.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        relative_names: Sequence[str],
+        read: Callable[[int], bytes],
+        wanted: Wanted,
+        sizes: Sequence[int] = (),
+    ):
+        self.source, self.relative_names, self.wanted = source, relative_names, wanted
+        self._read, self._sizes = read, sizes
         for field in wanted.fields:
             if field not in OFFERED:
                 raise InputError(
-                    f"{source}: single images have no {field}, from which this method learns; give a recording"
+                    f"{source}: single images have no {field}, from which {wanted.method} learns; give a recording"
                 )
-        if len(wanted.clip.ranges) > 1 or wanted.clip.reach != (0, 0):
-            raise InputError(f"{source}: single images are no clips, from which this method learns; give a recording")
+        if not takes_single_images(wanted):
+            raise InputError(
+                f"{source}: single images are no clips, from which {wanted.method} learns; give a recording"
+            )
 
     def __len__(self) -> int:
-        return len(self.names)
+        return len(self.relative_names)
 
-    def class_names(self) -> list[str]:
-        return [Path(name).parent.name for name in self.names]
+    def name(self, index: int) -> str:
+        """The image's name as messages give it."""
+        return f"{self.source}/{self.relative_names[index]}"
+
+    def class_names(self) -> list[str] | None:
+        return [Path(self.name(index)).parent.name for index in range(len(self))]
 
     def sample(self, index: int, seed: int = 0) -> Row:
         return {"images": self.image(index)[None]}
 
     def image(self, index: int) -> UInt8[np.ndarray, "3 rows columns"]:
         """An image at the wanted size."""
+        return self._kept.get(index, lambda: self._decoded(index))
+
+    def _decoded(self, index: int) -> UInt8[np.ndarray, "3 rows columns"]:
         assert self.wanted.size is not None
+        name = self.name(index)
         try:
             content = self._read(index)
         except OSError:
-            raise InputError(f"{self.names[index]}: cannot be read; restore it or take it out") from None
-        decoded = png.decode_bytes(content, Path(self.names[index]), cv2.IMREAD_COLOR)
+            raise InputError(f"{name}: cannot be read; restore it or take it out") from None
+        decoded = png.decode_bytes(content, Path(name), cv2.IMREAD_COLOR)
         return center_crop_resize(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), self.wanted.size)
 
+    def select(self, chosen: Sequence[int]) -> "Images":
+        """Some of the images."""
+        names, sizes = [self.relative_names[i] for i in chosen], [self._sizes[i] for i in chosen if self._sizes]
+        selected = Images(self.source, names, lambda index: self._read(chosen[index]), self.wanted, sizes)
+        selected.remarks = self.remarks
+        return selected
+
+    def for_training(self) -> "Images":
+        """Those that are not kept for testing: without test/ (and val/) where there is a train/ beside it."""
+        parts = split_names(self.relative_names)
+        chosen = [index for index, part in enumerate(parts) if part != "test"]
+        if len(chosen) == len(parts):
+            return self
+        kept = self.select(chosen)
+        left_out = len(parts) - len(chosen)
+        kept.remarks += (f"{self.source}: {left_out} images for testing are left out, {len(chosen)} are learned from",)
+        return kept
+
     def fingerprint(self) -> dict[str, Any]:
-        return super().fingerprint() | {"names": digest(self.names)}
+        return super().fingerprint() | {"names": digest((*self.relative_names, *self._sizes))}
+
+
+def takes_single_images(wanted: Wanted) -> bool:
+    """Whether images without a before and after are enough."""
+    clip = wanted.clip
+    return len(clip.ranges) == 1 and clip.reach == (0, 0) and set(wanted.fields) <= OFFERED
+
+
+def split_names(relative_names: Sequence[str]) -> list[str]:
+    """Of each image "train" or "test", where a folder of its path is called so and has the other beside it; else ""."""
+    of_images = {name: PurePosixPath(name).parent for name in relative_names}
+    folders = {path for folder in set(of_images.values()) for path in (folder, *folder.parents)}
+    parts = {folder: part_of(folder, folders) for folder in set(of_images.values())}
+    return [parts[of_images[name]] for name in relative_names]
+
+
+def part_of(folder: PurePosixPath, folders: set[PurePosixPath]) -> str:
+    """Which part of the data a folder belongs to, of all `folders` there are."""
+    for path in (folder, *folder.parents):
+        if path.name in TEST_FOLDERS and path.with_name("train") in folders:
+            return "test"
+        if path.name == "train" and any(path.with_name(test) in folders for test in TEST_FOLDERS):
+            return "train"
+    return ""
+
+
+def image_folder(folder: Path, wanted: Wanted) -> Images:
+    """The images in a folder and the folders in it. Links that lead out of it, pipes and devices are left out."""
+    paths, skipped = [], []
+    for entry in image_entries(folder):
+        (paths if is_inside(entry, folder) else skipped).append(Path(entry))
+    found = sorted(paths, key=lambda path: (path.parent, natural_key(path)))
+    reason = f" ({len(skipped)} are no files, or links out of it, such as {skipped[0].name})" if skipped else ""
+    if not found:
+        raise InputError(
+            f"{folder}: no images in it or in its folders{reason}; give the path of images or of a recording"
+        )
+    names = [path.relative_to(folder).as_posix() for path in found]
+    sizes = [path.stat().st_size for path in found]
+    images = Images(str(folder), names, lambda index: found[index].read_bytes(), wanted, sizes)
+    if skipped:
+        images.remarks = (f"{folder}: some images are left out{reason}",)
+    return images
+
+
+def image_entries(folder: Path | str) -> Iterator[os.DirEntry]:
+    """What is named as an image in a folder and in the folders in it; links to folders are not followed."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from image_entries(entry.path)
+            elif is_image(entry.name):
+                yield entry
+
+
+def is_inside(entry: os.DirEntry, folder: Path) -> bool:
+    """Whether it is a regular file that lies in the folder: reading a pipe would hang, and a link may lead anywhere."""
+    if entry.is_symlink() and not Path(entry).resolve().is_relative_to(folder.resolve()):
+        return False
+    return entry.is_file()
+
+
+def is_image(name: str) -> bool:
+    """Whether a file's name is that of an image; hidden files are none."""
+    path = Path(name)
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
 
 
 def scaled(image: Image, size: tuple[int, int]) -> UInt8[np.ndarray, "3 rows columns"]:

@@ -1,5 +1,6 @@
 """Batches in the order of the seed, decoded by workers that stay only a few batches ahead."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -10,7 +11,8 @@ from torch.utils.data import DataLoader
 from firstsight.errors import InputError
 from firstsight.training.data.batch import Row, collate
 from firstsight.training.data.dataset import Dataset
-from firstsight.training.data.order import Chosen, shuffled, streamed
+from firstsight.training.data.memory import KEEP_BYTES, Budget
+from firstsight.training.data.order import Shuffled, Streamed
 from firstsight.training.random_numbers import combine_seeds
 
 PREFETCH = 2  # batches that each worker may hold ready
@@ -39,32 +41,31 @@ class _Guarded(torch.utils.data.Dataset):
             row = self.data.sample(index.index, index.seed)
         except InputError as error:
             return Unreadable(str(error))
-        return {**row, "starts": np.bool_(index.starts)}
+        return {**row, "index": np.int64(index.index), "starts": np.bool_(index.starts)}
 
 
-class _Order:
+class _Requests:
     """The requests of this process's rows, step by step."""
 
     def __init__(self, data: Dataset, seed: int, batch: int, rows: slice, steps: range):
-        self.data, self.seed, self.batch, self.rows, self.steps = data, seed, batch, rows, steps
+        self.seed, self.rows, self.steps = seed, range(batch)[rows], steps
+        self.drawn = data.wanted.clip.drawn
+        if data.wanted.order == "stream":
+            self.order = Streamed(data.sequence_lengths(), batch)
+        else:
+            self.order = Shuffled(len(data), seed, batch, data.blocks())
 
     def __len__(self) -> int:
         return len(self.steps)
 
     def __iter__(self) -> Iterator[list[Request]]:
         for step in self.steps:
-            chosen = self.chosen(step)
-            rows = range(self.batch)[self.rows]
-            seeds = [combine_seeds(self.seed, step, row) if self.data.wanted.clip.drawn else 0 for row in rows]
+            chosen = self.order.at(step)
+            seeds = [combine_seeds(self.seed, step, row) if self.drawn else 0 for row in self.rows]
             yield [
                 Request(int(chosen.indices[row]), seed, bool(chosen.starts[row]))
-                for row, seed in zip(rows, seeds, strict=True)
+                for row, seed in zip(self.rows, seeds, strict=True)
             ]
-
-    def chosen(self, step: int) -> Chosen:
-        if self.data.wanted.order == "stream":
-            return streamed(len(self.data), step, self.batch)
-        return shuffled(len(self.data), self.seed, step, self.batch)
 
 
 class _Collate:
@@ -80,14 +81,27 @@ class _Collate:
 
 
 def batches(
-    data: Dataset, *, seed: int, batch: int, rows: slice, steps: range, workers: int = 0
+    data: Dataset,
+    *,
+    seed: int,
+    batch: int,
+    rows: slice,
+    steps: range,
+    workers: int = 0,
+    keep_bytes: int = KEEP_BYTES,
 ) -> Iterator[tuple[int, Any]]:
-    """(step, this process's rows of its batch). Raises InputError where a sample cannot be read."""
+    """(step, this process's rows of its batch). Raises InputError where a sample cannot be read.
+
+    What was decoded is kept in memory up to `keep_bytes`, of which each worker has its share and keeps what it read itself.
+    """
+    data.keep(Budget(keep_bytes // max(workers, 1)))
     loader = DataLoader(
         _Guarded(data),
-        batch_sampler=_Order(data, seed, batch, rows, steps),
+        batch_sampler=_Requests(data, seed, batch, rows, steps),
         collate_fn=_Collate(data.wanted.batch),
         num_workers=workers,
+        # recordings hold functions, which only a forked process inherits
+        multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
         prefetch_factor=PREFETCH if workers else None,
         pin_memory=torch.cuda.is_available(),
     )

@@ -1,31 +1,119 @@
-"""From what a user names to a data set: recordings, folders of images, archives."""
+"""From what a user names to a data set: recordings, folders of images, archives, shards, logs as arrays.
 
+drive                              a recording (docs/formats.md), or a folder of images
+drive@frames=0:100                 some frames of it
+drive@frames=0:100@taught=RUN      with the pseudo-labels that a finished run has of these frames
+phone.mp4@fov-deg=70               a camera without calibration whose field of view is known
+pictures.zip, pictures.tar.gz      images in an archive
+shards/                            a folder of tar files, for millions of images
+log.npz, logs/                     arrays by name, in one file or in a folder of them
+"""
+
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
-from firstsight.recordings.opening import FORMATS, open_recording
-from firstsight.training.data.archives import image_folder, tar_images, zip_images
+from firstsight.errors import InputError
+from firstsight.recordings.files import image_files
+from firstsight.recordings.opening import FORMATS, frame_indices, open_recording
+from firstsight.training.data.archives.reading import tar_images, zip_images
+from firstsight.training.data.archives.shards import open_shards
+from firstsight.training.data.archives.unpacking import OPENERS
+from firstsight.training.data.arrays import logged_arrays
 from firstsight.training.data.clips import Clips
 from firstsight.training.data.dataset import Dataset, Joined
+from firstsight.training.data.images import Images, image_folder, takes_single_images
+from firstsight.training.data.taught import finished_run
 from firstsight.training.data.wanted import Wanted
 
-
-def open_dataset(sources: Sequence[str], wanted: Wanted, scratch: Path) -> Joined:
-    """All that the sources hold. `scratch` is for unpacking. Raises InputError for one that lacks what is wanted."""
-    return Joined([open_source(source, wanted, scratch) for source in sources])
+SETTINGS = ("frames", "fov-deg", "taught")
 
 
-def open_source(source: str, wanted: Wanted, scratch: Path) -> Dataset:
-    """A recording, a folder of images, or a tar or zip archive of images."""
-    path = Path(source).expanduser()
-    if source.startswith("sim:") or any(reader.recognises(path) for reader in FORMATS[:-1]):
-        return Clips(open_recording(source), wanted)
-    if path.is_dir() and takes_single_images(wanted):
-        return image_folder(path, wanted)
-    if "".join(path.suffixes[-2:]).endswith((".tar", ".tar.gz", ".tgz", ".zip")):
-        return zip_images(path, wanted) if path.suffix == ".zip" else tar_images(path, wanted, scratch)
-    return Clips(open_recording(source), wanted)
+class Source(NamedTuple):
+    """A source as a user writes it: `name` is the path or the simulated world, the rest its settings."""
+
+    name: str
+    frames: str | None = None
+    fov_deg: float | None = None
+    taught: str | None = None
+
+    @property
+    def path(self) -> Path:
+        return Path(self.name).expanduser()
 
 
-def takes_single_images(wanted: Wanted) -> bool:
-    return wanted.clip.reach == (0, 0) and set(wanted.fields) <= {"images", "label", "index", "starts"}
+def parse_source(text: str) -> Source:
+    """A path that exists is taken as it stands. Raises InputError for a setting that does not exist."""
+    name, *settings = [text] if Path(text).expanduser().exists() else re.split(r"@(?=[\w-]+=)", text)
+    given = dict(setting.split("=", 1) for setting in settings)
+    for key in given:
+        if key not in SETTINGS:
+            raise InputError(f"{text}: '{key}' is not a setting of a source; there are {', '.join(SETTINGS)}")
+    try:
+        fov_deg = float(given["fov-deg"]) if "fov-deg" in given else None
+    except ValueError:
+        raise InputError(f"{text}: fov-deg is a number of degrees") from None
+    return Source(name, given.get("frames"), fov_deg, given.get("taught"))
+
+
+def open_dataset(sources: Sequence[str], wanted: Wanted, scratch: Path, method: str | None = None) -> Joined:
+    """All that the sources hold for learning. `scratch` is for unpacking (`unpacking.scratch_folder`), `method` the name
+    that messages call the learner by. Raises InputError for a source that lacks what is wanted.
+    """
+    named = wanted if method is None else replace(wanted, method=method)
+    opened = [open_source(source, named, scratch) for source in sources]
+    return Joined([part.for_training() if isinstance(part, Images) else part for part in opened])
+
+
+def open_source(text: str, wanted: Wanted, scratch: Path) -> Dataset:
+    """All samples of a source, those for testing included."""
+    source = parse_source(text)
+    images = None if is_recording(source) else open_images(source, wanted, scratch)
+    if images is not None:
+        return some_frames(images, source)
+    if holds_arrays(source.path):
+        require_no_settings(text, source)
+        return logged_arrays(source.path, wanted)
+    recording = open_recording(source.name, frames=source.frames, fov_deg=source.fov_deg)
+    run = None if source.taught is None else finished_run(source.taught, recording, source.frames)
+    return Clips(recording, wanted, run)
+
+
+def is_recording(source: Source) -> bool:
+    return source.name.startswith("sim:") or any(reader.recognises(source.path) for reader in FORMATS[:-1])
+
+
+def open_images(source: Source, wanted: Wanted, scratch: Path) -> Images | None:
+    """Single images, where the source is an archive or shards, or a folder of which single images are wanted."""
+    path = source.path
+    if path.suffix == ".zip":
+        return zip_images(path, wanted)
+    if path.suffix in (".tar", ".tgz") or (path.suffix in OPENERS and path.stem.endswith(".tar")):
+        return tar_images(path, wanted, scratch)
+    if not path.is_dir():
+        return None
+    if not image_files(path) and any(path.glob("*.tar")):
+        return open_shards(path, wanted, scratch)
+    return image_folder(path, wanted) if takes_single_images(wanted) and not holds_arrays(path) else None
+
+
+def holds_arrays(path: Path) -> bool:
+    """Whether it is an .npz file, or a folder of them without images."""
+    if path.is_dir():
+        return any(path.glob("*.npz")) and not image_files(path)
+    return path.suffix == ".npz"
+
+
+def some_frames(images: Images, source: Source) -> Images:
+    require_no_settings(source.name, source._replace(frames=None))
+    if source.frames is None:
+        return images
+    return images.select(frame_indices(source.frames, len(images)))
+
+
+def require_no_settings(text: str, source: Source) -> None:
+    """Raises InputError for settings that are of no use to a source that is no recording."""
+    if any(setting is not None for setting in source[1:]):
+        raise InputError(f"{text}: it is no recording; its settings ({', '.join(SETTINGS)}) are for recordings")

@@ -15,7 +15,10 @@ import numpy as np
 
 
 class Clip(NamedTuple):
-    """The frames of a sample as offsets from its own frame: of each an inclusive range, from which (seed, step) draws."""
+    """The frames of a sample as offsets from its own frame: of each an inclusive range, from which (seed, step) draws.
+
+    Their order is that of the time axis of the fields, and is kept: `frames(1, 0)` shows the later frame first.
+    """
 
     ranges: tuple[tuple[int, int], ...]
 
@@ -28,6 +31,11 @@ class Clip(NamedTuple):
     def reach(self) -> tuple[int, int]:
         """The earliest and the latest offset, the sample's own frame included."""
         return min(0, *(low for low, _ in self.ranges)), max(0, *(high for _, high in self.ranges))
+
+    @property
+    def possible(self) -> list[int]:
+        """All offsets that can occur."""
+        return sorted({offset for low, high in self.ranges for offset in range(low, high + 1)})
 
     def offsets(self, seed: int) -> list[int]:
         """The offsets of one sample in one step."""
@@ -52,13 +60,15 @@ class Wanted:
     """`batch` is the method's NamedTuple; `size` (height, width) is that of images and maps, None where there are none.
 
     "stream": row r of the batches walks through its share of the data frame by frame, so that a method can carry a memory
-    from step to step; the field `starts` says where a row begins anew.
+    from step to step; the field `starts` says where a row begins anew. `method` is the name that messages call the learner
+    by; `open_dataset` fills it in.
     """
 
     batch: type[Any]
     size: tuple[int, int] | None = None
     clip: Clip = frames(0)  # noqa: RUF009
     order: Literal["shuffled", "stream"] = "shuffled"
+    method: str = "this method"
 
     @property
     def fields(self) -> tuple[str, ...]:

@@ -1,0 +1,160 @@
+"""What a user may write as a source, and runs that teach."""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+from firstsight.errors import InputError
+from firstsight.formats import png
+from firstsight.recordings.opening import open_recording
+from firstsight.recordings.recording import DepthImage, Recording
+from firstsight.run_folder import RunFolder, RunRecord
+from firstsight.training.data.batch import ImageBatch
+from firstsight.training.data.clips import Clips
+from firstsight.training.data.opening import Source, open_dataset, parse_source
+from firstsight.training.data.taught import finished_run
+from firstsight.training.data.wanted import Wanted, frames
+
+
+class TaughtFlow(NamedTuple):
+    taught_flow_ab: object
+    taught_valid: object
+
+
+class TaughtDepth(NamedTuple):
+    taught_depth_m: object
+    taught_masks: object
+
+
+class Calibrated(NamedTuple):
+    images: object
+    intrinsics: object
+
+
+class Scanned(NamedTuple):
+    images: object
+    points_lidar: object
+
+
+def test_a_source_has_settings_behind_its_name(tmp_path, monkeypatch):
+    assert parse_source("drive") == Source("drive")
+    assert parse_source("a@b/drive@home") == Source("a@b/drive@home")
+    written = parse_source("sim:street:frames=4@frames=1:3@taught=runs/a=b@fov-deg=70")
+    assert written == Source("sim:street:frames=4", "1:3", 70.0, "runs/a=b")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "odd@frames=1").mkdir()
+    assert parse_source("odd@frames=1") == Source("odd@frames=1")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("drive@frame=1:2", "drive@frame=1:2: 'frame' is not a setting of a source; there are frames, fov-deg, taught"),
+        ("drive@fov-deg=wide", "drive@fov-deg=wide: fov-deg is a number of degrees"),
+    ],
+)
+def test_wrong_settings_are_one_line(text, told):
+    with pytest.raises(InputError) as error:
+        parse_source(text)
+    assert str(error.value) == told
+
+
+def test_settings_of_recordings_are_refused_for_images(pictures, tmp_path):
+    for setting in ("taught=runs/a", "fov-deg=60"):
+        with pytest.raises(InputError, match="it is no recording; its settings"):
+            open_dataset([f"{pictures}@{setting}"], Wanted(ImageBatch, (4, 4)), tmp_path)
+
+
+def test_frames_and_the_field_of_view_of_a_recording(tmp_path):
+    for number in range(4):
+        png.write_image(tmp_path / f"{number}.png", np.full((8, 8, 3), number, np.uint8))
+    data = open_dataset([f"{tmp_path}@frames=1:4@fov-deg=90"], Wanted(Calibrated, (8, 8), frames(0, 1)), tmp_path)
+    assert len(data) == 2
+    assert data.sample(1)["images"][:, 0, 0, 0].tolist() == [2, 3]
+    # the half width of 4 px is seen under 45 degrees
+    assert data.sample(0)["intrinsics"][0, 0] == pytest.approx(4.0)
+
+
+def test_messages_call_the_method_by_its_name(tmp_path):
+    for number in range(2):
+        png.write_image(tmp_path / f"{number}.png", np.zeros((8, 8, 3), np.uint8))
+    with pytest.raises(InputError) as error:
+        open_dataset([str(tmp_path)], Wanted(Scanned, (8, 8), frames(0, 1)), tmp_path, method="oyster")
+    assert str(error.value) == f"{tmp_path}: it has no LiDAR (points_lidar), from which oyster learns"
+
+
+def finished(path, recording: Recording, chosen: str | None = None) -> RunFolder:
+    """A run that found: depth of frame 0, where column 1 is unknown, and flow of frames 0 and 2."""
+    run = RunFolder(path)
+    record = RunRecord(version="1", source=recording.source, format="test", frames=len(recording))
+    run.write_record(replace(record, settings={"frames": chosen}))
+    run.report_path.write_text("")
+    columns = np.tile(np.arange(8, dtype=np.float32), (4, 1))
+    run.write_depth(0, DepthImage(columns + 1, columns != 1))
+    flow = np.stack([columns + 1, np.full_like(columns, 4)], -1)
+    for frame in (0, 2):
+        png.write_flow(run.flow_path(frame), flow, columns < 6)
+    for frame in range(len(recording)):
+        png.write_ids(run.moving_path(frame), (columns + frame).astype(np.uint16))
+    return run
+
+
+def test_a_finished_run_teaches_depth_and_masks(recording, tmp_path):
+    clips = Clips(recording, Wanted(TaughtDepth, (4, 4), frames(0, 1)), finished(tmp_path, recording))
+    row = clips.sample(0)
+    # columns 0, 2, 4, 6; there is no depth of frame 1
+    assert row["taught_depth_m"][:, 0, 0].tolist() == [[1, 3, 5, 7], [0, 0, 0, 0]]
+    assert row["taught_masks"][:, 0, 3].tolist() == [[0, 2, 4, 6], [1, 3, 5, 7]]
+    whole = Clips(recording, Wanted(TaughtDepth, (4, 8)), RunFolder(tmp_path)).sample(0)
+    assert whole["taught_depth_m"][0, 0, 1].tolist() == [1, 0, 3, 4, 5, 6, 7, 8]
+
+
+def test_a_finished_run_teaches_flow(recording, tmp_path):
+    clips = Clips(recording, Wanted(TaughtFlow, (4, 4), frames(0, 1)), finished(tmp_path, recording))
+    row = clips.sample(2)
+    assert row["taught_flow_ab"][:, 0].tolist() == [[0.5, 1.5, 2.5, 0], [4, 4, 4, 0]]
+    assert row["taught_valid"][0, 0].tolist() == [True, True, True, False]
+    assert not clips.sample(1)["taught_valid"].any()
+    assert clips.sample(1)["taught_flow_ab"].tolist() == [[[0] * 4] * 4] * 2
+
+
+def test_a_source_that_names_no_run_is_one_line(recording):
+    with pytest.raises(InputError, match=r"drive: it names no finished run \(taught_flow_ab\).*write drive@taught=RUN"):
+        Clips(recording, Wanted(TaughtFlow, (4, 4), frames(0, 1)))
+
+
+def test_a_run_without_what_is_wanted_is_one_line(recording, tmp_path):
+    run = finished(tmp_path, recording)
+    for path in (tmp_path / "flow").iterdir():
+        path.unlink()
+    with pytest.raises(InputError, match=r"drive: it has no flow in its run .* \(taught_flow_ab\), from which this"):
+        Clips(recording, Wanted(TaughtFlow, (4, 4), frames(0, 1)), run)
+
+
+def test_runs_that_cannot_teach_this_recording_are_one_line(recording, tmp_path):
+    run = finished(tmp_path / "run", recording, "0:5")
+    assert finished_run(str(run.path), recording, "0:5").path == run.path
+    with pytest.raises(InputError, match=r"run: a run of drive \(5 frames, 0:5\); it cannot teach drive \(5 frames\)"):
+        finished_run(str(run.path), recording, None)
+    other = replace(recording, source="other")
+    with pytest.raises(InputError, match=r"it cannot teach other \(5 frames, 0:5\): name the run of the same source"):
+        finished_run(str(run.path), other, "0:5")
+    run.report_path.unlink()
+    with pytest.raises(InputError, match="this run is not finished; resume it with `firstsight perceive drive`"):
+        finished_run(str(run.path), recording, "0:5")
+    with pytest.raises(InputError, match=r"not a run folder \(no run.json\)"):
+        finished_run(str(tmp_path), recording, None)
+
+
+def test_a_source_names_the_run_that_teaches_it(tmp_path):
+    for number in range(3):
+        png.write_image(tmp_path / "in" / f"{number}.png", np.full((4, 8, 3), number, np.uint8))
+    source = str(tmp_path / "in")
+    finished(tmp_path / "run", open_recording(source, frames="0:2"), "0:2")
+    data = open_dataset(
+        [f"{source}@frames=0:2@taught={tmp_path / 'run'}"], Wanted(TaughtFlow, (4, 8), frames(0, 1)), tmp_path
+    )
+    assert len(data) == 1
+    assert data.sample(0)["taught_flow_ab"][0, 0].tolist() == [1, 2, 3, 4, 5, 6, 0, 0]
