@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from firstsight.training.data.samples import NO_CAMERA, Dataset, Sample
 from torch import nn
 
-from firstsight.training.data.samples import NO_CAMERA, Dataset, Sample
 from firstsight.training.trainable import Loss, Moment, Samples, Trainable, Wanted
 
 

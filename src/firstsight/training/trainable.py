@@ -21,7 +21,7 @@ checkpoints, each process has its own, and `model.safetensors` never holds them.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import torch
 from jaxtyping import Float32
@@ -33,17 +33,22 @@ from firstsight.training.random_numbers import StepRandom
 from firstsight.training.recipe import Recipe
 
 B = TypeVar("B")
+M = TypeVar("M", bound="Trainable")
 OpenData = Callable[[Wanted], Dataset]
 """Reads what is wanted from the sources of a training."""
 
 
 class StepContext(NamedTuple):
-    """Where the training is, its random numbers, and how many samples there are."""
+    """Where the training is, its random numbers, and how many samples there are.
+
+    `rows` says which of this process's rows of the batch these are: all, unless the recipe has micro-batches.
+    """
 
     step: int
     steps: int
     random: StepRandom
     sample_count: int = 0
+    rows: slice = slice(None)
 
     @property
     def progress(self) -> float:
@@ -75,8 +80,8 @@ class Preset(NamedTuple):
 class Group:
     """Parameters with a learning rate of their own.
 
-    `rate` multiplies the recipe's; `scheduled` False keeps it where it begins; biases and norms never decay. The parameters
-    are frozen for the share `frozen_until` of the training.
+    `rate` multiplies the recipe's; `scheduled` False keeps it at that from the first step to the last; biases and norms never
+    decay. The parameters are frozen for the share `frozen_until` of the training.
     """
 
     parameters: Sequence[nn.Parameter]
@@ -134,7 +139,10 @@ class Trainable(nn.Module, ABC, Generic[B]):
 
     @property
     def couples_samples(self) -> bool:
-        """Whether the loss of a sample depends on the others of its batch. Batch normalisation does that."""
+        """Whether the loss of a sample depends on the others of its batch. Batch normalisation does that.
+
+        Such a method cannot be trained in micro-batches.
+        """
         return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in self.modules())
 
     def groups(self) -> Sequence[Group]:
@@ -146,10 +154,17 @@ class Trainable(nn.Module, ABC, Generic[B]):
         return ()
 
     def after_update(self, carry: Mapping[str, Tensor], context: StepContext) -> None:
-        """Changes what the optimiser does not, once for each step. `carry` is that of the loss, of all rows of this process."""
+        """Changes what the optimiser does not, once for each step, without gradient.
+
+        `carry` is that of the loss, of all rows of this process (`processes.gather_rows` for those of all processes);
+        `context.random` gives numbers that the loss has not seen.
+        """
 
     def rounds(self, data: OpenData, recipe: Recipe) -> Iterator[Round]:
-        """The trainings that this one consists of, each begun when the one before has ended. By default one."""
+        """The trainings that this one consists of, each begun when the one before has ended. By default one.
+
+        Written as a generator: what stands after a `yield` finds the method of that round trained.
+        """
         yield Round("", self, data(self.wanted), recipe)
 
     def preview(self, batch: B, context: StepContext) -> dict[str, Tensor]:
@@ -163,7 +178,7 @@ class Trainable(nn.Module, ABC, Generic[B]):
         return {"image": torch.rand((rows, 3, height, width), generator=torch.Generator().manual_seed(0))}
 
     @classmethod
-    def of_preset(cls, name: str) -> Self:
+    def of_preset(cls: type[M], name: str) -> M:
         """An untrained instance with the settings of a preset."""
         return cls(cls.PRESETS[name].config)
 
