@@ -22,7 +22,7 @@ class Lars(torch.optim.Optimizer):
         super().__init__(groups, {"lr": rate, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # ty: ignore[invalid-method-override]
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # ty: ignore[incompatible-method-override]
         """Moves every parameter that has a gradient."""
         for group in self.param_groups:
             for parameter in group["params"]:
