@@ -94,7 +94,11 @@ def test_another_training_is_refused(tmp_path, name):
     file = "config" if name else "state"
     others = {
         r"config differs \(hidden: 8 there, 9 here\)": (toy(hidden=9), colours(), RECIPE),
-        r"recipe differs \(learning_rate: 0.01 there, 0.1 here\)": (toy(), colours(), replace(RECIPE, learning_rate=0.1)),
+        r"recipe differs \(learning_rate: 0.01 there, 0.1 here\)": (
+            toy(),
+            colours(),
+            replace(RECIPE, learning_rate=0.1),
+        ),
         r"data differs \(samples: 50 there, 60 here\)": (toy(), colours(60), RECIPE),
         r"data differs \(content: ": (toy(), colours(seed=1), RECIPE),
     }
