@@ -55,6 +55,8 @@ def from_json(kind: Any, value: Any, where: str) -> Any:
         return kind(_expected(value, isinstance(value, str), "a path", where))
     if kind is float:
         return float(_expected(value, type(value) in (int, float), PLAIN[float], where))
+    if kind is int:
+        return _expected(value, type(value) is int and abs(value) < 2**63, PLAIN[int], where)
     if kind in PLAIN:
         return _expected(value, type(value) is kind, PLAIN[kind], where)
     return value
