@@ -12,10 +12,10 @@ from firstsight import catalogue
 from firstsight.errors import InputError
 from firstsight.extras import install_command
 from firstsight.formats.atomic import write_json
-from firstsight.formats.configuration import from_json
+from firstsight.formats.configuration import from_json, read_json
 from firstsight.formats.weights import load_into, load_weights, save_weights
 from firstsight.training import Trainable
-from firstsight.training.checkpoint import FORMAT, identity, read_json
+from firstsight.training.checkpoint import FORMAT, identity, stable_name
 
 HUB = "hf:"
 HUB_TIMEOUT_S = 10
@@ -37,10 +37,19 @@ def load(name: Path | str) -> Trainable:
         raise InputError(f"{folder}/config.json: format {about.get('format')}, this version reads {FORMAT}")
     entry = entry_of(about, folder)
     learned = learning(entry)
-    config = type(learned.PRESETS["paper"].config)
-    method = learned(from_json(config, about["config"], f"{folder}/config.json"))
+    method = built(learned, about.get("config"), folder / "config.json")
     load_into(method, load_weights(folder / "model.safetensors"), folder / "model.safetensors")
     return method.eval()
+
+
+def built(learned: type[Trainable], settings: Any, path: Path) -> Trainable:
+    """An untrained method with settings that were read. Raises InputError where no method can have them."""
+    config = from_json(type(learned.PRESETS["paper"].config), settings, str(path))
+    try:
+        return learned(config)
+    except (RuntimeError, ValueError, MemoryError, OverflowError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path}: no method can be built with these settings ({reason}); restore it") from None
 
 
 def learning(entry: catalogue.Entry) -> type[Trainable]:
@@ -111,7 +120,7 @@ def fetched(name: str) -> Path:
 def entry_of(about: dict[str, Any], folder: Path) -> catalogue.Entry:
     """The catalogue's line; only its methods are imported, whatever a file says."""
     target = about.get("method")
-    named = [entry for entry in catalogue.entries() if entry.target == target]
+    named = [entry for entry in catalogue.entries() if stable_name(entry.target) == stable_name(str(target))]
     if not named:
         raise InputError(f"{folder}/config.json: {target} is no method of this version")
     return named[0]

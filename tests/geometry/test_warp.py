@@ -88,3 +88,26 @@ def test_depth_from_disparity_with_offset_and_without_parallax():
     disparity = torch.tensor([10.0, 12.0, 2.0, 0.0])
     depth = warp.disparity_to_depth(disparity, fx=700.0, baseline_m=0.5, cx_left_minus_right=2.0)
     torch.testing.assert_close(depth, torch.tensor([43.75, 35.0, torch.inf, torch.inf]))
+
+
+def test_values_at_coordinates_that_are_not_a_number_are_not_one():
+    """Neither is this hidden, nor does the backward pass read outside of the image (it crashed); infinity is far outside."""
+    image = picture(1, 4, 6).requires_grad_()
+    points = torch.zeros(1, 2, 2, 2)
+    points[0, :, 0, 1] = torch.tensor([torch.nan, 1.0])
+    points[0, :, 1, 0] = torch.tensor([2.0, torch.nan])
+    points[0, :, 1, 1] = torch.tensor([torch.inf, -torch.inf])
+    points.requires_grad_()
+    values, inside = pixels.sample(image, points)
+    assert values.isnan()[0, 0].tolist() == [[False, True], [True, False]]
+    assert inside[0, 0].tolist() == [[True, False], [False, False]]
+    assert torch.equal(values[0, :, 1, 1], image[0, :, 0, 5])
+    values[~values.isnan()].sum().backward()
+    assert image.grad.isfinite().all()
+
+
+def test_a_warp_by_nothing_but_nan_can_be_differentiated():
+    image = picture(1, 64, 192)
+    values, _ = pixels.sample(image, torch.full((1, 2, 64, 192), torch.nan).requires_grad_())
+    assert values.isnan().all()
+    values.sum().backward()

@@ -5,10 +5,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from firstsight.training.data.samples import NO_CAMERA, Dataset, Sample
 from torch import nn
 
-from firstsight.training.trainable import Loss, Moment, Samples, Trainable, Wanted
+from firstsight.training.data.batch import ImageBatch, unit_range
+from firstsight.training.data.dataset import Arrays
+from firstsight.training.data.wanted import Wanted
+from firstsight.training.trainable import EmaPair, Loss, StepContext, Trainable
+
+WANTED = Wanted(ImageBatch, (4, 4))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,8 +22,8 @@ class Config:
     noise: float = 0.1
 
 
-class Toy(Trainable):
-    """Denoises small pictures; a teacher follows, and a buffer counts what it saw."""
+class Toy(Trainable[ImageBatch]):
+    """Denoises small images; a teacher follows, and a buffer counts what this process saw."""
 
     def __init__(self, config: Config | None = None):
         super().__init__()
@@ -29,34 +33,29 @@ class Toy(Trainable):
         )
         self.head = nn.Linear(self.config.hidden, 48)
         self.teacher = copy.deepcopy(self.net).requires_grad_(False)
-        self.register_buffer("seen", torch.zeros(()))
+        self.register_buffer("seen", torch.zeros(()), persistent=False)
 
     @property
     def wanted(self) -> Wanted:
-        return Wanted((4, 4))
+        return WANTED
 
-    def loss(self, samples: Samples, moment: Moment) -> Loss:
-        clean = samples.view(0).flatten(1)
-        self.seen += len(clean)
-        features = self.net(clean + self.config.noise * moment.draws.normal(48))
+    def loss(self, batch: ImageBatch, context: StepContext) -> Loss:
+        clean = unit_range(batch.images[:, 0]).flatten(1)
+        features = self.net(clean + self.config.noise * context.random.normal(48))
         total = (self.head(features) - clean).square().mean()
-        return Loss(total, {"error": total.detach()}, features.detach())
+        return Loss(total, {"error": total.detach()}, features.detach(), {"rows": torch.ones(len(clean))})
 
-    def averaged(self):
-        return ((self.teacher, self.net),)
+    def after_update(self, carry, context):
+        self.seen += carry["rows"].sum()
+
+    def ema_pairs(self):
+        return (EmaPair(self.teacher, self.net),)
 
 
-class Colours(Dataset):
-    """Pictures of one colour each."""
-
-    def __init__(self, count: int = 50):
-        self.images = np.random.default_rng(0).integers(0, 255, (count, 1, 3, 1, 1), np.uint8).repeat(4, 3).repeat(4, 4)
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> Sample:
-        return Sample(self.images[index], NO_CAMERA, 0.0)
+def colours(count: int = 50, seed: int = 0) -> Arrays:
+    """Images of one colour each."""
+    one = np.random.default_rng(seed).integers(0, 255, (count, 1, 3, 1, 1), np.uint8)
+    return Arrays(WANTED, {"images": one.repeat(4, 3).repeat(4, 4)}, "colours")
 
 
 def toy(seed: int = 0, **config) -> Toy:

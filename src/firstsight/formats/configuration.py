@@ -1,12 +1,15 @@
 """Frozen dataclasses as JSON and back, so that weights can be loaded into the method they were trained as."""
 
+import json
 import types
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from firstsight.errors import InputError
+
+PLAIN = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 
 
 def to_json(value: Any) -> Any:
@@ -20,25 +23,79 @@ def to_json(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """The object that a JSON file holds. Raises InputError for a file that is missing, damaged or holds something else."""
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError):
+        raise InputError(f"{path}: missing or not JSON; restore it") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: holds no JSON object; restore it")
+    return content
+
+
 def from_json(kind: Any, value: Any, where: str) -> Any:
-    """The value as `kind`. Raises InputError, naming `where` it was read, for fields that `kind` does not have."""
+    """The value as `kind`: a dataclass, tuple, enum, path, Literal, optional or plain type.
+
+    Raises InputError, naming `where` it was read, for settings that `kind` does not have and values of another type.
+    """
     if is_dataclass(kind):
-        hints = get_type_hints(kind)
-        unknown = sorted(set(value) - set(hints))
-        if unknown:
-            raise InputError(f"{where}: unknown setting {unknown[0]}; it has {', '.join(hints)}")
-        return kind(**{name: from_json(hints[name], part, where) for name, part in value.items()})
+        return _dataclass(kind, value, where)
     origin = get_origin(kind)
     if origin in (Union, types.UnionType):
-        if value is None:
-            return None
-        return from_json(next(part for part in get_args(kind) if part is not type(None)), value, where)
+        return _any_of(get_args(kind), value, where)
     if origin is tuple:
-        inner = get_args(kind)
-        kinds = [inner[0]] * len(value) if len(inner) == 2 and inner[1] is Ellipsis else inner
-        return tuple(from_json(k, part, where) for k, part in zip(kinds, value, strict=True))
+        return _tuple(get_args(kind), value, where)
+    if origin is Literal:
+        return _expected(value, value in get_args(kind), f"one of {', '.join(map(str, get_args(kind)))}", where)
     if isinstance(kind, type) and issubclass(kind, Enum):
-        return kind[value]
+        known = isinstance(value, str) and value in kind.__members__
+        return kind[_expected(value, known, f"one of {', '.join(kind.__members__)}", where)]
     if isinstance(kind, type) and issubclass(kind, Path):
-        return kind(value)
+        return kind(_expected(value, isinstance(value, str), "a path", where))
+    if kind is float:
+        return float(_expected(value, type(value) in (int, float), PLAIN[float], where))
+    if kind is int:
+        return _expected(value, type(value) is int and abs(value) < 2**63, PLAIN[int], where)
+    if kind in PLAIN:
+        return _expected(value, type(value) is kind, PLAIN[kind], where)
+    return value
+
+
+def _dataclass(kind: Any, value: Any, where: str) -> Any:
+    _expected(value, isinstance(value, dict), "an object of settings", where)
+    hints = get_type_hints(kind)
+    unknown = sorted(set(value) - set(hints))
+    if unknown:
+        raise InputError(f"{where}: unknown setting {unknown[0]}; it has {', '.join(hints)}")
+    for field in fields(kind):
+        if field.name not in value and field.default is MISSING and field.default_factory is MISSING:
+            raise InputError(f"{where}: setting {field.name} is missing")
+    return kind(**{name: from_json(hints[name], part, f"{where}: {name}") for name, part in value.items()})
+
+
+def _any_of(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
+    """The value as the first of the kinds that it fits."""
+    if value is None and type(None) in kinds:
+        return None
+    *others, last = [kind for kind in kinds if kind is not type(None)]
+    for kind in others:
+        try:
+            return from_json(kind, value, where)
+        except InputError:
+            continue
+    return from_json(last, value, where)
+
+
+def _tuple(kinds: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
+    _expected(value, isinstance(value, list | tuple), "a list", where)
+    if len(kinds) == 2 and kinds[1] is Ellipsis:
+        kinds = (kinds[0],) * len(value)
+    _expected(value, len(kinds) == len(value), f"a list of {len(kinds)}", where)
+    return tuple(from_json(kind, part, where) for kind, part in zip(kinds, value, strict=True))
+
+
+def _expected(value: Any, fits: bool, what: str, where: str) -> Any:
+    if not fits:
+        raise InputError(f"{where}: {json.dumps(to_json(value))[:40]} where {what} is expected")
     return value

@@ -31,12 +31,17 @@ def sample(
 ) -> Sampled:
     """Bilinear values of `image` at `pixels` (x, y).
 
-    `inside` is where all four neighbours lie in the image; elsewhere the border is repeated. Differentiable in both.
+    `inside` is where all four neighbours lie in the image; elsewhere the border is repeated. The values at coordinates that are
+    NaN are NaN. Differentiable in both.
     """
     height, width = image.shape[-2:]
     x, y = pixels.unbind(1)
     normalised = torch.stack([2 * (x + 0.5) / width - 1, 2 * (y + 0.5) / height - 1], -1)
+    # grid_sample takes NaN for a border, and its backward pass on a CPU then reads outside of the image
+    known = ~(x.isnan() | y.isnan())
+    normalised = torch.where(known[..., None], normalised, 0)
     values = F.grid_sample(image, normalised, mode="bilinear", padding_mode="border", align_corners=False)
+    values = torch.where(known[:, None], values, torch.nan)
     inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
     return Sampled(values, inside[:, None])
 

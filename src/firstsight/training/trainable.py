@@ -39,12 +39,16 @@ OpenData = Callable[[Wanted], Dataset]
 
 
 class StepContext(NamedTuple):
-    """Where the training is, its random numbers, and how many samples there are."""
+    """Where the training is, its random numbers, and how many samples there are.
+
+    `rows` says which of this process's rows of the batch these are: all, unless the recipe has micro-batches.
+    """
 
     step: int
     steps: int
     random: StepRandom
     sample_count: int = 0
+    rows: slice = slice(None)
 
     @property
     def progress(self) -> float:
@@ -76,8 +80,8 @@ class Preset(NamedTuple):
 class Group:
     """Parameters with a learning rate of their own.
 
-    `rate` multiplies the recipe's; `scheduled` False keeps it where it begins; biases and norms never decay. The parameters
-    are frozen for the share `frozen_until` of the training.
+    `rate` multiplies the recipe's; `scheduled` False keeps it at that from the first step to the last; biases and norms never
+    decay. The parameters are frozen for the share `frozen_until` of the training.
     """
 
     parameters: Sequence[nn.Parameter]
@@ -135,7 +139,10 @@ class Trainable(nn.Module, ABC, Generic[B]):
 
     @property
     def couples_samples(self) -> bool:
-        """Whether the loss of a sample depends on the others of its batch. Batch normalisation does that."""
+        """Whether the loss of a sample depends on the others of its batch. Batch normalisation does that.
+
+        Such a method cannot be trained in micro-batches.
+        """
         return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in self.modules())
 
     def groups(self) -> Sequence[Group]:
@@ -147,10 +154,17 @@ class Trainable(nn.Module, ABC, Generic[B]):
         return ()
 
     def after_update(self, carry: Mapping[str, Tensor], context: StepContext) -> None:
-        """Changes what the optimiser does not, once for each step. `carry` is that of the loss, of all rows of this process."""
+        """Changes what the optimiser does not, once for each step, without gradient.
+
+        `carry` is that of the loss, of all rows of this process (`processes.gather_rows` for those of all processes);
+        `context.random` gives numbers that the loss has not seen.
+        """
 
     def rounds(self, data: OpenData, recipe: Recipe) -> Iterator[Round]:
-        """The trainings that this one consists of, each begun when the one before has ended. By default one."""
+        """The trainings that this one consists of, each begun when the one before has ended. By default one.
+
+        Written as a generator: what stands after a `yield` finds the method of that round trained.
+        """
         yield Round("", self, data(self.wanted), recipe)
 
     def preview(self, batch: B, context: StepContext) -> dict[str, Tensor]:

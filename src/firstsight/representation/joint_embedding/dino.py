@@ -139,7 +139,8 @@ PAPER = Recipe(
     steps=100 * EPOCH,
     batch=1024,
     optimiser="adamw",
-    learning_rate=5e-4 * 1024 / 256,
+    learning_rate=5e-4,
+    learning_rate_batch=256,
     warm_up=0.1,
     schedule="cosine",
     final_rate=5e-4,
@@ -167,7 +168,15 @@ TINY_CONFIG = Config(
     centre_momentum=0.5,
 )
 TINY_RECIPE = replace(
-    PAPER, steps=200, batch=32, learning_rate=5e-4, warm_up=0.1, ema=0.9, log_every=10, checkpoint_every=100
+    PAPER,
+    steps=200,
+    batch=32,
+    learning_rate=5e-4,
+    learning_rate_batch=None,
+    warm_up=0.1,
+    ema=0.9,
+    log_every=10,
+    checkpoint_every=100,
 )
 
 

@@ -1,23 +1,42 @@
 """The optimiser of a training: its parameter groups, and their rates and decays step by step."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import torch
 from torch import nn
 
 from firstsight.training.recipe import Recipe, learning_rate, weight_decay
-from firstsight.training.trainable import Group
+from firstsight.training.step.lars import Lars
+from firstsight.training.trainable import Group, Trainable
 
 ADAM_KINDS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
 
-def make_optimiser(groups: Sequence[Group], recipe: Recipe) -> torch.optim.Optimizer:
-    """The recipe's optimiser. Matrices and kernels of a group decay, biases and norms do not."""
+def make_optimiser(method: Trainable, recipe: Recipe) -> torch.optim.Optimizer:
+    """The recipe's optimiser of the method's groups. Matrices and kernels of a group decay, biases and norms do not.
+
+    Every parameter that learns must be in one group; anything else is a defect of the method (AssertionError).
+    """
+    groups = method.groups()
+    require_partition(method, groups)
     split = [part for group in groups for part in _split(group)]
+    rate, decay = recipe.full_rate, recipe.weight_decay
     if recipe.optimiser == "sgd":
-        return torch.optim.SGD(split, recipe.learning_rate, recipe.momentum, weight_decay=recipe.weight_decay)
+        return torch.optim.SGD(split, rate, recipe.momentum, weight_decay=decay)
+    if recipe.optimiser == "lars":
+        return Lars(split, rate, recipe.momentum, decay)
     betas = (recipe.momentum, recipe.second_momentum)
-    return ADAM_KINDS[recipe.optimiser](split, recipe.learning_rate, betas, weight_decay=recipe.weight_decay)
+    return ADAM_KINDS[recipe.optimiser](split, rate, betas, weight_decay=decay)
+
+
+def require_partition(method: nn.Module, groups: Sequence[Group]) -> None:
+    """Asserts that every parameter that learns is in exactly one group."""
+    times = Counter(id(parameter) for group in groups for parameter in group.parameters)
+    for name, parameter in method.named_parameters():
+        count, expected = times.pop(id(parameter), 0), int(parameter.requires_grad)
+        assert count == expected, f"parameter {name} is in {count} groups of {type(method).__name__}, not in {expected}"
+    assert not times, f"the groups of {type(method).__name__} hold {len(times)} parameters that are not its own"
 
 
 def _split(group: Group) -> list[dict[str, object]]:
@@ -33,7 +52,7 @@ def set_rates(optimiser: torch.optim.Optimizer, recipe: Recipe, step: int) -> No
     """Gives every group its learning rate and weight decay of this step."""
     scheduled, decay = learning_rate(recipe, step), weight_decay(recipe, step)
     for group in optimiser.param_groups:
-        group["lr"] = group["rate"] * (scheduled if group["scheduled"] else recipe.learning_rate)
+        group["lr"] = group["rate"] * (scheduled if group["scheduled"] else recipe.full_rate)
         group["weight_decay"] = decay if group["decays"] else 0.0
 
 
