@@ -10,7 +10,7 @@ import pytest
 from firstsight import pretrained
 from firstsight.commands.work import evaluate, export
 from firstsight.errors import InputError
-from firstsight.perceive.choice import check_use
+from firstsight.perceive.plan import check_use
 
 
 @pytest.fixture

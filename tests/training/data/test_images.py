@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from firstsight.commands.evaluate import split
+from firstsight.commands.work.evaluate import split
 from firstsight.errors import InputError
 from firstsight.formats import png
 from firstsight.recordings.opening import open_recording
