@@ -29,11 +29,10 @@ class Block(NamedTuple):
 
 
 def blocks(page: Path) -> list[Block]:
-    """The Python blocks of a page, without those that only show a file of the repository."""
+    """The Python blocks of a page; a file of the repository is shown in a block of another kind (docs/examples.md)."""
     text = page.read_text()
     found = re.finditer(r"(?:<!-- not run: ([^>]+) -->\n)?^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    every = [Block(text.count("\n", 0, m.start(2)), m[2], m[1] or NOT_RUN.get(page.name)) for m in found]
-    return [block for block in every if not block.code.startswith("--8<--")]
+    return [Block(text.count("\n", 0, m.start(2)), m[2], m[1] or NOT_RUN.get(page.name)) for m in found]
 
 
 def write_graph() -> None:
@@ -50,19 +49,10 @@ def make_run() -> None:
     perceive(SMALL_WORLD, Path("runs/demo"))
 
 
-def take_photos() -> None:
-    from firstsight.formats.png import write_image
-    from firstsight.recordings.simulated.photo_set import photo_set
-
-    for number, photo in enumerate(photo_set(6, size=(240, 320)).photos):
-        write_image(Path("photos") / f"{number}.jpg", photo)
-
-
 # What a page takes for granted.
 PREPARED: dict[str, Callable[[], None]] = {
     "pose_graphs.md": write_graph,
     "run_folder.md": make_run,
-    "photos.md": take_photos,
 }
 
 
@@ -86,7 +76,7 @@ def test_blocks_are_found_with_their_marks(tmp_path: Path):
     page = tmp_path / "page.md"
     page.write_text(
         "# A\n\n```python\na = 1\n```\n\n<!-- not run: needs a drive -->\n```python\nimport re\nb = a\n```\n"
-        '```\nno = 1\n```\n\n```python\n--8<-- "examples/x.py"\n```\n'
+        '```\nno = 1\n```\n\n``` { .python }\n--8<-- "examples/x.py"\n```\n'
     )
     assert blocks(page) == [Block(3, "a = 1\n", None), Block(8, "import re\nb = a\n", "needs a drive")]
     assert imports_of("import re\nb = a\n") == "import re"
@@ -106,8 +96,8 @@ def test_links_lead_to_pages_of_the_site(page: Path):
 
 
 def test_snippets_and_the_navigation_lead_to_files():
-    for path in re.findall(r'^--8<-- "(.+)"$', (DOCS / "examples.md").read_text(), re.MULTILINE):
-        assert (ROOT / path).is_file()
+    shown = re.findall(r'^--8<-- "(.+)"$', (DOCS / "examples.md").read_text(), re.MULTILINE)
+    assert shown == [path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "examples").glob("*.py"))]
     named = set(re.findall(r"^ *- (?:[^:\n]+: )?(\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE))
     written = {path.name for path in DOCS.glob("*.md")}
     made = {name for name in GENERATED["pages"]() if name == "methods/index.md" or name.startswith("reference/")}

@@ -77,7 +77,7 @@ def test_frames_are_the_stamps_with_both_pictures(tmp_path):
     recording = euroc.read(tmp_path)
     np.testing.assert_array_equal(recording.stamps_ns, [STAMPS[0], STAMPS[2]])
     assert recording.images["cam0"][1][0, 0].tolist() == [20, 20, 20]
-    assert recording.remarks == ("1 of 3 listed frames left out: a picture is missing in cam0 or cam1",)
+    assert recording.remarks == ("1 of 3 listed frames left out: an image is missing in cam0 or cam1",)
 
 
 def test_the_state_of_the_imu_becomes_the_pose_of_cam0(tmp_path):
@@ -132,7 +132,7 @@ def listing(row):
         (write_state(f"{10**30},1,2,3,1,0,0,0"), rf"data\.csv: {10**30} is not a time in nanoseconds"),
         (lambda m: (m / "cam0" / "sensor.yaml").write_text("[" * 1000), r"sensor\.yaml: not YAML"),
         (replaced("[30.0, 31.0,", "[.nan, 31.0,"), r"sensor\.yaml: not a camera matrix"),
-        (lambda m: (m / "cam1" / "data.csv").write_text(""), r"no listed frame has its picture in cam0 and cam1"),
+        (lambda m: (m / "cam1" / "data.csv").write_text(""), r"no listed frame has its image in cam0 and cam1"),
         (replaced("[40, 24]", "[40, 24"), r"sensor\.yaml: not YAML"),
         (replaced("[40, 24]", "[24, 40]"), r"images are 40x24 but calibrated for 24x40"),
         (replaced("[30.0, 31.0,", "[30.0,"), r"'intrinsics' must be 4 numbers"),

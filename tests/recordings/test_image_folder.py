@@ -53,7 +53,7 @@ def test_a_stated_field_of_view_is_used(folder):
 def test_ten_hertz_are_assumed_and_said(folder):
     recording = image_folder.read(folder)
     np.testing.assert_array_equal(recording.stamps_ns, [0, 100_000_000, 200_000_000])
-    assert recording.remarks == ("timestamps assumed: 10 Hz (pictures have none)",)
+    assert recording.remarks == ("timestamps assumed: 10 Hz (images have none)",)
 
 
 def test_the_camera_looks_ahead(folder):

@@ -39,7 +39,7 @@ def test_frames_pair_colour_with_the_nearest_depth(tmp_path):
     np.testing.assert_array_equal(recording.stamps_ns, [1305031102175304000, 1305031102211214000])
     assert recording[1].image()[0, 0].tolist() == [1, 1, 1]
     assert recording[1].depth().depth[5, 5] == 3.0
-    assert "1 of 3 colour pictures left out: no depth picture within 0.02 s" in recording.remarks
+    assert "1 of 3 colour images left out: no depth image within 0.02 s" in recording.remarks
 
 
 def test_depth_is_5000_per_metre(tmp_path):
@@ -110,7 +110,7 @@ def test_opened_it_is_undistorted(tmp_path):
         ("groundtruth.txt", "nan 0 0 0 0 0 0 1\n", r"groundtruth\.txt: 'nan' is not a time"),
         ("groundtruth.txt", "1e30 0 0 0 0 0 0 1\n", r"groundtruth\.txt: '1e30' is not a time"),
         ("depth.txt", "1.0\n", r"depth\.txt: expected rows 'seconds file-name'"),
-        ("depth.txt", "7.0 depth/7.png\n", r"no picture of rgb\.txt has one of depth\.txt within 0\.02 s"),
+        ("depth.txt", "7.0 depth/7.png\n", r"no image of rgb\.txt has one of depth\.txt within 0\.02 s"),
         ("groundtruth.txt", "1.0 2.0\n", r"groundtruth\.txt: expected rows of 8 numbers"),
     ],
 )

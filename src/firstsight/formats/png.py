@@ -1,4 +1,4 @@
-"""Pictures, and the 16-bit PNGs of KITTI for depth, disparity, flow and ids.
+"""Images, and the 16-bit PNGs of KITTI for depth, disparity, flow and ids.
 
 Source: KITTI devkits (Geiger et al. 2013; Menze and Geiger 2015; Uhrig et al. 2017): depth and disparity are value x 256 with
 0 for none; flow is (u, v, valid) with u, v stored as 64 x value + 2^15, in RGB order.
@@ -75,12 +75,12 @@ def is_truncated(content: bytes) -> bool:
 
 
 def read_image(path: Path) -> UInt8[np.ndarray, "height width 3"]:
-    """RGB picture; grey files become three equal channels, 16-bit files are scaled to 8."""
+    """RGB image; grey files become three equal channels, 16-bit files are scaled to 8."""
     return np.ascontiguousarray(decode(path, cv2.IMREAD_COLOR)[:, :, ::-1])
 
 
 def write_image(path: Path, image: UInt8[np.ndarray, "height width *channels"]) -> None:
-    """RGB (or grey) picture in the format of the suffix."""
+    """RGB (or grey) image in the format of the suffix."""
     _write(path, image[:, :, ::-1] if image.ndim == 3 else image)
 
 

@@ -5,10 +5,10 @@ Conventions there -> ours:
   optical axis (x forward, y left, z up); `body_from_camera` of cam0 is the forward camera, that of cam1 follows from both T_BS.
 - `intrinsics` [fu, fv, cu, cv], pixel centres at integers -> the 3x3 matrix; `resolution` [width, height] -> size.
 - `distortion_model` radial-tangential or equidistant with four coefficients -> the same, in OpenCV's order.
-- `data.csv` (ns, file name) -> stamps; frames are the stamps whose picture exists for both cameras.
+- `data.csv` (ns, file name) -> stamps; frames are the stamps whose image exists for both cameras.
 - `state_groundtruth_estimate0/data.csv`: ns, position, quaternion (w, x, y, z), ...: world_from_imu -> `world_from_camera` of
   cam0 at the nearest row within half a frame, NaN where there is none.
-- Pictures are grey and distorted as read; `open_recording` undistorts and rectifies them (rectification.py).
+- Images are grey and distorted as read; `open_recording` undistorts and rectifies them (rectification.py).
 
 Source: Burri et al., The EuRoC micro aerial vehicle datasets (IJRR 2016), section 4.
 """
@@ -61,14 +61,14 @@ def read(path: Path) -> Recording:
     root = _root(path)
     names = [name for name in CAMERAS if (root / name).is_dir()]
     if not names:
-        raise InputError(f"{root}: an ASL recording without {CAMERAS[0]}; unpack its pictures there")
-    listed = {name: _listed_pictures(root / name) for name in names}
+        raise InputError(f"{root}: an ASL recording without {CAMERAS[0]}; unpack its images there")
+    listed = {name: _listed_images(root / name) for name in names}
     stamps, remarks = _complete_frames(root, listed)
     sensors = {name: read_yaml(root / name / "sensor.yaml") for name in names}
     imu_from_camera = {name: _extrinsics(sensors[name], root / name / "sensor.yaml") for name in names}
     body_from_imu = BODY_FROM_FORWARD_CAMERA @ np.linalg.inv(imu_from_camera[names[0]])
-    pictures = {name: [listed[name][stamp] for stamp in stamps.tolist()] for name in names}
-    sizes = {name: common_image_size(pictures[name]) for name in names}
+    images = {name: [listed[name][stamp] for stamp in stamps.tolist()] for name in names}
+    sizes = {name: common_image_size(images[name]) for name in names}
     cameras = [
         _camera(root / name, sensors[name], sizes[name], body_from_imu @ imu_from_camera[name]) for name in names
     ]
@@ -77,13 +77,13 @@ def read(path: Path) -> Recording:
         format=NAME,
         rig=Rig(cameras=tuple(cameras), stereo=("cam0", "cam1") if len(names) == 2 else None),
         stamps_ns=stamps,
-        images={name: image_channel(pictures[name], sizes[name]) for name in names},
+        images={name: image_channel(images[name], sizes[name]) for name in names},
         truth=_truth(root / TRUTH / "data.csv", stamps, imu_from_camera[names[0]]),
         remarks=remarks,
     )
 
 
-def _listed_pictures(folder: Path) -> dict[int, Path]:
+def _listed_images(folder: Path) -> dict[int, Path]:
     """The images of data.csv by stamp, whether they exist or not."""
     table, listed = folder / "data.csv", {}
     for number, line in enumerate(read_text(table).splitlines(), start=1):
@@ -101,17 +101,17 @@ def _listed_pictures(folder: Path) -> dict[int, Path]:
 def _complete_frames(
     root: Path, listed: Mapping[str, Mapping[int, Path]]
 ) -> tuple[Int64[np.ndarray, " frames"], tuple[str, ...]]:
-    """Stamps whose picture exists for every camera, in the order of the first list, and a remark about the others."""
+    """Stamps whose image exists for every camera, in the order of the first list, and a remark about the others."""
     first, *others = listed.values()
     stamps = [
         stamp
-        for stamp, picture in first.items()
-        if picture.exists() and all(stamp in other and other[stamp].exists() for other in others)
+        for stamp, image in first.items()
+        if image.exists() and all(stamp in other and other[stamp].exists() for other in others)
     ]
     if not stamps:
-        raise InputError(f"{root}: no listed frame has its picture in {' and '.join(listed)}; unpack cam0/data")
+        raise InputError(f"{root}: no listed frame has its image in {' and '.join(listed)}; unpack cam0/data")
     missing = len(first) - len(stamps)
-    remark = f"{missing} of {len(first)} listed frames left out: a picture is missing in {' or '.join(listed)}"
+    remark = f"{missing} of {len(first)} listed frames left out: an image is missing in {' or '.join(listed)}"
     return np.array(stamps, dtype=np.int64), (remark,) if missing else ()
 
 

@@ -1,4 +1,4 @@
-"""What recording formats are made of: folders of pictures, depth pictures and scans, lists of stamps."""
+"""What recording formats are made of: folders of images, depth images and scans, lists of stamps."""
 
 import os
 import re
@@ -29,11 +29,11 @@ def natural_key(path: Path) -> tuple[tuple[int, str], ...]:
 
 
 def image_files(folder: Path) -> list[Path]:
-    """The pictures directly in a folder, in natural order; hidden files are left out."""
+    """The images directly in a folder, in natural order; hidden files are left out."""
     if not folder.is_dir():
         return []
-    pictures = (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-    return sorted((path for path in pictures if not path.name.startswith(".")), key=natural_key)
+    images = (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    return sorted((path for path in images if not path.name.startswith(".")), key=natural_key)
 
 
 def listed_file(folder: Path, name: str, source: Path, line: int) -> Path:
@@ -76,7 +76,7 @@ def _readable_size(path: Path) -> tuple[int, int] | None:
 
 
 def image_channel(paths: Sequence[Path], size: tuple[int, int]) -> Channel[Image]:
-    """Pictures of one camera. Loading one that is damaged or of another size raises InputError."""
+    """Images of one camera. Loading one that is damaged or of another size raises InputError."""
 
     def load(index: int) -> Image:
         return require_size(png.read_image(paths[index]), size, paths[index])
@@ -87,7 +87,7 @@ def image_channel(paths: Sequence[Path], size: tuple[int, int]) -> Channel[Image
 def depth_channel(
     paths: Sequence[Path], size: tuple[int, int], per_metre: float, no_value: Sequence[int] = (0,)
 ) -> Channel[DepthImage]:
-    """16-bit depth pictures that hold metres x `per_metre`; the raw values `no_value` mean that nothing was measured."""
+    """16-bit depth images that hold metres x `per_metre`; the raw values `no_value` mean that nothing was measured."""
 
     def load(index: int) -> DepthImage:
         raw = require_size(png.read_sixteen_bit(paths[index]), size, paths[index])

@@ -1,7 +1,7 @@
-"""A folder of pictures from one camera.
+"""A folder of images from one camera.
 
 Conventions there -> ours:
-- Pictures in natural order of their names (`frame2` before `frame10`) -> frames.
+- Images in natural order of their names (`frame2` before `frame10`) -> frames.
 - `camera-intrinsics.txt` or `intrinsics.txt`, a 3x3 matrix with pixel centres at integers -> intrinsics.
 - No calibration -> a horizontal field of view of 60 degrees is assumed, and flagged (`open_recording(fov_deg=...)` states it).
 - No times -> 10 Hz from 0. The camera looks ahead in the body frame.
@@ -15,7 +15,7 @@ from firstsight.recordings.files import common_image_size, image_channel, image_
 from firstsight.recordings.recording import BODY_FROM_FORWARD_CAMERA, Camera, Recording, Rig
 
 NAME = "image folder"
-LAYOUT = "a folder of png, jpg, ... pictures of one size"
+LAYOUT = "a folder of png, jpg, ... images of one size"
 
 CAMERA = "camera"
 CALIBRATION_FILES = ("camera-intrinsics.txt", "intrinsics.txt")
@@ -28,16 +28,16 @@ def recognises(path: Path) -> bool:
 
 
 def read(path: Path) -> Recording:
-    """Raises InputError where no picture can be read or the intrinsics are no 3x3 matrix."""
-    pictures = image_files(path)
-    camera = _camera(path, common_image_size(pictures))
+    """Raises InputError where no image can be read or the intrinsics are no 3x3 matrix."""
+    images = image_files(path)
+    camera = _camera(path, common_image_size(images))
     return Recording(
         source=str(path),
         format=NAME,
         rig=Rig(cameras=(camera,)),
-        stamps_ns=regular_stamps(len(pictures), RATE_HZ),
-        images={CAMERA: image_channel(pictures, camera.size)},
-        remarks=(f"timestamps assumed: {RATE_HZ:g} Hz (pictures have none)",),
+        stamps_ns=regular_stamps(len(images), RATE_HZ),
+        images={CAMERA: image_channel(images, camera.size)},
+        remarks=(f"timestamps assumed: {RATE_HZ:g} Hz (images have none)",),
     )
 
 

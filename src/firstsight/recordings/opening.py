@@ -37,7 +37,7 @@ class Format(Protocol):
     def read(self, path: Path) -> Recording: ...
 
 
-# In order of recognition: a folder of pictures is what remains when nothing more specific fits.
+# In order of recognition: a folder of images is what remains when nothing more specific fits.
 FORMATS: tuple[Format, ...] = (
     kitti_odometry,
     kitti_raw,
@@ -61,7 +61,7 @@ def open_recording(
     """The recording at a path, or the simulated one of `sim:NAME[:key=value,key=value]`.
 
     `sensors` keeps some of SENSORS, `frames` a slice "start:stop:step"; `fov_deg` is the horizontal field of view of a
-    camera without calibration; `rectify` undistorts and aligns stereo rows. Raises InputError for anything a user can mend.
+    camera without calibration; `rectify` undistorts and aligns stereo rows. Raises InputError for anything a user can fix.
     """
     recording = simulated_world(source) if source.startswith("sim:") else read_path(Path(source).expanduser())
     if len(recording) == 0:
@@ -228,7 +228,7 @@ def without_cameras(recording: Recording) -> Recording:
 
 
 def with_sensor_depth_as_true_depth(recording: Recording) -> Recording:
-    """The recording with the depth sensor's pictures as true depth, unless it has a true depth or no such sensor."""
+    """The recording with the depth sensor's images as true depth, unless it has a true depth or no such sensor."""
     if recording.depth is None or recording.truth.depth is not None:
         return recording
     truth = replace(recording.truth, depth=recording.depth, depth_reference="depth sensor")

@@ -1,4 +1,4 @@
-"""Undistorted, row-aligned pictures from distorted ones, resampled when a frame is loaded.
+"""Undistorted, row-aligned images from distorted ones, resampled when a frame is loaded.
 
 A camera with distortion becomes a pinhole camera of the same size that shows valid pixels only; a stereo pair is turned onto
 a common plane whose rows are parallel to the baseline. Cameras and pairs that are so already pass through untouched.
@@ -25,7 +25,7 @@ INTRINSICS_TOLERANCE_PX = 0.05
 class Resampling:
     """From the camera as recorded to the `camera` it becomes.
 
-    `x`, `y` are where in the recorded picture each new pixel lies; `turned_from_recorded` is the rotation between both.
+    `x`, `y` are where in the recorded image each new pixel lies; `turned_from_recorded` is the rotation between both.
     `ray_z` is the recorded camera's z of the new pixel's ray (x, y, 1): depth there is depth here times it.
     """
 
@@ -98,7 +98,7 @@ def rows_correspond(rig: Rig) -> bool:
 
 
 def undistorted(camera: Camera) -> Resampling:
-    """The pinhole camera that sees the largest part of the picture without empty borders."""
+    """The pinhole camera that sees the largest part of the image without empty borders."""
     height, width = camera.size
     if _is_fisheye(camera):
         intrinsics = cv2.fisheye.estimateNewCameraMatrixForUndistortRectify(

@@ -1,8 +1,8 @@
-"""TUM RGB-D: a folder with lists of colour and depth pictures and the camera's true trajectory.
+"""TUM RGB-D: a folder with lists of colour and depth images and the camera's true trajectory.
 
 Conventions there -> ours:
-- `rgb.txt`, `depth.txt` (seconds, file name) -> frames are the colour pictures whose nearest depth picture, and they its,
-  lies within 0.02 s; the stamp is that of the colour picture, in ns.
+- `rgb.txt`, `depth.txt` (seconds, file name) -> frames are the colour images whose nearest depth image, and they its,
+  lies within 0.02 s; the stamp is that of the colour image, in ns.
 - Depth, uint16 with 5000 per metre, 0 for none, registered to colour -> metres and `valid`.
 - `groundtruth.txt` (seconds, tx ty tz qx qy qz qw): world_from_camera of the colour camera -> the same at the nearest row
   within 0.02 s, NaN where there is none.
@@ -37,7 +37,7 @@ from firstsight.recordings.recording import (
 )
 
 NAME = "TUM RGB-D"
-LAYOUT = "rgb.txt and depth.txt listing the pictures, groundtruth.txt"
+LAYOUT = "rgb.txt and depth.txt listing the images, groundtruth.txt"
 
 CAMERA = "rgb"
 TOLERANCE_NS = 20_000_000
@@ -57,8 +57,8 @@ def recognises(path: Path) -> bool:
 
 
 def read(path: Path) -> Recording:
-    """Raises InputError where a list cannot be read or no colour picture has a depth picture near it."""
-    colour_stamps, colour = _listed_pictures(path, "rgb.txt")
+    """Raises InputError where a list cannot be read or no colour image has a depth image near it."""
+    colour_stamps, colour = _listed_images(path, "rgb.txt")
     camera = _camera(path, common_image_size(colour))
     recording = Recording(
         source=str(path),
@@ -74,7 +74,7 @@ def read(path: Path) -> Recording:
     return _with_trajectory(recording, path / "groundtruth.txt")
 
 
-def _listed_pictures(path: Path, name: str) -> tuple[Int64[np.ndarray, " rows"], list[Path]]:
+def _listed_images(path: Path, name: str) -> tuple[Int64[np.ndarray, " rows"], list[Path]]:
     table = path / name
     lines = enumerate(read_text(table).splitlines(), start=1)
     rows = [(number, line.split()) for number, line in lines if line.strip() and not line.startswith("#")]
@@ -107,11 +107,11 @@ def _default_camera(size: tuple[int, int]) -> Camera:
 
 def _with_depth(recording: Recording, path: Path, colour: list[Path]) -> Recording:
     """The recording of the frames that have depth."""
-    depth_stamps, depth = _listed_pictures(path, "depth.txt")
+    depth_stamps, depth = _listed_images(path, "depth.txt")
     chosen = mutually_nearest(recording.stamps_ns, depth_stamps, TOLERANCE_NS)
     rows = np.flatnonzero(chosen >= 0)
     if len(rows) == 0:
-        raise InputError(f"{path}: no picture of rgb.txt has one of depth.txt within 0.02 s; restore the lists")
+        raise InputError(f"{path}: no image of rgb.txt has one of depth.txt within 0.02 s; restore the lists")
     size = recording.rig.cameras[0].size
     paired = replace(
         recording,
@@ -122,7 +122,7 @@ def _with_depth(recording: Recording, path: Path, colour: list[Path]) -> Recordi
     left_out = len(colour) - len(rows)
     if not left_out:
         return paired
-    return paired.with_remark(f"{left_out} of {len(colour)} colour pictures left out: no depth picture within 0.02 s")
+    return paired.with_remark(f"{left_out} of {len(colour)} colour images left out: no depth image within 0.02 s")
 
 
 def _with_trajectory(recording: Recording, path: Path) -> Recording:

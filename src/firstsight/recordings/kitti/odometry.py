@@ -56,9 +56,9 @@ def recognises(path: Path) -> bool:
 
 def read(path: Path) -> Recording:
     """Raises InputError where calibration or frames are missing or do not fit together."""
-    pictures = {name: files for name in CAMERAS if (files := image_files(path / name))}
+    images = {name: files for name in CAMERAS if (files := image_files(path / name))}
     scans = sorted((path / "velodyne").glob("*.bin"))
-    counts = [(str(path / name), len(files)) for name, files in pictures.items()]
+    counts = [(str(path / name), len(files)) for name, files in images.items()]
     counts += [(str(path / "velodyne"), len(scans))] if scans else []
     if not counts:
         raise InputError(f"{path}: a KITTI odometry sequence without images or scans; unpack them into image_2")
@@ -66,9 +66,9 @@ def read(path: Path) -> Recording:
         require_same_count(counts[0], other)
     calibration = read_calibration(path / "calib.txt")
     body_from_camera_0 = _body_from_camera_0(calibration, path / "calib.txt", required=bool(scans))
-    stereo = stereo_pair(pictures, STEREO_PAIRS)
+    stereo = stereo_pair(images, STEREO_PAIRS)
     cameras = tuple(
-        _camera(name, calibration, body_from_camera_0, pictures[name]) for name in reference_first(pictures, stereo)
+        _camera(name, calibration, body_from_camera_0, images[name]) for name in reference_first(images, stereo)
     )
     rig = Rig(cameras=cameras, stereo=stereo, lidar=velodyne(np.eye(4)) if scans else None)
     recording = Recording(
@@ -76,7 +76,7 @@ def read(path: Path) -> Recording:
         format=NAME,
         rig=require_usable(rig, path / "calib.txt"),
         stamps_ns=regular_stamps(counts[0][1], RATE_HZ),
-        images={camera.name: image_channel(pictures[camera.name], camera.size) for camera in cameras},
+        images={camera.name: image_channel(images[camera.name], camera.size) for camera in cameras},
         scans=velodyne_channel(scans) if scans else None,
     )
     return _with_poses(_with_times(recording, path / "times.txt"), path, body_from_camera_0)
@@ -91,10 +91,10 @@ def _body_from_camera_0(calibration: dict[str, Numbers], source: Path, required:
     return np.linalg.inv(require_rigid(camera_0_from_body, source))
 
 
-def _camera(name: str, calibration: dict[str, Numbers], body_from_camera_0: Transform, pictures: list[Path]) -> Camera:
-    source = pictures[0].parents[1] / "calib.txt"
+def _camera(name: str, calibration: dict[str, Numbers], body_from_camera_0: Transform, images: list[Path]) -> Camera:
+    source = images[0].parents[1] / "calib.txt"
     projection = read_projection(calibration, f"P{name[-1]}", source)
-    return rectified_camera(name, projection, body_from_camera_0, common_image_size(pictures))
+    return rectified_camera(name, projection, body_from_camera_0, common_image_size(images))
 
 
 def _with_times(recording: Recording, path: Path) -> Recording:

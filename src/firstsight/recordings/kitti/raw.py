@@ -57,14 +57,14 @@ def recognises(path: Path) -> bool:
 
 def read(path: Path) -> Recording:
     """Raises InputError where calibration or images are missing or do not fit together."""
-    pictures = {name: files for name in CAMERAS if (files := numbered(image_files(path / name / "data")))}
+    images = {name: files for name in CAMERAS if (files := numbered(image_files(path / name / "data")))}
     scans = numbered(sorted((path / VELODYNE / "data").glob("*.bin")))
-    if not pictures and not scans:
+    if not images and not scans:
         raise InputError(f"{path}: a KITTI raw drive without images or scans; unpack its data into image_02/data")
-    stereo = stereo_pair(pictures, STEREO_PAIRS)
-    names = reference_first(pictures, stereo)
-    numbers = _common_numbers(path, {name: pictures[name] for name in names}) if pictures else list(scans)
-    cameras = _cameras(path, {name: pictures[name][numbers[0]] for name in names}) if pictures else ()
+    stereo = stereo_pair(images, STEREO_PAIRS)
+    names = reference_first(images, stereo)
+    numbers = _common_numbers(path, {name: images[name] for name in names}) if images else list(scans)
+    cameras = _cameras(path, {name: images[name][numbers[0]] for name in names}) if images else ()
     stamps, remarks = _stamps(path / (names[0] if names else VELODYNE) / "timestamps.txt", numbers)
     rig = Rig(cameras=cameras, stereo=stereo, lidar=velodyne(np.eye(4)) if scans else None)
     recording = Recording(
@@ -73,7 +73,7 @@ def read(path: Path) -> Recording:
         rig=require_usable(rig, path.resolve().parent / "calib_cam_to_cam.txt"),
         stamps_ns=stamps,
         images={
-            camera.name: image_channel([pictures[camera.name][number] for number in numbers], camera.size)
+            camera.name: image_channel([images[camera.name][number] for number in numbers], camera.size)
             for camera in cameras
         },
         scans=velodyne_channel([scans.get(number) for number in numbers]) if scans else None,
@@ -92,24 +92,24 @@ def reference_first(names: Mapping[str, object], stereo: tuple[str, str] | None)
     return sorted(names, key=lambda name: name not in (stereo or ()))
 
 
-def _common_numbers(path: Path, pictures: Mapping[str, Mapping[int, Path]]) -> list[int]:
+def _common_numbers(path: Path, images: Mapping[str, Mapping[int, Path]]) -> list[int]:
     """The frame numbers, which all cameras must share."""
-    first, *others = pictures
+    first, *others = images
     for name in others:
-        require_same_count((f"{path / first}", len(pictures[first])), (f"{path / name}", len(pictures[name])))
-        if missing := pictures[first].keys() - pictures[name].keys():
+        require_same_count((f"{path / first}", len(images[first])), (f"{path / name}", len(images[name])))
+        if missing := images[first].keys() - images[name].keys():
             raise InputError(f"{path / name}: lacks frame {min(missing)}, which {first} has; restore it")
-    return list(pictures[first])
+    return list(images[first])
 
 
-def _cameras(path: Path, first_pictures: Mapping[str, Path]) -> tuple[Camera, ...]:
+def _cameras(path: Path, first_images: Mapping[str, Path]) -> tuple[Camera, ...]:
     folder = path.resolve().parent
     calibration = read_calibration(folder / "calib_cam_to_cam.txt")
     body_from_camera_0 = _body_from_camera_0(folder, calibration)
     cameras = []
-    for name, picture in first_pictures.items():
-        size = common_image_size(image_files(picture.parent))
-        _require_calibrated_size(calibration.get(f"S_rect_{name[-2:]}"), size, picture.parent)
+    for name, image in first_images.items():
+        size = common_image_size(image_files(image.parent))
+        _require_calibrated_size(calibration.get(f"S_rect_{name[-2:]}"), size, image.parent)
         projection = read_projection(calibration, f"P_rect_{name[-2:]}", folder / "calib_cam_to_cam.txt")
         cameras.append(rectified_camera(name, projection, body_from_camera_0, size))
     return tuple(cameras)

@@ -1,7 +1,7 @@
 """ROS 1 bags and ROS 2 bags (folder, MCAP or SQLite file).
 
 Conventions there -> ours:
-- `header.stamp` -> stamps in ns (the time of recording where it is zero); frames are the reference camera's pictures.
+- `header.stamp` -> stamps in ns (the time of recording where it is zero); frames are the reference camera's images.
 - Image (mono, rgb, bgr, bayer, yuv422) and CompressedImage -> RGB; 16UC1 in mm and 32FC1 in m -> depth in metres.
 - CameraInfo K and D -> intrinsics and distortion; topics named `rect` -> P without distortion. The right camera lies where P
   says (P[0, 3] = -fx * baseline, between the rectified frames); without that, where /tf says.
@@ -99,7 +99,7 @@ def choose(bag: Bag) -> Content:
 
 def _topics_remark(content: Content) -> str:
     chosen = {
-        "images": " and ".join(picture.topic for picture in content.cameras),
+        "images": " and ".join(image.topic for image in content.cameras),
         "depth": content.depth.topic if content.depth is not None else "",
         "LiDAR": content.lidar or "",
         "odometry": content.odometry.topic if content.odometry is not None else "",
@@ -111,23 +111,21 @@ def _topics_remark(content: Content) -> str:
 
 
 def _with_cameras(recording: Recording, content: Content) -> Recording:
-    """The recording of the reference camera's frames for which the right camera and the depth have a picture too."""
+    """The recording of the reference camera's frames for which the right camera and the depth have an image too."""
     reference = content.cameras[0]
-    pictures = [*content.cameras, *([content.depth] if content.depth is not None else [])]
-    streams = [Stream(content.bag, picture.topic) for picture in pictures]
+    images = [*content.cameras, *([content.depth] if content.depth is not None else [])]
+    streams = [Stream(content.bag, image.topic) for image in images]
     stamps = streams[0].stamps_ns
     positions = np.stack([mutually_nearest(stamps, s.stamps_ns, half_period_ns(stamps)) for s in streams])
     positions = positions[:, (positions >= 0).all(0)]
     if positions.shape[1] == 0:
-        raise InputError(
-            f"{recording.source}: no picture of {reference.topic} has one of {pictures[1].topic} at its time"
-        )
+        raise InputError(f"{recording.source}: no image of {reference.topic} has one of {images[1].topic} at its time")
     cameras, remarks = _cameras(content)
     channels = [_image_channel(streams[k], positions[k], camera.size) for k, camera in enumerate(cameras)]
     left_out = len(stamps) - positions.shape[1]
     if left_out:
         remarks.append(
-            f"{left_out} of {len(stamps)} frames left out: they lack a picture in {pictures[-1].topic} or another"
+            f"{left_out} of {len(stamps)} frames left out: they lack an image in {images[-1].topic} or another"
         )
     return replace(
         recording,
@@ -188,15 +186,15 @@ def body_frame(content: Content) -> str | None:
     return next((name for name in BODY_FRAMES if name in content.tree.names()), None)
 
 
-def _camera(picture: ImageTopic, body_from_camera: Transform) -> Camera:
-    if picture.calibration is None:
-        return replace(assumed_camera(picture.topic, picture.size), body_from_camera=body_from_camera)
+def _camera(image: ImageTopic, body_from_camera: Transform) -> Camera:
+    if image.calibration is None:
+        return replace(assumed_camera(image.topic, image.size), body_from_camera=body_from_camera)
     return Camera(
-        name=picture.topic,
-        size=picture.size,
-        intrinsics=picture.calibration.intrinsics,
+        name=image.topic,
+        size=image.size,
+        intrinsics=image.calibration.intrinsics,
         body_from_camera=body_from_camera,
-        distortion=picture.calibration.distortion,
+        distortion=image.calibration.distortion,
     )
 
 

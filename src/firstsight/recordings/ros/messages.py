@@ -58,7 +58,7 @@ def encoding_of(message: Any) -> str:
 
 
 def is_depth(message: Any, topic: str) -> bool:
-    """Whether the picture holds depth rather than light."""
+    """Whether the image holds depth rather than light."""
     encoding = encoding_of(message)
     return encoding in DEPTH_ENCODINGS or (encoding in ("mono16", "png") and "depth" in topic)
 
@@ -128,7 +128,7 @@ class Calibration(NamedTuple):
     projection: Float64[np.ndarray, "3 4"]
 
     def rectified(self) -> "Calibration":
-        """The calibration of the pictures after image_proc's rectification."""
+        """The calibration of the images after image_proc's rectification."""
         return Calibration(self.projection[:, :3].copy(), None, np.eye(3), self.projection)
 
 

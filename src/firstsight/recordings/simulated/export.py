@@ -55,9 +55,9 @@ def write_kitti_raw(recording: Recording, folder: Path, progress: Progress | Non
 def write_frame(recording: Recording, drive: Path, frame: int) -> None:
     """The files of one frame that do not exist yet."""
     for camera, name in FOLDER_OF.items():
-        picture = ground_truth.frame_path(drive / name / "data", frame, ".png")
-        if not picture.exists():
-            write_image(picture, recording.images[camera][frame])
+        image = ground_truth.frame_path(drive / name / "data", frame, ".png")
+        if not image.exists():
+            write_image(image, recording.images[camera][frame])
     points = ground_truth.frame_path(drive / VELODYNE / "data", frame, ".bin")
     scan = recording.scans[frame] if recording.scans is not None and not points.exists() else None
     if scan is not None:

@@ -19,7 +19,7 @@ WORLDS = {"street": street, "rooms": rooms, "objects": objects}
 NAMES = tuple(WORLDS)
 START_NS = 1_767_225_600 * 10**9  # 2026-01-01 00:00 UTC
 SMALLEST_PX, LARGEST_PX = 16, 4096
-KEPT_BYTES = 64 * 2**20  # of each camera's pictures: rendering one takes longer than whatever is done with it
+KEPT_BYTES = 64 * 2**20  # of each camera's images: rendering one takes longer than whatever is done with it
 
 
 def simulate(
@@ -50,7 +50,7 @@ def recorded(world: World, rig: Rig, frames: int, seed: int) -> Recording:
         rig=rig,
         stamps_ns=START_NS + np.rint(times * 1e9).astype(np.int64),
         images={
-            camera.name: Channel(frames, partial(views.image, camera.name), keep=kept_pictures(camera.size))
+            camera.name: Channel(frames, partial(views.image, camera.name), keep=kept_images(camera.size))
             for camera in rig.cameras
         },
         scans=Channel(frames, views.scan) if rig.lidar else None,
@@ -69,7 +69,7 @@ def recorded(world: World, rig: Rig, frames: int, seed: int) -> Recording:
     )
 
 
-def kept_pictures(size: tuple[int, int]) -> int:
+def kept_images(size: tuple[int, int]) -> int:
     return max(3, KEPT_BYTES // (3 * size[0] * size[1]))
 
 

@@ -14,7 +14,7 @@ from numba import njit
 from firstsight.recordings.simulated.scene import Light
 
 HAZE = (0.6, 0.66, 0.74)  # the sky's colour at the horizon, a little darker
-NOISE_STARTS = 2**20  # places where a picture's noise can start
+NOISE_STARTS = 2**20  # places where an image's noise can start
 NOISE_LEVELS = 1.5  # standard deviation of the sensor noise, in levels of 255
 
 
@@ -44,9 +44,9 @@ def illumination(light: Light) -> Illumination:
 
 
 class SensorNoise:
-    """White noise for pictures of up to `pixels` pixels.
+    """White noise for images of up to `pixels` pixels.
 
-    A picture's noise is a window on one long strip: drawing it anew for each picture would take as long as the shading.
+    An image's noise is a window on one long strip: drawing it anew for each image would take as long as the shading.
     """
 
     def __init__(self, pixels: int, seed: int):
