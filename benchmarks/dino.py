@@ -15,74 +15,36 @@ from time import process_time
 
 import numpy as np
 import torch
-from firstsight.training.data.samples import Dataset, Pictures, Sample, tarred_pictures
 
 from firstsight.evaluation.probes import Labelled, encoded, linear_metric, neighbour_metric, numbered
-from firstsight.nets.vit import Config as VitConfig
-from firstsight.representation.joint_embedding.dino import LARGE, RECIPE, SMALL, TINY, TINY_CONFIG, Config, Dino
+from firstsight.representation.joint_embedding.dino import TINY_CONFIG, TINY_RECIPE, Dino
 from firstsight.run_folder import Metric
+from firstsight.training.data.opening import open_images, parse_source
+from firstsight.training.data.dataset import Arrays
+from firstsight.training.data.images import Images
 from firstsight.training.fit import Runtime, fit
 from firstsight.training.metrics_log import Measurement
 from firstsight.training.random_numbers import StepRandom
 from firstsight.training.toys.drawn_patterns import Patterns
 from firstsight.training.views import views
 
-MILD = {"jitter": 0.4, "grey": 0.1, "blur": 0.0, "solarise": 0.0}
-SMALL_CONFIG = Config(
-    vit=VitConfig(size=(32, 32), patch=4, width=64, blocks=4, heads=4),
-    wanted=(32, 32),
-    large=(replace(LARGE[0], size=(32, 32), **MILD), replace(LARGE[1], size=(32, 32), **MILD)),
-    small=replace(SMALL, size=(16, 16), scale=(0.2, 0.6), **MILD),
-    small_views=2,
-    hidden=256,
-    bottleneck=64,
-    prototypes=256,
-    teacher_temperature=0.025,
-    first_teacher_temperature=0.025,
-    centre_momentum=0.5,
-)
-SMALL_RECIPE = replace(
-    RECIPE,
-    batch=64,
-    learning_rate=5e-4,
-    warm_up=200,
-    final_weight_decay=0.1,
-    ema=0.98,
-    final_ema=0.995,
-    clip_each=False,
-    log_every=50,
-    checkpoint_every=250,
-)
-PICTURES, KNOWN, HELD_OUT = 20_000, 2000, 500
-
-
-class Chosen(Dataset):
-    """Some of the pictures."""
-
-    def __init__(self, pictures: Pictures, indices: np.ndarray):
-        self.pictures, self.indices = pictures, indices
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, index: int) -> Sample:
-        return self.pictures[int(self.indices[index])]
+IMAGES, KNOWN, HELD_OUT = 20_000, 2000, 500
 
 
 class Probe:
     """The same labelled pictures for every encoder."""
 
-    def __init__(self, pictures: Pictures):
+    def __init__(self, pictures: Images):
         self.pictures = pictures
         self.parts = {part: chosen(pictures, part, count) for part, count in (("train", KNOWN), ("test", HELD_OUT))}
-        self.labels = numbered(pictures.labels)
+        self.labels = numbered(pictures.class_names() or [])
 
     def labelled(self, encoder) -> list[Labelled]:
         return [Labelled(encoded(encoder, self.pictures, i.tolist()), self.labels[i]) for i in self.parts.values()]
 
 
-def chosen(pictures: Pictures, part: str, count: int, seed: int = 0) -> np.ndarray:
-    of_part = np.array([i for i, name in enumerate(pictures.names) if f"/{part}/" in name])
+def chosen(pictures: Images, part: str, count: int, seed: int = 0) -> np.ndarray:
+    of_part = np.array([i for i, name in enumerate(pictures.relative_names) if f"{part}/" in name])
     return np.random.default_rng(seed).permutation(of_part)[:count]
 
 
@@ -110,15 +72,15 @@ def print_metric(name: str, metric: Metric) -> None:
 
 def print_patterns() -> None:
     """The TINY recipe."""
-    size_px = TINY_CONFIG.wanted[0]
+    size_px = TINY_CONFIG.size[0]
     known, held_out = Patterns(640, size_px), Patterns(320, size_px, seed=1)
     torch.manual_seed(0)
     method = Dino(TINY_CONFIG)
     untrained = copy.deepcopy(method)
     started = process_time()
-    fit(method, known, TINY, runtime=Runtime(device="cpu"))
+    fit(method, known, TINY_RECIPE, runtime=Runtime(device="cpu"))
     spent_s = process_time() - started
-    print(f"## Eight kinds of drawn pattern, {size_px} px, TINY: {TINY.steps} steps of {TINY.batch}, {spent_s:.0f} s\n")
+    print(f"## Eight kinds of drawn pattern, {size_px} px, tiny: {TINY_RECIPE.steps} steps of {TINY_RECIPE.batch}, {spent_s:.0f} s\n")
     print("| features | accuracy (%) | protocol |\n|---|--:|---|")
     for name, encoder in (("raw pixels", pixels), ("untrained", untrained), ("DINO", method)):
         parts = [Labelled(encoded(encoder, p, range(len(p))), torch.from_numpy(p.labels)) for p in (known, held_out)]
@@ -130,7 +92,7 @@ def print_patterns() -> None:
 
 def print_correlations() -> None:
     """Whether there is anything to amplify: what two views of a picture share before the first step."""
-    images = torch.from_numpy(Patterns(160, TINY_CONFIG.wanted[0], seed=1).images).float() / 255
+    images = torch.from_numpy(Patterns(160, TINY_CONFIG.size[0], seed=1).images).float() / 255
     print("\n## What two views share before training\n")
     print("Correlation over pictures of the head's outputs for two large views, and for a large and a small one.\n")
     print("| patches | jitter | large, large | large, small |\n|--:|---|--:|--:|")
@@ -167,16 +129,17 @@ def main() -> None:
 
 def print_cifar(archive: Path, out: Path, steps: int, every: int) -> None:
     torch.manual_seed(0)
-    method = Dino(SMALL_CONFIG)
+    config, recipe = Dino.PRESETS["cifar"]
+    method = Dino(config)
     untrained = copy.deepcopy(method)
     out.mkdir(parents=True, exist_ok=True)
-    pictures = tarred_pictures(archive, method.wanted, out)
-    probe, recipe, path = Probe(pictures), replace(SMALL_RECIPE, steps=steps), out / "probed.jsonl"
-    training = Chosen(pictures, chosen(pictures, "train", PICTURES, seed=1))
+    pictures = open_images(parse_source(str(archive)), method.wanted, out)
+    probe, recipe, path = Probe(pictures), replace(recipe, steps=steps), out / "probed.jsonl"
+    training = Arrays.copied(pictures, chosen(pictures, "train", IMAGES, seed=1).tolist())
     watch = Probing(method, probe, path, every)
     fit(method, training, recipe, out, runtime=Runtime(device="cpu"), callback=watch)
 
-    vit = SMALL_CONFIG.vit
+    vit = config.vit
     print(f"`python benchmarks/dino.py --cifar CIFAR --out RUN --steps {steps} --every {every}`\n")
     print(
         f"## CIFAR-10\n\nViT of {vit.blocks} blocks and {vit.width} dimensions, patches of {vit.patch} px; {len(training)} "

@@ -12,8 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from firstsight.training.data.batches import collate
-from firstsight.training.data.samples import Dataset, Frames, Sample
 
 from firstsight.depth import monodepth, monodepth2
 from firstsight.evaluation.depth import DepthErrors, DepthProtocol
@@ -23,6 +21,9 @@ from firstsight.recordings.opening import open_recording, scan_depth
 from firstsight.recordings.recording import DepthImage
 from firstsight.recordings.simulated import simulate
 from firstsight.roles import DepthEstimator
+from firstsight.training.data.batch import collate, unit_range
+from firstsight.training.data.clips import Clips
+from firstsight.training.data.dataset import Arrays
 from firstsight.training.fit import Runtime, fit
 from firstsight.training.metrics_log import Callback
 
@@ -30,32 +31,29 @@ CPU = Runtime(device="cpu")
 STREETS, UNSEEN = range(8), range(100, 102)
 FRAMES, EVERY = 40, 4
 DRIVE = "kitti_raw/2011_09_26/2011_09_26_drive_0000_sync"
-ABLATED = replace(monodepth.TINY, steps=300)
-DRIVE_RECIPE = replace(monodepth2.TINY, steps=250, learning_rate=5e-4)
+TINY_CONFIG, TINY = monodepth.Monodepth.PRESETS["tiny"]
+ABLATED = replace(TINY, steps=300)
+# The rate rises in 20 steps.
+DRIVE_RECIPE = replace(monodepth2.Monodepth2.PRESETS["tiny"].recipe, steps=250, learning_rate=5e-4, warm_up=0.08)
 
 
-class Kept(Dataset):
-    """Samples in memory, so that they are read once."""
-
-    def __init__(self, rows: list[Sample]):
-        self.rows = rows
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: int) -> Sample:
-        return self.rows[index]
-
-
-def streets(seeds: range, method: monodepth.Monodepth) -> tuple[Kept, list[DepthImage]]:
-    rows, truth = [], []
+def streets(seeds: range, method: monodepth.Monodepth) -> tuple[Arrays, list[DepthImage]]:
+    parts, truth = [], []
     height, width = method.config.size
     for seed in seeds:
         recording = simulate("street", seed=seed, height=height, width=width, frames=FRAMES)
-        samples = Frames(recording, method.wanted)
-        rows += [samples[i] for i in range(0, FRAMES, EVERY)]
+        parts.append(Arrays.copied(Clips(recording, method.wanted), range(0, FRAMES, EVERY)).arrays)
         truth += [recording.truth.depth[i] for i in range(0, FRAMES, EVERY)]
-    return Kept(rows), truth
+    return Arrays(method.wanted, {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}), truth
+
+
+def images_of(data: Arrays) -> list[torch.Tensor]:
+    return [unit_range(torch.from_numpy(image)) for image in data.arrays["images"]]
+
+
+def whole(data: Arrays):
+    """All samples as one batch."""
+    return collate(data.wanted.batch, [data.sample(i) for i in range(len(data))])
 
 
 def errors(estimates: list[np.ndarray], truth: list[DepthImage], protocol: DepthProtocol) -> dict[str, float]:
@@ -102,27 +100,27 @@ HEAD = "| | Abs Rel | RMSE, m | RMSE log | δ < 1.25, % |\n|---|--:|--:|--:|--:|
 
 def print_streets() -> None:
     torch.manual_seed(0)
-    method = monodepth.Monodepth(monodepth.TINY_CONFIG)
+    method = monodepth.Monodepth(TINY_CONFIG)
     learned, _ = streets(STREETS, method)
     unseen, truth = streets(UNSEEN, method)
-    images = [torch.from_numpy(sample.images[:1]).float() / 255 for sample in unseen.rows]
+    images = images_of(unseen)
     height, width = method.config.size
-    print(f"## Monodepth, TINY, {len(learned)} pairs {width}x{height} of {len(STREETS)} simulated streets\n")
+    print(f"## Monodepth, preset tiny, {len(learned)} pairs {width}x{height} of {len(STREETS)} simulated streets\n")
     print(
         f"Judged on {len(unseen)} pictures of {len(UNSEEN)} other streets; {DepthProtocol()}. Seconds are CPU time.\n"
     )
     print(HEAD)
     print(row("best constant depth", constants(truth, DepthProtocol())), flush=True)
-    fit(method, learned, monodepth.TINY, runtime=CPU, callback=Curve(method, images, truth, 100))
+    fit(method, learned, TINY, runtime=CPU, callback=Curve(method, images, truth, 100))
     method.config = replace(method.config, post_process=False)
     print(row("the same without post-processing", errors(estimated(method, images), truth, DepthProtocol())))
 
 
 @torch.no_grad()
-def left_over(method: monodepth.Monodepth, samples: Kept) -> list[float]:
+def left_over(method: monodepth.Monodepth, samples: Arrays) -> list[float]:
     """What each loss is on pictures that it was not trained on, without its weight."""
-    batch = collate(samples.rows)
-    left, right = batch.view(0), batch.view(1)
+    batch = whole(samples)
+    left, right = unit_range(batch.images[:, 0]), unit_range(batch.right[:, 0])
     return [float(term) for term in monodepth.terms(left, right, method.disparities(left)[0], method.config.alpha)]
 
 
@@ -136,10 +134,10 @@ def print_losses() -> None:
     for removed in (None, "appearance", "smoothness", "consistency"):
         torch.manual_seed(0)
         weights = {f"{removed}_weight": 0.0} if removed else {}
-        method = monodepth.Monodepth(replace(monodepth.TINY_CONFIG, **weights))
+        method = monodepth.Monodepth(replace(TINY_CONFIG, **weights))
         fit(method, streets(STREETS, method)[0], ABLATED, runtime=CPU)
         unseen, truth = streets(UNSEEN, method)
-        images = [torch.from_numpy(sample.images[:1]).float() / 255 for sample in unseen.rows]
+        images = images_of(unseen)
         found, left = errors(estimated(method, images), truth, DepthProtocol()), left_over(method, unseen)
         shown = [
             f"{found['depth Abs Rel']:.3f}",
@@ -150,17 +148,17 @@ def print_losses() -> None:
 
 
 @torch.no_grad()
-def explained(method: monodepth2.Monodepth2, samples: Kept) -> tuple[float, float]:
+def explained(method: monodepth2.Monodepth2, samples: Arrays) -> tuple[float, float]:
     """Photometric error of neighbours moved by depth and motion, and of those left as they are; the better one's."""
-    batch = collate(samples.rows)
-    before, target, after = views = [batch.view(k) for k in range(3)]
+    batch = whole(samples)
+    before, target, after = views = [unit_range(batch.images[:, k]) for k in range(3)]
     inverse_d = method.inverse_depths(target)[0]
     seen = [
         monodepth2.seen_from(source, 1 / inverse_d, motion, batch.intrinsics)
         for source, motion in zip((before, after), method.motions(*views), strict=True)
     ]
     moved, unmoved = (
-        monodepth2.least([photometric(target, source) for source in sources]) for sources in (seen, (before, after))
+        monodepth2.min_reprojection([photometric(target, source) for source in sources]) for sources in (seen, (before, after))
     )
     return float(moved.mean()), float(unmoved.mean())
 
@@ -168,9 +166,9 @@ def explained(method: monodepth2.Monodepth2, samples: Kept) -> tuple[float, floa
 def print_drive(folder: Path) -> None:
     recording = open_recording(str(folder / DRIVE))
     torch.manual_seed(0)
-    method = monodepth2.Monodepth2(monodepth2.TINY_CONFIG)
-    clips = Frames(recording, method.wanted)
-    samples = Kept([clips[i] for i in range(len(clips))])
+    method = monodepth2.Monodepth2.of_preset("tiny")
+    clips = Clips(recording, method.wanted)
+    samples = Arrays.copied(clips, range(len(clips)))
     camera, lidar = recording.rig.reference, recording.rig.lidar
     frames = [recording[i] for i in range(len(recording))]
     images = [to_tensor(frame.image(camera.name)) for frame in frames]

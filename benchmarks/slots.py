@@ -14,7 +14,7 @@ import torch
 from pairs import best_ms
 from torch import nn
 
-from firstsight.discovery.slot_attention import TINY, TINY_CONFIG, Config, SlotAttention
+from firstsight.discovery.slot_attention import Config, SlotAttention
 from firstsight.evaluation.object_masks import ids_of
 from firstsight.gallery.figures.discovery.slot_iterations import HASTY, as_images, measured
 from firstsight.training.fit import Runtime, fit
@@ -31,6 +31,8 @@ measured here. With 1,000 pictures and 1,000 steps at a rate of 3e-3 the same se
 trainings (6,000 steps planned) lost objects again after 2,500 steps (0.79 to 0.75). Striped shapes were not trained.
 """
 
+TINY_CONFIG, TINY = SlotAttention.PRESETS["tiny"]
+
 
 def cells(values: list[dict[str, float]]) -> str:
     return " | ".join(" ".join(f"{value[name]:.2f}" for value in values) for name in NAMES)
@@ -40,7 +42,7 @@ def print_found() -> None:
     size, slots = TINY_CONFIG.size[0], TINY_CONFIG.slots
     print(
         "## Objects found\n\n"
-        f"`TINY`: {TINY.steps} steps of {TINY.batch} pictures, {size} x {size} px, {slots} slots; seeds 0, 1, 2."
+        f"`tiny`: {TINY.steps} steps of {TINY.batch} pictures, {size} x {size} px, {slots} slots; seeds 0, 1, 2."
     )
     print(f"{TRAINED} pictures to learn, {TESTED} new ones to measure; k-means of colour and place, each in [0, 1].\n")
     print(f"| pictures | method | {' | '.join(NAMES)} | CPU s |\n|---|---|{'--:|' * (len(NAMES) + 1)}")
@@ -61,7 +63,7 @@ def print_found() -> None:
         print(f"| {kind} | slot attention, masks | {cells(values)} | {min(seconds):.0f} |")
         print(f"| {kind} | slot attention, last attention | {cells(attended)} | |", flush=True)
         for clusters in (slots - 1, slots):
-            clustered = np.stack([clustered_ids(picture.image, clusters) for picture in new.pictures])
+            clustered = np.stack([clustered_ids(picture.image, clusters) for picture in new.drawn])
             print(f"| {kind} | k-means, {clusters} | {cells([measured(clustered, new)])} | |")
         random = rng.integers(0, slots, clustered.shape)
         print(f"| {kind} | random masks | {cells([measured(random, new)])} | |")
@@ -78,7 +80,7 @@ def print_beginnings() -> None:
     """What becomes of small pictures with the paper's places and first weights."""
     print(
         "## How it begins\n\n"
-        f"`TINY` at a constant rate of {HASTY.learning_rate}, and without what it departs from the paper in, after {BEGINNING} steps, seed 0.\n"
+        f"`tiny` at a constant rate of {HASTY.learning_rate}, and without what it departs from the paper in, after {BEGINNING} steps, seed 0.\n"
         "Plain shapes. Largest share: of a pixel's slots, mean over pixels; 1 / slots where all draw everything.\n"
     )
     print("| | loss | FG-ARI | largest share |\n|---|--:|--:|--:|")

@@ -180,11 +180,40 @@ TINY_RECIPE = replace(
 )
 
 
+MILD = {"jitter": 0.4, "grey": 0.1, "blur": 0.0, "solarise": 0.0}
+CIFAR_CONFIG = Config(
+    vit=VitConfig(size=(32, 32), patch=4, width=64, blocks=4, heads=4),
+    size=(32, 32),
+    large=(replace(LARGE[0], size=(32, 32), **MILD), replace(LARGE[1], size=(32, 32), **MILD)),
+    small=replace(SMALL, size=(16, 16), scale=(0.2, 0.6), **MILD),
+    small_views=2,
+    hidden=256,
+    bottleneck=64,
+    prototypes=256,
+    teacher_temperature=0.025,
+    first_teacher_temperature=0.025,
+    centre_momentum=0.5,
+)
+CIFAR_RECIPE = replace(
+    PAPER,
+    steps=5000,
+    batch=64,
+    learning_rate=5e-4,
+    warm_up=0.04,
+    final_weight_decay=0.1,
+    ema=0.98,
+    final_ema=0.995,
+    clip_each=False,
+    log_every=50,
+    checkpoint_every=250,
+)
+
+
 @final
 class Dino(Encoder, Trainable[ImageBatch]):
     """Pictures in, features out; learns from any pictures."""
 
-    PRESETS: ClassVar = {"paper": Preset(Config(), PAPER), "tiny": Preset(TINY_CONFIG, TINY_RECIPE)}
+    PRESETS: ClassVar = {"paper": Preset(Config(), PAPER), "cifar": Preset(CIFAR_CONFIG, CIFAR_RECIPE), "tiny": Preset(TINY_CONFIG, TINY_RECIPE)}
     centre: Tensor
 
     def __init__(self, config: Config | None = None):

@@ -82,6 +82,12 @@ class Arrays(Dataset):
     def sample(self, index: int, seed: int = 0) -> Row:
         return {name: self.arrays[name][index] for name in self.wanted.fields if name in self.arrays}
 
+    @classmethod
+    def copied(cls, data: Dataset, indices: Iterable[int]) -> "Arrays":
+        """Some samples of a data set, read now and kept in memory."""
+        rows = [data.sample(index) for index in indices]
+        return cls(data.wanted, {name: np.stack([row[name] for row in rows]) for name in rows[0]}, data.source)
+
     def fingerprint(self) -> dict[str, Any]:
         content = hashlib.blake2b(digest_size=8)
         for name in sorted(self.arrays):
