@@ -4,11 +4,11 @@ from typing import Literal
 
 import numpy as np
 import torch
+from scipy.linalg import expm
 
 from firstsight.gallery.worlds.street_walk import street_walk
 from firstsight.geometry.se3 import se3_exp
 from firstsight.optimisation.bundle_adjustment import residuals
-from firstsight.optimisation.similarities import similarity_move
 from firstsight.roles.pose_graph import Between, PoseGraph, planar
 from firstsight.roles.reconstruction import Lenses, Observations, Reconstruction
 from firstsight.slam.pose_graphs import similarity_graph
@@ -17,10 +17,13 @@ SIMILARITY_SIGMAS = np.array([0.02, 0.02, 0.02, 0.005, 0.005, 0.005, 0.005])  # 
 
 
 def similarities(count: int, spread: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    out = np.tile(np.eye(4), (count, 1, 1))
-    for s, xi in zip(out, spread * rng.normal(size=(count, 7)), strict=True):
-        similarity_move(s, xi)
-    return out
+    """Random ones, exp of tangents (translation, rotation, log of scale) of this spread."""
+    xi = spread * rng.normal(size=(count, 7))
+    generator = np.zeros((count, 4, 4))
+    across = np.cross(xi[:, None, 3:6], np.eye(3)).transpose(0, 2, 1)
+    generator[:, :3, :3] = across + xi[:, 6, None, None] * np.eye(3)
+    generator[:, :3, 3] = xi[:, :3]
+    return expm(generator)
 
 
 def similarity_walk(keyframes: int, false: int, seed: int = 0) -> tuple[np.ndarray, Between, np.ndarray]:

@@ -1,12 +1,14 @@
-"""Times of every solver on problems of one machine's size, without peers: to compare two versions of the code.
+"""Times of every solver of two versions of the code, side by side, without peers.
 
-    OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 python benchmarks/solver_times.py measure DATA after1.tsv
-    python benchmarks/solver_times.py table before1.tsv,before2.tsv,before3.tsv after1.tsv,after2.tsv,after3.tsv
+    OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 python benchmarks/solver_times.py BEFORE/src AFTER/src DATA [WORD...]
 
-Set PYTHONPATH to the `src` of the version that is measured, and let runs of the two alternate. DATA holds pose_graphs/*.g2o. CPU
-time (user and system) of the process, one thread, the least of ROUNDS in one run; the table takes the least of all runs.
+DATA holds pose_graphs/*.g2o; with words, only problems whose names hold one of them. Each version runs in a process of its own, and
+they take turns, problem by problem and round by round. CPU time (user and system), one thread, the least of all rounds. Prints the
+tables of benchmarks/solver_times.md.
 """
 
+import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -22,7 +24,7 @@ from firstsight.gallery.worlds.street_walk import odometry_start, street_walk
 from firstsight.optimisation import bundle_adjustment, joint_adjustment, pnp, window_adjustment
 from firstsight.slam.pose_graphs import pose_graph, similarity_graph
 
-ROUNDS, ENOUGH_S = 9, 4.0
+ROUNDS, ENOUGH_S = 25, 8.0
 SQUARED = type(bundle_adjustment.Config().kernel)(0)
 Case = Callable[[], tuple[float, int]]  # solves; returns the final cost and the number of iterations, -1 if not told
 
@@ -138,46 +140,64 @@ def keyframe_cases() -> dict[str, Case]:
     }
 
 
-def measure(data: Path, out: Path) -> None:
+def work(data: Path) -> None:
+    """Runs the problem that each line of the input names; prints its CPU seconds, final cost and iterations."""
     torch.set_num_threads(1)
     cases = pose_graph_cases(data / "pose_graphs") | similarity_cases() | bundle_cases() | keyframe_cases()
-    lines = []
-    for name, case in cases.items():
-        case()  # compiled
-        times: list[float] = []
-        while len(times) < ROUNDS and (len(times) < 3 or sum(times) < ENOUGH_S):
-            start = time.process_time()
-            cost, iterations = case()
-            times.append(time.process_time() - start)
-        lines.append(f"{name}\t{1e3 * min(times):.3f}\t{cost:.9g}\t{iterations}")
-        print(lines[-1], flush=True)
-    out.write_text("\n".join(lines) + "\n")
+    print("\t".join(cases), flush=True)
+    for line in sys.stdin:
+        start = time.process_time()
+        cost, iterations = cases[line.strip()]()
+        print(time.process_time() - start, f"{cost:.9g}", iterations, flush=True)
 
 
-def table(before: list[Path], after: list[Path]) -> None:
-    """Least time, last cost and iterations of each case in both versions."""
-    sides = []
-    for paths in (before, after):
-        rows = [[line.split("\t") for line in path.read_text().splitlines()] for path in paths]
-        sides.append(
-            {same[0][0]: (min(float(row[1]) for row in same), *same[-1][2:]) for same in zip(*rows, strict=True)}
+class Version:
+    """A process that runs problems with the code in a folder."""
+
+    def __init__(self, source: str, data: str):
+        command = [sys.executable, __file__, "work", data]
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, text=True, env=os.environ | {"PYTHONPATH": source}
         )
-    print(
-        "| problem | before ms | after ms | change | cost before | cost after | iterations before | after |\n|---|--:|--:|--:|--:|--:|--:|--:|"
-    )
-    for name, (ms, cost, iterations) in sides[0].items():
-        ms_after, cost_after, iterations_after = sides[1][name]
-        change = f"{100 * (ms_after / ms - 1):+.0f} %"
-        print(
-            f"| {name} | {ms:.2f} | {ms_after:.2f} | {change} | {cost} | {cost_after} | {iterations} | {iterations_after} |"
-        )
+        self.cases = self._said().split("\t")
+
+    def _said(self) -> str:
+        assert self._process.stdout is not None
+        return self._process.stdout.readline().strip()
+
+    def run(self, case: str) -> tuple[float, str, str]:
+        assert self._process.stdin is not None
+        print(case, file=self._process.stdin, flush=True)
+        seconds, cost, iterations = self._said().split()
+        return float(seconds), cost, iterations
+
+
+def compare(before: Version, after: Version, words: list[str]) -> None:
+    print("| problem | before ms | after ms | change | cost before | cost after | iterations before | after |")
+    print("|---|--:|--:|--:|--:|--:|--:|--:|")
+    for case in before.cases:
+        if words and not any(word in case for word in words):
+            continue
+        for version in (before, after):
+            version.run(case)  # compiled
+        best, began = [np.inf, np.inf], time.perf_counter()
+        for turn in range(ROUNDS):
+            ended = [version.run(case) for version in (before, after)]
+            best = [min(least, end[0]) for least, end in zip(best, ended, strict=True)]
+            if turn >= 2 and time.perf_counter() - began > ENOUGH_S:
+                break
+        times = " | ".join(f"{1e3 * seconds:.2f}" for seconds in best)
+        told = " | ".join(f"{one[k]} | {other[k]}" for k in (1, 2) for one, other in [ended])
+        print(f"| {case} | {times} | {100 * (best[1] / best[0] - 1):+.0f} % | {told} |", flush=True)
 
 
 def main() -> None:
-    if sys.argv[1] == "measure":
-        measure(Path(sys.argv[2]), Path(sys.argv[3]))
+    if sys.argv[1] == "work":
+        work(Path(sys.argv[2]))
     else:
-        table(*([Path(name) for name in names.split(",")] for names in sys.argv[2:4]))
+        before, after, data = sys.argv[1:4]
+        compare(Version(before, data), Version(after, data), sys.argv[4:])
 
 
 if __name__ == "__main__":

@@ -126,7 +126,7 @@ def similarity_times_adjoint(rows, g, out):
         out[r, 6] = rows[r, 0] * g[0, 3] + rows[r, 1] * g[1, 3] + rows[r, 2] * g[2, 3] - rows[r, 6]
 
 
-@njit(cache=True)
+@njit(cache=True, forceinline=True)
 @no_type_check
 def relative_error(a, b, z_inverse, work, e):
     """Fills in e (size,) and the first of `work`, which `workspace` made."""
@@ -138,7 +138,7 @@ def relative_error(a, b, z_inverse, work, e):
         similarity_error(a, b, z_inverse, work[0], e)
 
 
-@njit(cache=True)
+@njit(cache=True, forceinline=True)
 @no_type_check
 def right_inverse(e, work, j):
     """j (size, size) = J_r^-1(e), after `relative_error`."""
@@ -150,7 +150,7 @@ def right_inverse(e, work, j):
         similarity_right_inverse(e, work[1], j)
 
 
-@njit(cache=True)
+@njit(cache=True, forceinline=True)
 @no_type_check
 def times_adjoint(rows, work, out):
     """out (n, size) = -rows Ad(b^-1 a), after `relative_error`: a derivative by b becomes one by a."""
@@ -215,10 +215,27 @@ def _normal_product(size):
     return product
 
 
-_planar_normal, _spatial_normal, _similarity_normal = (_normal_product(size) for size in (3, 6, 7))
+_spatial_normal, _similarity_normal = _normal_product(6), _normal_product(7)
 
 
 @njit(cache=True)
+@no_type_check
+def _planar_normal(information, e, j, scratch, out):
+    """As the product of `_normal_product`, of size 3: written out it takes half the time."""
+    squared = 0.0
+    for r in range(3):
+        for c in range(3):
+            scratch[r, c] = information[r, 0] * j[0, c] + information[r, 1] * j[1, c] + information[r, 2] * j[2, c]
+        scratch[3, r] = information[r, 0] * e[0] + information[r, 1] * e[1] + information[r, 2] * e[2]
+        squared += e[r] * scratch[3, r]
+    for c in range(3):
+        for r in range(3):
+            out[r, c] = j[0, r] * scratch[0, c] + j[1, r] * scratch[1, c] + j[2, r] * scratch[2, c]
+        out[3, c] = j[0, c] * scratch[3, 0] + j[1, c] * scratch[3, 1] + j[2, c] * scratch[3, 2]
+    return squared
+
+
+@njit(cache=True, forceinline=True)
 @no_type_check
 def normal_product(information, e, j, scratch, out):
     """As the product of `_normal_product`, of the size of e."""
@@ -229,7 +246,7 @@ def normal_product(information, e, j, scratch, out):
     return _similarity_normal(information, e, j, scratch, out)
 
 
-@njit(cache=True)
+@njit(cache=True, forceinline=True)
 @no_type_check
 def quadratic(information, e):
     """e' Omega e."""
@@ -240,7 +257,7 @@ def quadratic(information, e):
     return total
 
 
-@njit(cache=True)
+@njit(cache=True, forceinline=True)
 @no_type_check
 def linearise_motion(a, b, z_inverse, information, work, blocks):
     """Fills in the blocks H_bb with g_b' below, H_ba with g_a' below, and H_aa; returns e' Omega e."""

@@ -109,7 +109,7 @@ def cost(state: State, sightings: Sightings, ties: Ties, robust: Robust) -> floa
     return float(total)
 
 
-@njit(cache=True)
+@njit(cache=True, forceinline=True)
 @no_type_check
 def _residual(state, sightings, i, p, r):
     """Fills in p (3,), in the camera's frame, and r (3,), the residual of sighting i; False behind the camera."""
@@ -120,7 +120,7 @@ def _residual(state, sightings, i, p, r):
     return seen
 
 
-@njit(cache=True)
+@njit(cache=True, forceinline=True)
 @no_type_check
 def _weigh(r, i, precision, robust, w):
     """Fills in w (3,), the weights of the residuals r (3,) in the squares of their units; returns rho."""
@@ -143,22 +143,23 @@ def _cost_of_sightings(state, sightings, robust):
     return total
 
 
-@njit(cache=True)
+@njit(cache=True, forceinline=True)
 @no_type_check
 def _add_product(out, i, left, rows, right, columns, w):
     """out[i] += left' diag(w) right of (3, rows) and (3, columns); the third row counts where depth was measured."""
+    if w[2] > 0:
+        for r in range(rows):
+            a, b, d = w[0] * left[0, r], w[1] * left[1, r], w[2] * left[2, r]
+            for c in range(columns):
+                out[i, r, c] += a * right[0, c] + b * right[1, c] + d * right[2, c]
+        return
     for r in range(rows):
         a, b = w[0] * left[0, r], w[1] * left[1, r]
         for c in range(columns):
             out[i, r, c] += a * right[0, c] + b * right[1, c]
-    if w[2] > 0:
-        for r in range(rows):
-            a = w[2] * left[2, r]
-            for c in range(columns):
-                out[i, r, c] += a * right[2, c]
 
 
-@njit(cache=True)
+@njit(cache=True, forceinline=True)
 @no_type_check
 def _add_pull(out, at, left, rows, r, w):
     """out[at:] += left' diag(w) r of (3, rows) and (3,)."""

@@ -30,8 +30,8 @@ class Config:
     # stops when an iteration changes the error by less than this share of it, or by less than this
     relative_tolerance: float = 1e-5
     absolute_tolerance: float = 1e-5
-    # lambda; with more, the slow bending of a long loop ends too early
-    first_damping: float = 1e-8
+    # lambda; with more, the slow bending of a long loop takes more steps (ring: 6 with 1e-8, 5 with 1e-10) or ends too early
+    first_damping: float = 1e-10
     # of the dogleg's region, in metres and radians; at most the first Gauss-Newton step
     first_radius: float = np.inf
 

@@ -84,16 +84,19 @@ def switched(
     error, iterations, still = np.inf, 0, False
     while iterations < config.max_iterations and not still:
         found = descend(problem.with_confidence(switch**2), state, config, GRADUATED_ITERATIONS, rule)
+        refused = found.state is state and not found.converged
+        # where all steps lost, the rule goes on with shorter ones
+        rule = rule if refused else step_rule(config)
         state, iterations = found.state, iterations + found.iterations
         squared = problem.errors(state)[0]
         switch = np.where(loops, switches(squared, config.switch_prior), 1.0)
         off = config.switch_prior * ((1 - switch) ** 2).sum() / 2
         now = problem.with_confidence(switch**2).cost(state) + float(off)
         change = abs(error - now)
-        still = found.iterations == 0 or (
-            found.converged and error < np.inf and stopping.reached(change, change, error)
-        )
+        still = not refused and error < np.inf and stopping.reached(change, change, error)
         error = now
+        if found.iterations == 0:
+            break
     return problem.with_confidence(switch), Descent(state, error, iterations, still)
 
 
