@@ -82,7 +82,7 @@ def is_begun(folder: Path) -> bool:
     settings = read_json(folder / ".work" / "settings.json")
     if isinstance(settings, dict) and set(settings) >= SETTINGS_KEYS:
         return True
-    files = [path for path in folder.rglob("*") if not path.is_dir()]
+    files = (path for path in folder.rglob("*") if not path.is_dir())
     return all(path.parent == folder / ".work" and path.match(".*.part*") for path in files)
 
 
