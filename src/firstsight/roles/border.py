@@ -4,6 +4,7 @@ Methods behind it can rely on the conventions (docs/conventions.md). Values are 
 compiled or exported only shapes are looked at, since a graph has no values.
 """
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,9 +24,11 @@ if TYPE_CHECKING:
     MatrixLike = Tensor | np.ndarray
     DepthLike = tuple[Tensor, Tensor] | tuple[np.ndarray, np.ndarray]
     Files = Sequence[Path | str]
+    Whole = int | np.integer
 else:
     # Whatever is given is judged below, in words of its own.
-    ImageLike = MatrixLike = DepthLike = Files = Any
+    ImageLike = MatrixLike = DepthLike = Any
+    Files = Whole = Any
 """What may be given.
 
 ImageLike: arrays (height, width, 3) or (height, width), tensors (3, height, width) or (batch, 3, height, width); uint8, or
@@ -98,6 +101,8 @@ def require_unit_range(where: str, given: Tensor | np.ndarray, tensor: Tensor) -
     if torch.compiler.is_compiling():
         return
     low, high = torch.stack(tensor.detach().aminmax()).tolist()
+    if math.isnan(low):
+        raise InputError(f"{where}: {described(given)} that holds NaN; fill those pixels first")
     if not (low >= -TOLERANCE and high <= 1 + TOLERANCE):
         raise InputError(f"{where}: {described(given)} with values from {low:.4g} to {high:.4g}; {WANTED}")
 
@@ -178,7 +183,7 @@ def rows(role: str, name: str, given: Any, row: tuple[int, ...]) -> Tensor:
     return tensor
 
 
-def whole(role: str, name: str, given: Any) -> int:
+def whole(role: str, name: str, given: Whole) -> int:
     """Nanoseconds. Raises InputError for a number that is not whole by its type."""
     if not isinstance(given, int | np.integer):
         raise InputError(f"{role}: {name}: {given!r} is a {type(given).__name__}; give whole nanoseconds")

@@ -34,7 +34,7 @@ class Observation(_Fields):
 
     def __new__(
         cls,
-        stamp_ns: int,
+        stamp_ns: border.Whole,
         image: ImageLike | None = None,
         intrinsics: MatrixLike | None = None,
         depth: DepthLike | None = None,
