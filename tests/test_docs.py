@@ -18,6 +18,7 @@ DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
 SMALL_WORLD = "sim:street:frames=3,height=64,width=128"
 GENERATED = runpy.run_path(str(ROOT / "tools" / "generate_reference.py"))
+MADE = GENERATED["pages"]().keys()
 # Pages that are marked nowhere else: why their blocks do not run.
 NOT_RUN = {"training.md": "trains, and uses what was trained; tests/commands/test_train.py does both"}
 
@@ -89,7 +90,7 @@ def test_links_lead_to_pages_of_the_site(page: Path):
         if link.startswith("https://"):
             continue
         target = (page.parent / link).resolve()
-        made = target.is_relative_to(DOCS) and target.relative_to(DOCS).as_posix() in GENERATED["pages"]()
+        made = target.is_relative_to(DOCS) and target.relative_to(DOCS).as_posix() in MADE
         inside = target.is_relative_to(ROOT if page.parent == ROOT else DOCS)
         assert inside, f"{page.name}: {link} is no page of the site"
         assert target.exists() or made, f"{page.name}: {link} leads nowhere"
@@ -100,7 +101,7 @@ def test_snippets_and_the_navigation_lead_to_files():
     assert shown == [path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "examples").glob("*.py"))]
     named = set(re.findall(r"^ *- (?:[^:\n]+: )?(\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE))
     written = {path.name for path in DOCS.glob("*.md")}
-    made = {name for name in GENERATED["pages"]() if name == "methods/index.md" or name.startswith("reference/")}
+    made = {name for name in MADE if name == "methods/index.md" or name.startswith("reference/")}
     assert named == written | made
 
 

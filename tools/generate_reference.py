@@ -38,7 +38,8 @@ EVERY_MEMBER = "    options:\n      show_if_no_docstring: true\n      inherited_
 def method_page(entry: catalogue.Entry) -> str:
     """The equations of a method, its settings and its class."""
     module, name = entry.target.split(":")
-    settings = f"::: {module}.Config\n{EVERY_MEMBER}\n" if hasattr(entry.module, "Config") else ""
+    source = SOURCE.parent.joinpath(*module.split(".")).with_suffix(".py")
+    settings = f"::: {module}.Config\n{EVERY_MEMBER}\n" if "\nclass Config" in source.read_text() else ""
     return (
         f"# {entry.name}\n\n`{module}.{name}`\n\n```text\n{entry.description}\n```\n\n"
         f"{settings}::: {module}.{name}\n{EVERY_MEMBER}"
