@@ -5,7 +5,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from firstsight.training.data.samples import NO_CAMERA, Dataset, Sample
 
 from firstsight.errors import InputError
 from firstsight.evaluation import probes
@@ -21,6 +20,7 @@ from firstsight.evaluation.probes import (
     neighbours,
     numbered,
 )
+from firstsight.training.data.samples import NO_CAMERA, Dataset, Sample
 
 
 def blobs(count: int, seed: int, spread: float = 1.0) -> Labelled:
