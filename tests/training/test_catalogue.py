@@ -32,9 +32,12 @@ def test_a_killed_training_is_resumed_to_the_same_bytes(name, tmp_path):
 
 @pytest.mark.parametrize("name", CASES)
 def test_two_processes_equal_one_or_there_is_a_reason(name, tmp_path, shared):
+    """In any case the two agree with each other, which `shared` asserts."""
+    if name in DIFFERENT_IN_TWO_PROCESSES:
+        assert (shared / name / "model.safetensors").exists(), DIFFERENT_IN_TWO_PROCESSES[name]
+        return
     trained(CASES[name], tmp_path)
-    if name not in DIFFERENT_IN_TWO_PROCESSES:
-        equal_trainings(tmp_path, shared / name, atol=1e-4)
+    equal_trainings(tmp_path, shared / name, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", LEARNED)

@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
+import contract_cases
 import contract_toys
 import pytest
 import torch
-from contract_toys import CASES, CHECKS, DIFFERENT_IN_TWO_PROCESSES
+from contract_cases import CASES, CHECKS, DIFFERENT_IN_TWO_PROCESSES
 from harness import CPU, equal_trainings, killed_and_resumed, trained, two_processes
 
 from firstsight.errors import InputError
@@ -19,7 +20,7 @@ from firstsight.training.rounds import fit_rounds
 def shared(tmp_path_factory) -> Path:
     """All toys trained by two processes, which are started once."""
     folder = tmp_path_factory.mktemp("shared")
-    two_processes(Path(contract_toys.__file__), list(CASES), folder)
+    two_processes(Path(contract_cases.__file__), list(CASES), folder)
     return folder
 
 

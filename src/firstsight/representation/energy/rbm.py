@@ -236,7 +236,7 @@ class Rbm(Encoder, Trainable[ImageBatch]):
             error = (visible_probability(machine, features) - visible).square().mean()
         return Loss(total, {"reconstruction error": error}, features, carry={"negative": negative})
 
-    def negative_samples(self, visible: Visible, context: StepContext) -> Visible:
+    def negative_samples(self, visible: Visible, context: StepContext) -> Float32[Tensor, "chains visible"]:
         """k steps on from the data, or from where the chains are."""
         if not self.config.persistent:
             return gibbs(self.machine, visible, self.config.k, context.random.uniform)
