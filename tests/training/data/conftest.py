@@ -103,7 +103,7 @@ def recording() -> Recording:
 
 
 @pytest.fixture
-def pictures(tmp_path):
+def labelled_images(tmp_path):
     """Three images of two classes and different sizes; the red value says which."""
     for number, (label, size) in enumerate([("cat", (20, 30)), ("cat", (16, 16)), ("dog", (40, 20))]):
         (tmp_path / "in" / label).mkdir(parents=True, exist_ok=True)

@@ -41,13 +41,13 @@ def zip_of(folder, path, method: int = zipfile.ZIP_DEFLATED):
 
 
 @pytest.mark.parametrize("kind", ["folder", "tar", "tar.gz", "tgz", "tar.bz2", "tar.xz", "zip"])
-def test_a_folder_and_its_archives_hold_the_same(pictures, tmp_path, kind):
+def test_a_folder_and_its_archives_hold_the_same(labelled_images, tmp_path, kind):
     pack = {"tar.gz": gzip, "tgz": gzip, "tar.bz2": bz2, "tar.xz": lzma}
-    source = pictures if kind == "folder" else tmp_path / f"packed.{kind}"
+    source = labelled_images if kind == "folder" else tmp_path / f"packed.{kind}"
     if kind == "zip":
-        zip_of(pictures, source)
+        zip_of(labelled_images, source)
     elif kind != "folder":
-        plain = tar_of(pictures, tmp_path / "plain.tar")
+        plain = tar_of(labelled_images, tmp_path / "plain.tar")
         source.write_bytes(pack[kind].compress(plain.read_bytes()) if kind in pack else plain.read_bytes())
     samples = open_dataset([str(source)], ALONE, tmp_path / "scratch")
     assert reds(samples) == [50, 100, 150]
@@ -97,9 +97,11 @@ def test_the_disk_is_never_filled(tmp_path, monkeypatch):
         open_dataset([str(packed)], ALONE, tmp_path / "scratch")
 
 
-def test_what_was_unpacked_is_used_again_and_removed_when_the_training_has_ended(pictures, tmp_path, monkeypatch):
+def test_what_was_unpacked_is_used_again_and_removed_when_the_training_has_ended(
+    labelled_images, tmp_path, monkeypatch
+):
     packed = tmp_path / "in.tgz"
-    packed.write_bytes(gzip.compress(tar_of(pictures, tmp_path / "in.tar").read_bytes()))
+    packed.write_bytes(gzip.compress(tar_of(labelled_images, tmp_path / "in.tar").read_bytes()))
 
     def is_interrupted() -> None:
         with scratch_folder(tmp_path / "scratch") as scratch:
@@ -123,8 +125,8 @@ def damaged_gzip(content: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("damage", ["cut", "bits"])
-def test_a_damaged_tgz_is_one_line(pictures, tmp_path, damage):
-    content = tar_of(pictures, tmp_path / "in.tar").read_bytes()
+def test_a_damaged_tgz_is_one_line(labelled_images, tmp_path, damage):
+    content = tar_of(labelled_images, tmp_path / "in.tar").read_bytes()
     packed = damaged_gzip(content) if damage == "bits" else gzip.compress(content)[:300]
     (tmp_path / "bad.tgz").write_bytes(packed)
     with pytest.raises(InputError, match=r"bad\.tgz: not a readable archive"):
@@ -138,15 +140,15 @@ def test_a_cut_gzip_of_no_tar_is_one_line(tmp_path):
         open_dataset([str(tmp_path / "cut.tar.gz")], ALONE, tmp_path)
 
 
-def test_an_encrypted_zip_is_one_line(pictures, tmp_path):
-    path = zip_of(pictures, tmp_path / "in.zip")
+def test_an_encrypted_zip_is_one_line(labelled_images, tmp_path):
+    path = zip_of(labelled_images, tmp_path / "in.zip")
     patch_central_directory(path, 8, 1)
     with pytest.raises(InputError, match=r"in\.zip: it is encrypted; unpack it and give the folder"):
         open_dataset([str(path)], ALONE, tmp_path)
 
 
-def test_an_unknown_method_of_packing_is_one_line(pictures, tmp_path):
-    path = zip_of(pictures, tmp_path / "in.zip")
+def test_an_unknown_method_of_packing_is_one_line(labelled_images, tmp_path):
+    path = zip_of(labelled_images, tmp_path / "in.zip")
     patch_central_directory(path, 10, 99)
     with pytest.raises(InputError, match=r"in\.zip: cat/0\.png is packed with method 99"):
         open_dataset([str(path)], ALONE, tmp_path)
@@ -160,8 +162,8 @@ def patch_central_directory(path, offset: int, value: int) -> None:
     path.write_bytes(content)
 
 
-def test_damaged_deflate_is_one_line(pictures, tmp_path):
-    path = zip_of(pictures, tmp_path / "in.zip")
+def test_damaged_deflate_is_one_line(labelled_images, tmp_path):
+    path = zip_of(labelled_images, tmp_path / "in.zip")
     content = bytearray(path.read_bytes())
     begin = 30 + len("cat/0.png")
     content[begin : begin + 8] = b"\xff" * 8
@@ -174,10 +176,10 @@ def test_damaged_deflate_is_one_line(pictures, tmp_path):
         zlib.decompress(b"\xff" * 8, -15)
 
 
-def test_a_zip_member_that_is_too_large_for_an_image_is_one_line(pictures, tmp_path, monkeypatch):
+def test_a_zip_member_that_is_too_large_for_an_image_is_one_line(labelled_images, tmp_path, monkeypatch):
     monkeypatch.setattr("firstsight.training.data.archives.reading.MAX_IMAGE_BYTES", 10)
     with pytest.raises(InputError, match=r"in\.zip: cat/0\.png unpacks to \d+ bytes, too many for an image"):
-        open_dataset([str(zip_of(pictures, tmp_path / "in.zip"))], ALONE, tmp_path)
+        open_dataset([str(zip_of(labelled_images, tmp_path / "in.zip"))], ALONE, tmp_path)
 
 
 @pytest.mark.parametrize("size", [2**63, 2**40, 10**6])

@@ -1,5 +1,6 @@
 """Logs as arrays: clips within episodes, over one file and over several."""
 
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -24,7 +25,7 @@ class Shown(NamedTuple):
 
 
 class Demonstrated(NamedTuple):
-    action: object
+    actions: object
     state: object
 
 
@@ -47,7 +48,7 @@ def numbers(data) -> list[list[int]]:
 
 
 def opened(path, kind=Moves, clip=frames(0), order="shuffled"):  # noqa: B008
-    return open_dataset([str(path)], Wanted(kind, None, clip, order), path)
+    return open_dataset([str(path)], Wanted(kind, None, clip, order), Path("unused"))
 
 
 def test_arrays_are_read_by_name_over_time(tmp_path):
@@ -75,6 +76,17 @@ def test_each_file_of_a_folder_is_an_episode_of_its_own(tmp_path):
     assert data.sequence_lengths() == [2, 1]
 
 
+def test_a_source_says_what_a_field_is_called_there(tmp_path):
+    np.savez(tmp_path / "log.npz", action=np.arange(3), target=np.array([7, 8, 9]), goal=np.zeros(3))
+    data = opened(f"{tmp_path / 'log.npz'}@actions=action@goal=target")
+    assert data.sample(2)["actions"].tolist() == [2]
+    assert data.sample(2)["goal"].tolist() == [9]
+    with pytest.raises(InputError, match=r"log\.npz: it has no act, from which this method learns"):
+        opened(f"{tmp_path / 'log.npz'}@actions=act")
+    with pytest.raises(InputError, match=r"log\.npz@action=: arrays can have actions, goal"):
+        opened(f"{tmp_path / 'log.npz'}@action=action")
+
+
 def test_a_stream_of_episodes_says_where_each_begins(tmp_path):
     data = opened(log(tmp_path / "log.npz", episode_ends=np.array([2, 6])), kind=Numbered, order="stream")
     read = [batch for _, batch in batches(data, seed=0, batch=2, rows=slice(0, 2), steps=range(3))]
@@ -94,7 +106,7 @@ def test_images_of_a_log_are_scaled_like_any_other(tmp_path):
 @pytest.mark.parametrize(
     ("arrays", "told"),
     [
-        ({"states": np.zeros(3)}, "log.npz: it has no actions, from which this method learns; it has states"),
+        ({"states": np.zeros(3)}, "log.npz: it has no actions, from which this method learns; it has states; say with"),
         ({"actions": np.zeros(3), "goal": np.zeros(2)}, "different numbers of frames (actions 3, goal 2)"),
         ({"actions": np.zeros(3), "goal": np.array("x")}, "different numbers of frames (actions 3, goal 0)"),
         ({"actions": np.zeros(3), "goal": np.array(["a", "b", "c"])}, "log.npz: goal holds <U1, not numbers"),
@@ -137,10 +149,10 @@ def test_arrays_in_memory_name_what_is_missing():
 
 
 def test_real_demonstrations(shared_data):
-    """166 episodes of PushT as their authors number them, with its names put in the place of ours."""
+    """166 episodes of PushT, as their authors count them."""
     data = open_dataset(
-        [str(shared_data / "pusht" / "episodes.npz")], Wanted(Demonstrated, None, frames(0, 1, 2)), shared_data
+        [f"{shared_data}/pusht/episodes.npz@actions=action"], Wanted(Demonstrated, None, frames(0, 1, 2)), shared_data
     )
     assert len(data) == 20378 - 2 * 166
     assert data.sequence_lengths()[:2] == [161 - 2, 279 - 161 - 2]
-    assert data.sample(0)["action"][0].tolist() == [233.0, 71.0]
+    assert data.sample(0)["actions"][0].tolist() == [233.0, 71.0]

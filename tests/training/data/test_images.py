@@ -42,9 +42,9 @@ def test_center_crop_resize_keeps_the_proportions_and_the_middle():
     assert center_crop_resize(image, (10, 10)).min() == 255
 
 
-def test_classes_are_numbered_over_all_sources(pictures, tmp_path):
+def test_classes_are_numbered_over_all_sources(labelled_images, tmp_path):
     write(tmp_path / "more", "bear/0.png", "dog/0.png")
-    data = open_dataset([str(pictures), str(tmp_path / "more")], Wanted(Labelled, (4, 4)), tmp_path)
+    data = open_dataset([str(labelled_images), str(tmp_path / "more")], Wanted(Labelled, (4, 4)), tmp_path)
     assert data.classes == ("bear", "cat", "dog")
     assert collate(Labelled, [data.sample(i) for i in range(5)]).label.tolist() == [1, 1, 2, 0, 2]
 
@@ -53,11 +53,11 @@ def test_classes_that_are_numbers_are_sorted_by_value():
     assert sorted(["10", "9", "b", "a10", "2"], key=class_order) == ["2", "9", "10", "a10", "b"]
 
 
-def test_single_images_refuse_what_only_recordings_have(pictures, tmp_path):
+def test_single_images_refuse_what_only_recordings_have(labelled_images, tmp_path):
     with pytest.raises(InputError, match="in: single images have no depth_m, from which vit learns; give a recording"):
-        image_folder(pictures, Wanted(WithDepth, (4, 4), method="vit"))
+        image_folder(labelled_images, Wanted(WithDepth, (4, 4), method="vit"))
     with pytest.raises(InputError, match="in: single images are no clips"):
-        image_folder(pictures, Wanted(ImageBatch, (4, 4), frames(0, 1)))
+        image_folder(labelled_images, Wanted(ImageBatch, (4, 4), frames(0, 1)))
 
 
 def test_nothing_to_learn_from_is_one_line(tmp_path):
@@ -136,8 +136,8 @@ def test_the_fingerprint_tells_data_of_other_names_or_sizes_apart(tmp_path):
     assert len({str(f) for f in (before, resized, Joined([image_folder(tmp_path, ALONE)]).fingerprint())}) == 3
 
 
-def test_frames_of_a_folder_of_images(pictures, tmp_path):
-    data = open_dataset([f"{pictures}@frames=1:3"], ALONE, tmp_path)
+def test_frames_of_a_folder_of_images(labelled_images, tmp_path):
+    data = open_dataset([f"{labelled_images}@frames=1:3"], ALONE, tmp_path)
     assert [int(data.sample(i)["images"][0, 0].mean()) for i in range(len(data))] == [100, 150]
 
 

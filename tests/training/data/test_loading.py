@@ -18,17 +18,17 @@ ALONE = Wanted(ImageBatch, (16, 16))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_truncated_image_is_named(pictures, tmp_path, workers):
-    path = pictures / "cat" / "1.png"
+def test_a_truncated_image_is_named(labelled_images, tmp_path, workers):
+    path = labelled_images / "cat" / "1.png"
     path.write_bytes(path.read_bytes()[:40])
-    samples = open_dataset([str(pictures)], ALONE, tmp_path)
+    samples = open_dataset([str(labelled_images)], ALONE, tmp_path)
     with pytest.raises(InputError, match=r"cat/1\.png: damaged or truncated image"):
         list(batches(samples, seed=0, batch=3, rows=slice(0, 3), steps=range(1), workers=workers))
 
 
-def test_an_image_that_vanished_is_named(pictures, tmp_path):
-    samples = open_dataset([str(pictures)], ALONE, tmp_path)
-    (pictures / "dog" / "2.png").unlink()
+def test_an_image_that_vanished_is_named(labelled_images, tmp_path):
+    samples = open_dataset([str(labelled_images)], ALONE, tmp_path)
+    (labelled_images / "dog" / "2.png").unlink()
     with pytest.raises(InputError, match=r"in/dog/2\.png: cannot be read; restore it or take it out"):
         samples.sample(2)
 
@@ -53,8 +53,8 @@ def test_reading_many_batches_takes_the_memory_of_a_few(tmp_path):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_what_is_kept_changes_no_bit(pictures, tmp_path, workers):
-    samples = open_dataset([str(pictures)], ALONE, tmp_path)
+def test_what_is_kept_changes_no_bit(labelled_images, tmp_path, workers):
+    samples = open_dataset([str(labelled_images)], ALONE, tmp_path)
 
     def read(keep_bytes: int) -> torch.Tensor:
         steps = batches(

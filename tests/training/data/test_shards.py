@@ -155,8 +155,8 @@ def test_workers_read_the_same(shards, tmp_path):
     assert [batch.images[:, 0, 0, 0, 0].tolist() for _, batch in read] == alone
 
 
-def test_shards_beside_a_folder_of_images(shards, pictures, tmp_path):
-    data = Joined([*open_dataset([str(shards)], ALONE, tmp_path).parts, image_folder(pictures, ALONE)])
+def test_shards_beside_a_folder_of_images(shards, labelled_images, tmp_path):
+    data = Joined([*open_dataset([str(shards)], ALONE, tmp_path).parts, image_folder(labelled_images, ALONE)])
     assert data.blocks().tolist() == [3, 4, 5, 1, 1, 1]
     assert len(values(data)) == 15
 

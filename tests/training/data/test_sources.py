@@ -48,23 +48,29 @@ def test_a_source_has_settings_behind_its_name(tmp_path, monkeypatch):
     assert parse_source("odd@frames=1") == Source("odd@frames=1")
 
 
-@pytest.mark.parametrize(
-    ("text", "told"),
-    [
-        ("drive@frame=1:2", "drive@frame=1:2: 'frame' is not a setting of a source; there are frames, fov-deg, taught"),
-        ("drive@fov-deg=wide", "drive@fov-deg=wide: fov-deg is a number of degrees"),
-    ],
-)
-def test_wrong_settings_are_one_line(text, told):
+def told_of(source: str, wanted: Wanted, scratch) -> str:
     with pytest.raises(InputError) as error:
-        parse_source(text)
-    assert str(error.value) == told
+        open_dataset([source], wanted, scratch)
+    return str(error.value)
 
 
-def test_settings_of_recordings_are_refused_for_images(pictures, tmp_path):
-    for setting in ("taught=runs/a", "fov-deg=60"):
-        with pytest.raises(InputError, match="it is no recording; its settings"):
-            open_dataset([f"{pictures}@{setting}"], Wanted(ImageBatch, (4, 4)), tmp_path)
+def test_wrong_settings_are_one_line(labelled_images, tmp_path):
+    alone = Wanted(ImageBatch, (4, 4))
+    world = "sim:rooms:frames=2,height=24,width=32"
+    assert (
+        told_of(f"{world}@frame=1:2", alone, tmp_path)
+        == f"{world}@frame=: a recording can have fov-deg, frames, taught"
+    )
+    assert told_of(f"{world}@fov-deg=wide", alone, tmp_path) == f"{world}@fov-deg=wide: fov-deg is a number of degrees"
+    for setting in ("taught=runs/a", "fov-deg=60", "actions=action"):
+        told = told_of(f"{labelled_images}@{setting}", alone, tmp_path)
+        assert told == f"{labelled_images}@{setting.split('=')[0]}=: single images can have frames"
+
+
+@pytest.mark.parametrize("name", ["drive", "log.npz", "images.zip", "images.tar.gz", "nowhere@frames=1:2"])
+def test_a_source_that_does_not_exist_is_one_line(tmp_path, name):
+    told = told_of(str(tmp_path / name), Wanted(ImageBatch, (4, 4)), tmp_path)
+    assert told.endswith(f"{name.split('@')[0]}: no such file or folder; give the path of a recording, or sim:street")
 
 
 def test_frames_and_the_field_of_view_of_a_recording(tmp_path):
@@ -75,6 +81,15 @@ def test_frames_and_the_field_of_view_of_a_recording(tmp_path):
     assert data.sample(1)["images"][:, 0, 0, 0].tolist() == [2, 3]
     # the half width of 4 px is seen under 45 degrees
     assert data.sample(0)["intrinsics"][0, 0] == pytest.approx(4.0)
+
+
+def test_an_assumed_field_of_view_is_remarked_on_where_it_matters(tmp_path):
+    png.write_image(tmp_path / "0.png", np.zeros((8, 8, 3), np.uint8))
+    wanted = Wanted(Calibrated, (8, 8))
+    (remark,) = open_dataset([str(tmp_path)], wanted, tmp_path).remarks
+    assert remark == f"{tmp_path}: its field of view is assumed; state it with {tmp_path}@fov-deg=DEGREES"
+    assert open_dataset([f"{tmp_path}@fov-deg=60"], wanted, tmp_path).remarks == ()
+    assert open_dataset([str(tmp_path)], Wanted(ImageBatch, (8, 8)), tmp_path).remarks == ()
 
 
 def test_messages_call_the_method_by_its_name(tmp_path):

@@ -77,22 +77,25 @@ class LoggedArrays(Dataset):
         return super().fingerprint() | {"files": files}
 
 
-def logged_arrays(path: Path, wanted: Wanted) -> LoggedArrays:
-    """The .npz file at a path, or all of those in a folder. Raises InputError where an array is missing or damaged."""
+def logged_arrays(path: Path, wanted: Wanted, called: Mapping[str, str] | None = None) -> LoggedArrays:
+    """The .npz file at a path, or all of those in a folder. `called` says what a field is called there, where not by its
+    own name. Raises InputError where an array is missing or damaged.
+    """
     files = [path] if path.is_file() else sorted(path.glob("*.npz"), key=natural_key)
-    return LoggedArrays(str(path), [read_log(file, wanted) for file in files], wanted)
+    return LoggedArrays(str(path), [read_log(file, wanted, called or {}) for file in files], wanted)
 
 
-def read_log(path: Path, wanted: Wanted) -> Log:
+def read_log(path: Path, wanted: Wanted, called: Mapping[str, str]) -> Log:
     """What is wanted of a file, and where its episodes end."""
-    names = [name for name in wanted.fields if name not in FILLED_LATER]
-    present, found = read_arrays(path, (*names, EPISODE, EPISODE_ENDS))
-    for name in names:
+    names = {name: called.get(name, name) for name in wanted.fields if name not in FILLED_LATER}
+    present, found = read_arrays(path, (*names.values(), EPISODE, EPISODE_ENDS))
+    for name in names.values():
         if name not in found:
             raise InputError(
-                f"{path}: it has no {name}, from which {wanted.method} learns; it has {', '.join(present)}"
+                f"{path}: it has no {name}, from which {wanted.method} learns; it has {', '.join(present)}; "
+                f"say with {path}@FIELD=ARRAY what a field is called there"
             )
-    arrays = {name: found[name] for name in names}
+    arrays = {name: found[there] for name, there in names.items()}
     count = frame_count(path, arrays)
     ready = {name: prepared(path, name, values) for name, values in arrays.items()}
     return Log(path, ready, episodes(path, count, found))

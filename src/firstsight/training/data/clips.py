@@ -1,6 +1,6 @@
 """Samples of a recording: a frame with those around it that the method wants."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from firstsight.recordings.recording import Recording
 from firstsight.run_folder import RunFolder
 from firstsight.training.data.batch import Row
 from firstsight.training.data.dataset import FILLED_LATER, Dataset
-from firstsight.training.data.fields import FIELDS, Field
+from firstsight.training.data.fields import FIELDS, Field, camera_of
 from firstsight.training.data.taught import TAUGHT_FIELDS
 from firstsight.training.data.wanted import Clip, Wanted
 
@@ -31,10 +31,13 @@ class Clips(Dataset):
         if len(self.frames) == 0:
             takes = 1 + max(wanted.clip.reach) - min(wanted.clip.reach)
             raise InputError(f"{self.source}: it has {known.sum()} usable frames; a sample takes {takes}")
+        self.remarks = tuple(self._remarks(known))
+
+    def _remarks(self, known: Bool[np.ndarray, " frames"]) -> Iterator[str]:
         if not known.all():
-            self.remarks = (
-                f"{self.source}: {(~known).sum()} of {len(known)} frames have no known pose and are left out",
-            )
+            yield f"{self.source}: {(~known).sum()} of {len(known)} frames have no known pose and are left out"
+        if "intrinsics" in self.fields and camera_of(self.recording).assumed:
+            yield f"{self.source}: its field of view is assumed; state it with {self.source}@fov-deg=DEGREES"
 
     def _field(self, name: str) -> Field:
         field = {**FIELDS, **TAUGHT_FIELDS}.get(name)

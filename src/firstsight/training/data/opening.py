@@ -10,9 +10,10 @@ log.npz, logs/                     arrays by name, in one file or in a folder of
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from firstsight.errors import InputError
@@ -32,12 +33,16 @@ SETTINGS = ("frames", "fov-deg", "taught")
 
 
 class Source(NamedTuple):
-    """A source as a user writes it: `name` is the path or the simulated world, the rest its settings."""
+    """A source as a user writes it: `name` is the path or the simulated world, the rest its settings.
+
+    `others` are settings of other names: in logs, what an array is called there.
+    """
 
     name: str
     frames: str | None = None
     fov_deg: float | None = None
     taught: str | None = None
+    others: Mapping[str, str] = MappingProxyType({})
 
     @property
     def path(self) -> Path:
@@ -48,14 +53,12 @@ def parse_source(text: str) -> Source:
     """A path that exists is taken as it stands. Raises InputError for a setting that does not exist."""
     name, *settings = [text] if Path(text).expanduser().exists() else re.split(r"@(?=[\w-]+=)", text)
     given = dict(setting.split("=", 1) for setting in settings)
-    for key in given:
-        if key not in SETTINGS:
-            raise InputError(f"{text}: '{key}' is not a setting of a source; there are {', '.join(SETTINGS)}")
+    others = {key: value for key, value in given.items() if key not in SETTINGS}
     try:
         fov_deg = float(given["fov-deg"]) if "fov-deg" in given else None
     except ValueError:
         raise InputError(f"{text}: fov-deg is a number of degrees") from None
-    return Source(name, given.get("frames"), fov_deg, given.get("taught"))
+    return Source(name, given.get("frames"), fov_deg, given.get("taught"), others)
 
 
 def open_dataset(sources: Sequence[str], wanted: Wanted, scratch: Path, method: str | None = None) -> Joined:
@@ -70,15 +73,26 @@ def open_dataset(sources: Sequence[str], wanted: Wanted, scratch: Path, method: 
 def open_source(text: str, wanted: Wanted, scratch: Path) -> Dataset:
     """All samples of a source, those for testing included."""
     source = parse_source(text)
-    images = None if is_recording(source) else open_images(source, wanted, scratch)
-    if images is not None:
-        return some_frames(images, source)
-    if holds_arrays(source.path):
-        require_no_settings(text, source)
-        return logged_arrays(source.path, wanted)
+    if source.path.exists() and not is_recording(source):
+        if holds_arrays(source.path):
+            require_settings(source, set(wanted.fields), "arrays")
+            return logged_arrays(source.path, wanted, source.others)
+        images = open_images(source, wanted, scratch)
+        if images is not None:
+            require_settings(source, {"frames"}, "single images")
+            return images if source.frames is None else images.select(frame_indices(source.frames, len(images)))
+    require_settings(source, set(SETTINGS), "a recording")
     recording = open_recording(source.name, frames=source.frames, fov_deg=source.fov_deg)
     run = None if source.taught is None else finished_run(source.taught, recording, source.frames)
     return Clips(recording, wanted, run)
+
+
+def require_settings(source: Source, known: set[str], what: str) -> None:
+    """Raises InputError for settings that this kind of source does not have."""
+    main = (source.frames, source.fov_deg, source.taught)
+    given = {name for name, value in zip(SETTINGS, main, strict=True) if value is not None} | set(source.others)
+    if unknown := sorted(given - known):
+        raise InputError(f"{source.name}@{unknown[0]}=: {what} can have {', '.join(sorted(known))}")
 
 
 def is_recording(source: Source) -> bool:
@@ -96,7 +110,7 @@ def open_images(source: Source, wanted: Wanted, scratch: Path) -> Images | None:
         return None
     if not image_files(path) and any(path.glob("*.tar")):
         return open_shards(path, wanted, scratch)
-    return image_folder(path, wanted) if takes_single_images(wanted) and not holds_arrays(path) else None
+    return image_folder(path, wanted) if takes_single_images(wanted) else None
 
 
 def holds_arrays(path: Path) -> bool:
@@ -104,16 +118,3 @@ def holds_arrays(path: Path) -> bool:
     if path.is_dir():
         return any(path.glob("*.npz")) and not image_files(path)
     return path.suffix == ".npz"
-
-
-def some_frames(images: Images, source: Source) -> Images:
-    require_no_settings(source.name, source._replace(frames=None))
-    if source.frames is None:
-        return images
-    return images.select(frame_indices(source.frames, len(images)))
-
-
-def require_no_settings(text: str, source: Source) -> None:
-    """Raises InputError for settings that are of no use to a source that is no recording."""
-    if any(setting is not None for setting in source[1:]):
-        raise InputError(f"{text}: it is no recording; its settings ({', '.join(SETTINGS)}) are for recordings")

@@ -78,15 +78,14 @@ def read_index(place: Path, key: str, paths: list[Path]) -> ShardIndex:
 
 def write_index(place: Path, key: str, entries: Sequence[Sequence[Entry]]) -> None:
     """Writes the rows and then what makes them valid, and removes what was there before."""
-    old = list(place.glob("*.np[y]")) + list(place.glob("*.json"))
+    old = [path for path in place.glob("[!.]*") if path.stem != key]
     classes = sorted({entry.label for shard in entries for entry in shard if entry.label is not None})
     place.mkdir(parents=True, exist_ok=True)
     with replacing(place / f"{key}.npy") as part:
         np.save(part, table(entries, classes))
     write_json(place / f"{key}.json", {"classes": classes, "counts": [len(shard) for shard in entries]})
     for path in old:
-        if path.stem != key:
-            path.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
 
 
 def table(entries: Sequence[Sequence[Entry]], classes: Sequence[str]) -> np.ndarray:
