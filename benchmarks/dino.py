@@ -19,9 +19,9 @@ import torch
 from firstsight.evaluation.probes import Labelled, encoded, linear_metric, neighbour_metric, numbered
 from firstsight.representation.joint_embedding.dino import TINY_CONFIG, TINY_RECIPE, Dino
 from firstsight.run_folder import Metric
-from firstsight.training.data.opening import open_images, parse_source
 from firstsight.training.data.dataset import Arrays
 from firstsight.training.data.images import Images
+from firstsight.training.data.opening import open_images, parse_source
 from firstsight.training.fit import Runtime, fit
 from firstsight.training.metrics_log import Measurement
 from firstsight.training.random_numbers import StepRandom
@@ -80,7 +80,9 @@ def print_patterns() -> None:
     started = process_time()
     fit(method, known, TINY_RECIPE, runtime=Runtime(device="cpu"))
     spent_s = process_time() - started
-    print(f"## Eight kinds of drawn pattern, {size_px} px, tiny: {TINY_RECIPE.steps} steps of {TINY_RECIPE.batch}, {spent_s:.0f} s\n")
+    print(
+        f"## Eight kinds of drawn pattern, {size_px} px, tiny: {TINY_RECIPE.steps} steps of {TINY_RECIPE.batch}, {spent_s:.0f} s\n"
+    )
     print("| features | accuracy (%) | protocol |\n|---|--:|---|")
     for name, encoder in (("raw pixels", pixels), ("untrained", untrained), ("DINO", method)):
         parts = [Labelled(encoded(encoder, p, range(len(p))), torch.from_numpy(p.labels)) for p in (known, held_out)]

@@ -158,7 +158,8 @@ def explained(method: monodepth2.Monodepth2, samples: Arrays) -> tuple[float, fl
         for source, motion in zip((before, after), method.motions(*views), strict=True)
     ]
     moved, unmoved = (
-        monodepth2.min_reprojection([photometric(target, source) for source in sources]) for sources in (seen, (before, after))
+        monodepth2.min_reprojection([photometric(target, source) for source in sources])
+        for sources in (seen, (before, after))
     )
     return float(moved.mean()), float(unmoved.mean())
 

@@ -213,7 +213,11 @@ CIFAR_RECIPE = replace(
 class Dino(Encoder, Trainable[ImageBatch]):
     """Pictures in, features out; learns from any pictures."""
 
-    PRESETS: ClassVar = {"paper": Preset(Config(), PAPER), "cifar": Preset(CIFAR_CONFIG, CIFAR_RECIPE), "tiny": Preset(TINY_CONFIG, TINY_RECIPE)}
+    PRESETS: ClassVar = {
+        "paper": Preset(Config(), PAPER),
+        "cifar": Preset(CIFAR_CONFIG, CIFAR_RECIPE),
+        "tiny": Preset(TINY_CONFIG, TINY_RECIPE),
+    }
     centre: Tensor
 
     def __init__(self, config: Config | None = None):
