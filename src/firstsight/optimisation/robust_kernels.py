@@ -44,7 +44,7 @@ class Kernel(IntEnum):
     DYNAMIC_COVARIANCE = 4
 
 
-@njit(cache=True)
+@njit(cache=True, forceinline=True)
 @no_type_check
 def loss(squared, kernel, threshold):
     """(rho, w) of s = `squared`, the kernel given by its number."""

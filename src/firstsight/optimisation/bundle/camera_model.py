@@ -69,7 +69,7 @@ def residuals(
     return out
 
 
-@njit(cache=True)
+@njit(cache=True, forceinline=True)
 @no_type_check
 def project(poses, c, lenses, n, points, i, p, seen):
     """Fills in p (3,), point i in camera c, and what is measured of it through lens n, (3,); False if it is not seen."""
@@ -89,7 +89,7 @@ def project(poses, c, lenses, n, points, i, p, seen):
     return True
 
 
-@njit(cache=True)
+@njit(cache=True, forceinline=True)
 @no_type_check
 def derivatives(poses, c, lenses, n, p, by_pose, by_lens, by_point):
     """Of what is measured of p (3,), seen by camera c through lens n: (3, 6), (2, 3), (3, 3)."""
