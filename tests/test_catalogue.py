@@ -69,7 +69,7 @@ def test_the_catalogue_is_read_without_importing_a_method():
     [
         ("lucas-kande", "lucas-kande: no such method; did you mean lucas-kanade?"),
         ("Lucas_Kanade", "Lucas_Kanade: no such method; did you mean lucas-kanade?"),
-        ("magic", "magic: no such method; `firstsight methods` lists them"),
+        ("magic", "magic: no such method; see firstsight methods"),
         (
             "runs/depth",
             "runs/depth: no such folder; give the folder of a training, or a name of `firstsight methods`",
