@@ -203,10 +203,9 @@ def test_default_folders(monkeypatch, tmp_path: Path):
 
 
 def test_paths_may_be_text_and_one_name_a_tuple(drive: Path, tmp_path: Path):
-    settings = Settings(sensors="lidar", frames="0:1")  # ty: ignore[invalid-argument-type]
+    settings = Settings(sensors="lidar", frames="0:1")
     assert settings.sensors == ("lidar",)
-    assert Settings(use="tsdf").use == ("tsdf",)  # ty: ignore[invalid-argument-type]
-    assert Settings(use=["tsdf", "dino"]).use == ("tsdf", "dino")  # ty: ignore[invalid-argument-type]
+    assert Settings(sensors=["camera", "lidar"]).sensors == ("camera", "lidar")
     with pytest.raises(InputError, match="nothing can be done"):
         perceive(drive, str(tmp_path / "run"), settings, console=QUIET)
 

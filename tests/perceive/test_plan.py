@@ -116,7 +116,7 @@ def reason(sensors: str, name: str) -> str:
 
 
 def test_reasons_name_what_is_missing():
-    assert reason("lidar", "flow") == "needs a camera"
+    assert reason("lidar", "flow") == reason("lidar", "depth") == "needs a camera"
     assert reason("camera alone", "flow") == "needs two frames or more"
     assert reason("lidar alone", "motion") == "needs two frames or more"
     assert reason("camera alone", "depth") == "needs a depth sensor, or a stereo pair, or a LiDAR"

@@ -32,17 +32,16 @@ from firstsight.run_folder import RunFolder, RunRecord, StageRecord
 class Settings:
     """What decides a run's results. A run folder is continued only with the settings it was begun with."""
 
-    sensors: tuple[str, ...] | None = None
+    sensors: tuple[str, ...] | list[str] | str | None = None
     frames: str | None = None
     fov_deg: float | None = None
     use: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """One name stands for a tuple of one: a text would be taken for its letters."""
-        for name in ("sensors", "use"):
-            value = getattr(self, name)
-            if value is not None:
-                object.__setattr__(self, name, (value,) if isinstance(value, str) else tuple(map(str, value)))
+        """Makes `sensors` a tuple; one name alone stands for a tuple of one."""
+        if self.sensors is not None:
+            names = (self.sensors,) if isinstance(self.sensors, str) else tuple(self.sensors)
+            object.__setattr__(self, "sensors", names)
 
 
 def perceive(

@@ -83,7 +83,7 @@ class SensorDepth(DepthStage):
 class StereoDepth(DepthStage):
     """Depth from the disparity of a rectified pair."""
 
-    needs = frozenset({stage.STEREO})
+    needs = frozenset({stage.CAMERA, stage.STEREO})
     role = StereoEstimator
     default = "semi-global-matching"
 
