@@ -105,18 +105,19 @@ def takes_single_images(wanted: Wanted) -> bool:
 
 def split_names(relative_names: Sequence[str]) -> list[str]:
     """Of each image "train" or "test", where a folder of its path is called so and has the other beside it; else ""."""
-    of_images = {name: PurePosixPath(name).parent for name in relative_names}
-    folders = {path for folder in set(of_images.values()) for path in (folder, *folder.parents)}
-    parts = {folder: part_of(folder, folders) for folder in set(of_images.values())}
-    return [parts[of_images[name]] for name in relative_names]
+    places = [name.rpartition("/")[0] for name in relative_names]
+    folders = {place: PurePosixPath(place) for place in set(places)}
+    present = {path for folder in folders.values() for path in (folder, *folder.parents)}
+    parts = {place: part_of(folder, present) for place, folder in folders.items()}
+    return [parts[place] for place in places]
 
 
-def part_of(folder: PurePosixPath, folders: set[PurePosixPath]) -> str:
-    """Which part of the data a folder belongs to, of all `folders` there are."""
+def part_of(folder: PurePosixPath, present: set[PurePosixPath]) -> str:
+    """Which part of the data a folder belongs to, of all those that are `present`."""
     for path in (folder, *folder.parents):
-        if path.name in TEST_FOLDERS and path.with_name("train") in folders:
+        if path.name in TEST_FOLDERS and path.with_name("train") in present:
             return "test"
-        if path.name == "train" and any(path.with_name(test) in folders for test in TEST_FOLDERS):
+        if path.name == "train" and any(path.with_name(test) in present for test in TEST_FOLDERS):
             return "train"
     return ""
 

@@ -1,6 +1,6 @@
 """From what a user names to a data set: recordings, folders of images, archives, shards, logs as arrays.
 
-drive                              a recording (docs/formats.md), or a folder of images
+drive                              a recording (docs/recordings.md), or a folder of images
 drive@frames=0:100                 some frames of it
 drive@frames=0:100@taught=RUN      with the pseudo-labels that a finished run has of these frames
 phone.mp4@fov-deg=70               a camera without calibration whose field of view is known

@@ -11,7 +11,8 @@ from firstsight.training.data.images import Images, is_image
 from firstsight.training.data.wanted import Wanted
 
 ZIP_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA}
-ENCRYPTED = 1  # bit 0 of a zip member's flags
+# The bit of a zip member's flags.
+ENCRYPTED = 1
 
 
 def tar_images(path: Path, wanted: Wanted, scratch: Path) -> Images:

@@ -19,7 +19,8 @@ from firstsight.training.data.dataset import digest
 from firstsight.training.data.images import Images
 from firstsight.training.data.wanted import Wanted
 
-MAX_OPEN = 32  # shards whose files a process holds open
+# Shards whose files a process holds open.
+MAX_OPEN = 32
 
 
 class Names(Sequence[str]):
