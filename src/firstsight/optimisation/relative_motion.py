@@ -128,63 +128,57 @@ def similarity_times_adjoint(rows, g, out):
 
 @njit(cache=True, forceinline=True)
 @no_type_check
-def relative_error(a, b, z_inverse, work, e):
-    """Fills in e (size,) and the first of `work`, which `workspace` made."""
+def relative_error(a, b, z_inverse, matrices, e):
+    """Fills in e (size,) and the first two of `matrices`, which `workspace` made."""
     if len(e) == 3:
-        planar_error(a, b, z_inverse, work[0], e)
+        planar_error(a, b, z_inverse, matrices, e)
     elif len(e) == 6:
-        spatial_error(a, b, z_inverse, work[0], e)
+        spatial_error(a, b, z_inverse, matrices, e)
     else:
-        similarity_error(a, b, z_inverse, work[0], e)
+        similarity_error(a, b, z_inverse, matrices, e)
 
 
 @njit(cache=True, forceinline=True)
 @no_type_check
-def right_inverse(e, work, j):
-    """j (size, size) = J_r^-1(e), after `relative_error`."""
+def right_inverse(e, matrices, scratch, j):
+    """j (size, size) = J_r^-1(e), after `relative_error`; scratch (3, size + 1, size)."""
     if len(e) == 3:
-        planar_right_inverse(work[0][0], e, j)
+        planar_right_inverse(matrices[0], e, j)
     elif len(e) == 6:
-        spatial_right_inverse(work[0][0], e, j)
+        spatial_right_inverse(matrices[0], e, j)
     else:
-        similarity_right_inverse(e, work[1], j)
+        similarity_right_inverse(e, scratch, j)
 
 
 @njit(cache=True, forceinline=True)
 @no_type_check
-def times_adjoint(rows, work, out):
-    """out (n, size) = -rows Ad(b^-1 a), after `relative_error`: a derivative by b becomes one by a."""
+def times_adjoint(rows, b_from_a, out):
+    """out (n, size) = -rows Ad(b^-1 a): a derivative by b becomes one by a."""
     if rows.shape[1] == 3:
-        planar_times_adjoint(rows, work[0][1], out)
+        planar_times_adjoint(rows, b_from_a, out)
     elif rows.shape[1] == 6:
-        spatial_times_adjoint(rows, work[0][1], out)
+        spatial_times_adjoint(rows, b_from_a, out)
     else:
-        similarity_times_adjoint(rows, work[0][1], out)
+        similarity_times_adjoint(rows, b_from_a, out)
 
 
 @njit(cache=True)
 @no_type_check
-def workspace(d1, size):
-    """Memory for `relative_error`: matrices (3, d1, d1), of which the last is the identity, and powers (3, size, size)."""
+def workspace(d1):
+    """Memory for `relative_error`: matrices (3, d1, d1), of which the last is the identity."""
     matrices = np.zeros((3, d1, d1))
     for k in range(d1):
         matrices[2, k, k] = 1.0
-    return matrices, np.empty((3, size, size))
+    return matrices
 
 
 @njit(cache=True)
 @no_type_check
 def blocks_of(size):
-    """Memory for `linearise_motion`: e, J_b, a product, and the equations of b (size + 1, size), of b with a, and of a."""
+    """Memory for `linearise_motion`: e, J_b, scratch, and the equations of b (size + 1, size), of b with a, and of a."""
     tall = (size + 1, size)
-    return (
-        np.empty(size),
-        np.empty((size, size)),
-        np.empty(tall),
-        np.empty(tall),
-        np.empty(tall),
-        np.empty((size, size)),
-    )
+    scratch = np.empty((3, size + 1, size))
+    return np.empty(size), np.empty((size, size)), scratch, np.empty(tall), np.empty(tall), np.empty((size, size))
 
 
 def _normal_product(size):
@@ -259,12 +253,11 @@ def quadratic(information, e):
 
 @njit(cache=True, forceinline=True)
 @no_type_check
-def linearise_motion(a, b, z_inverse, information, work, blocks):
-    """Fills in the blocks H_bb with g_b' below, H_ba with g_a' below, and H_aa; returns e' Omega e."""
-    e, j, product, of_b, of_ba, of_a = blocks
-    relative_error(a, b, z_inverse, work, e)
-    right_inverse(e, work, j)
-    squared = normal_product(information, e, j, product, of_b)
-    times_adjoint(of_b, work, of_ba)
-    times_adjoint(of_ba[: len(e)].T, work, of_a)
+def linearise_motion(e, matrices, information, j, scratch, of_b, of_ba, of_a):
+    """Fills in the blocks H_bb with g_b' below, H_ba with g_a' below, and H_aa; returns e' Omega e. After `relative_error`."""
+    right_inverse(e, matrices, scratch, j)
+    squared = normal_product(information, e, j, scratch[0], of_b)
+    b_from_a = matrices[1]
+    times_adjoint(of_b, b_from_a, of_ba)
+    times_adjoint(of_ba[: len(e)].T, b_from_a, of_a)
     return squared

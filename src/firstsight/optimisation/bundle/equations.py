@@ -109,15 +109,7 @@ def cost(state: State, sightings: Sightings, ties: Ties, robust: Robust) -> floa
     return float(total)
 
 
-@njit(cache=True, forceinline=True)
-@no_type_check
-def _residual(state, sightings, i, p, r):
-    """Fills in p (3,), in the camera's frame, and r (3,), the residual of sighting i; False behind the camera."""
-    poses, lenses, points = state
-    seen = project(poses, sightings[0][i], lenses, sightings[1][i], points, sightings[2][i], p, r)
-    for k in range(3):
-        r[k] -= sightings[3][i, k]
-    return seen
+# Loops take arrays out of tuples before they begin: taking one out counts a reference, which costs more than a projection.
 
 
 @njit(cache=True, forceinline=True)
@@ -136,10 +128,17 @@ def _weigh(r, i, precision, robust, w):
 @njit(cache=True)
 @no_type_check
 def _cost_of_sightings(state, sightings, robust):
+    poses, lenses, points = state
+    camera, lens, point, measured, precision, _, _ = sightings
     p, r, w, total = np.empty(3), np.empty(3), np.empty(3), 0.0
     behind = loss(BEHIND * BEHIND, robust[0], robust[1])[0]
-    for i in range(len(sightings[0])):
-        total += _weigh(r, i, sightings[4], robust, w) if _residual(state, sightings, i, p, r) else behind
+    for i in range(len(camera)):
+        if not project(poses, camera[i], lenses, lens[i], points, point[i], p, r):
+            total += behind
+            continue
+        for k in range(3):
+            r[k] -= measured[i, k]
+        total += _weigh(r, i, precision, robust, w)
     return total
 
 
@@ -171,18 +170,21 @@ def _add_pull(out, at, left, rows, r, w):
 @njit(cache=True)
 @no_type_check
 def _add_sightings(state, sightings, blocks, robust, equations):
-    camera, lens, point, _, precision, pose_entry, lens_entry = sightings
+    poses, lenses, points = state
+    camera, lens, point, measured, precision, pose_entry, lens_entry = sightings
     camera_block, lens_block, size, offset, across_of_camera, _ = blocks
     by_block, by_across, by_both, by_point, gradient, point_gradient = equations
     p, r, w, total = np.empty(3), np.empty(3), np.empty(3), 0.0
     j_pose, j_lens, j_point = np.zeros((3, 6)), np.zeros((3, 3)), np.zeros((3, 3))
     behind, points_free = loss(BEHIND * BEHIND, robust[0], robust[1])[0], len(by_point) > 0
     for i in range(len(camera)):
-        if not _residual(state, sightings, i, p, r):
+        if not project(poses, camera[i], lenses, lens[i], points, point[i], p, r):
             total += behind
             continue
+        for k in range(3):
+            r[k] -= measured[i, k]
         total += _weigh(r, i, precision, robust, w)
-        derivatives(state[0], camera[i], state[1], lens[i], p, j_pose, j_lens, j_point)
+        derivatives(poses, camera[i], lenses, lens[i], p, j_pose, j_lens, j_point)
         if points_free:
             _add_product(by_point, point[i], j_point, 3, j_point, 3, w)
             _add_pull(point_gradient[point[i]], 0, j_point, 3, r, w)
@@ -205,11 +207,12 @@ def _add_sightings(state, sightings, blocks, robust, equations):
 @njit(cache=True)
 @no_type_check
 def _cost_of_ties(poses, ties, b_from_a):
-    total, work, e = 0.0, workspace(4, 6), np.empty(6)
-    for t in range(len(ties[0])):
-        a = ties[0][t]
-        relative_error(work[0][2] if a < 0 else poses[a], poses[ties[1][t]], b_from_a[t], work, e)
-        total += quadratic(ties[3][t], e)
+    a_of, b_of, _, information = ties
+    total, matrices, e = 0.0, workspace(4), np.empty(6)
+    for t in range(len(a_of)):
+        here = matrices[2] if a_of[t] < 0 else poses[a_of[t]]
+        relative_error(here, poses[b_of[t]], b_from_a[t], matrices, e)
+        total += quadratic(information[t], e)
     return total
 
 
@@ -219,12 +222,13 @@ def _add_ties(poses, ties, b_from_a, blocks, equations):
     """Adds the ties' equations, whose terms are those of `relative_motion`; returns their cost."""
     by_block, by_across, gradient = equations[0], equations[1], equations[4]
     camera_block, offset, across_of_tie = blocks[0], blocks[3], blocks[5]
-    total, work, motion = 0.0, workspace(4, 6), blocks_of(6)
-    of_b, of_ba, of_a = motion[3], motion[4], motion[5]
+    total, matrices = 0.0, workspace(4)
+    e, j, scratch, of_b, of_ba, of_a = blocks_of(6)
     for t in range(len(ties[0])):
         a, b = ties[0][t], ties[1][t]
-        here = work[0][2] if a < 0 else poses[a]
-        total += linearise_motion(here, poses[b], b_from_a[t], ties[3][t], work, motion)
+        here = matrices[2] if a < 0 else poses[a]
+        relative_error(here, poses[b], b_from_a[t], matrices, e)
+        total += linearise_motion(e, matrices, ties[3][t], j, scratch, of_b, of_ba, of_a)
         block_a, block_b = camera_block[a] if a >= 0 else -1, camera_block[b]
         for r in range(6):
             if block_a >= 0:

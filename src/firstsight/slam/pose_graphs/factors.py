@@ -211,13 +211,13 @@ def _add_motions(poses, relative, robust, confidence, places, into):
     vertex, vertex_stride, pair, pair_stride, swapped = places
     offset, panels, gradient = into
     size = information.shape[1]
-    work, blocks = workspace(poses.shape[1], size), blocks_of(size)
-    of_b, of_ba, of_a = blocks[3], blocks[4], blocks[5]
-    cost = 0.0
+    cost, matrices = 0.0, workspace(poses.shape[1])
+    e, j, scratch, of_b, of_ba, of_a = blocks_of(size)
     for m in range(len(a_of)):
         a, b = a_of[m], b_of[m]
-        here = work[0][2] if a < 0 else poses[a]
-        squared = linearise_motion(here, poses[b], z_inverse[m], information[m], work, blocks)
+        here = matrices[2] if a < 0 else poses[a]
+        relative_error(here, poses[b], z_inverse[m], matrices, e)
+        squared = linearise_motion(e, matrices, information[m], j, scratch, of_b, of_ba, of_a)
         rho, w = loss(squared, robust[0] if a >= 0 else 0, robust[1])
         w *= confidence[m]
         cost += rho * confidence[m] / 2
@@ -272,10 +272,10 @@ def _squared_errors(state, relative, points):
     a_of, b_of, z_inverse, information = relative
     of_motions, of_points = np.empty(len(a_of)), np.empty(len(points[0]))
     size, d = information.shape[1], poses.shape[1] - 1
-    work, e = workspace(d + 1, size), np.empty(size)
+    matrices, e = workspace(d + 1), np.empty(size)
     for m in range(len(a_of)):
-        here = work[0][2] if a_of[m] < 0 else poses[a_of[m]]
-        relative_error(here, poses[b_of[m]], z_inverse[m], work, e)
+        here = matrices[2] if a_of[m] < 0 else poses[a_of[m]]
+        relative_error(here, poses[b_of[m]], z_inverse[m], matrices, e)
         of_motions[m] = quadratic(information[m], e)
     e, by_node, by_point = np.empty(d), np.empty((d, size)), np.empty((d, d))
     for m in range(len(points[0])):

@@ -26,14 +26,17 @@ Errors = tuple[Float64[np.ndarray, " motions"], Float64[np.ndarray, " sightings"
 
 @dataclass
 class Equations:
-    """H, g and the cost at a state. A factor takes the place of H: `spent` says that it has."""
+    """H, g and the cost at a state. A factor takes the place of H: `spent` says that it has.
+
+    The diagonal of H is read from it when it is needed first: it lies scattered, which costs a tenth of linearising.
+    """
 
     state: State
     matrix: Matrix
     gradient: Vector
     cost: float
-    diagonal: Vector
     spent: bool = False
+    diagonal: Vector | None = None
 
     def quadratic_form(self, x: Vector) -> float:
         """x' H x, before H is spent."""
@@ -75,7 +78,7 @@ class GraphProblem:
     def linearise(self, state: State) -> Equations:
         """H, g and the cost."""
         matrix, gradient, cost = linearise(self.factors, state, self.structure, self.confidence, self.memory.panels)
-        return Equations(state, matrix, gradient, cost, matrix.diagonal())
+        return Equations(state, matrix, gradient, cost)
 
     def step(self, equations: Equations, damping: float) -> Step[Vector]:
         """Solves (H + damping diag H) d = -g. Raises NotPositiveError where the graph does not determine it.
@@ -84,12 +87,15 @@ class GraphProblem:
         """
         if equations.spent:
             linearise(self.factors, equations.state, self.structure, self.confidence, self.memory.panels)
+        added = None
         if damping > 0:
-            equations.matrix.add_diagonal(damping * equations.diagonal)
+            equations.diagonal = equations.matrix.diagonal() if equations.diagonal is None else equations.diagonal
+            added = damping * equations.diagonal
+            equations.matrix.add_diagonal(added)
         equations.spent = True
         tangent = Factor(equations.matrix, self.memory.stacks).solve(-equations.gradient)
-        damped = damping * (tangent @ (equations.diagonal * tangent))
-        return Step(tangent, float(damped - equations.gradient @ tangent) / 2)
+        damped = 0.0 if added is None else float(tangent @ (added * tangent))
+        return Step(tangent, (damped - float(equations.gradient @ tangent)) / 2)
 
     def moved(self, state: State, tangent: Vector) -> State:
         """x exp(tangent)."""
