@@ -81,7 +81,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 @pytest.fixture
 def carried_on(tmp_path: Path) -> Callable[[Any, Any], Any]:
     """Stores the state of a resumable method in files and gives it to a new instance, which is returned."""
-    from firstsight.formats.state import Checkpoint
+    from firstsight.formats.storage.state import Checkpoint
 
     def carry(stopped: Any, fresh: Any) -> Any:
         Checkpoint(tmp_path / "state.npz").write({"method": stopped.state()})

@@ -11,9 +11,9 @@ from typing import Any
 from firstsight import catalogue
 from firstsight.errors import InputError
 from firstsight.extras import install_command
-from firstsight.formats.atomic import write_json
-from firstsight.formats.configuration import from_json, read_json
-from firstsight.formats.weights import load_into, load_weights, save_weights
+from firstsight.formats.storage.atomic import write_json
+from firstsight.formats.storage.configuration import from_json, read_json
+from firstsight.formats.storage.weights import load_into, load_weights, save_weights
 from firstsight.training import Trainable
 from firstsight.training.checkpoint import FORMAT, identity, stable_name
 

@@ -10,7 +10,7 @@ from jaxtyping import Float64, Int64, UInt16
 
 from firstsight.errors import InputError
 from firstsight.formats import png, trajectory
-from firstsight.formats.atomic import write_json
+from firstsight.formats.storage.atomic import write_json
 from firstsight.recordings.recording import DepthImage, FlowImage
 
 

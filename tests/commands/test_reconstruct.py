@@ -15,7 +15,7 @@ from firstsight.errors import InputError
 from firstsight.formats.colmap_model import read_colmap
 from firstsight.formats.png import read_image, write_image
 from firstsight.formats.point_cloud import read_ply
-from firstsight.formats.state import write_state
+from firstsight.formats.storage.state import write_state
 from firstsight.reconstruct import job
 from firstsight.reconstruct.job import Summary, reconstruct_folder
 from firstsight.reconstruct.photo_folder import known_lenses

@@ -19,7 +19,7 @@ from firstsight.commands.work import train
 from firstsight.commands.work.presets import presets_of
 from firstsight.errors import InputError
 from firstsight.formats import png
-from firstsight.formats.weights import load_weights
+from firstsight.formats.storage.weights import load_weights
 from firstsight.training import Trainable
 from firstsight.training.checkpoint import written
 

@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from firstsight.errors import InputError
-from firstsight.formats import atomic, coco, occupancy, png, point_cloud, trajectory
+from firstsight.formats import coco, occupancy, png, point_cloud, trajectory
+from firstsight.formats.storage import atomic
 
 RNG = np.random.default_rng(0)
 
@@ -162,7 +163,7 @@ def test_a_killed_writer_leaves_the_old_file(tmp_path: Path):
     path = tmp_path / "a.txt"
     atomic.write_text(path, "old")
     script = (
-        "import os, sys; from pathlib import Path; from firstsight.formats.atomic import replacing\n"
+        "import os, sys; from pathlib import Path; from firstsight.formats.storage.atomic import replacing\n"
         "with replacing(Path(sys.argv[1])) as part:\n    part.write_text('half'); os.kill(os.getpid(), 9)"
     )
     killed = subprocess.run([sys.executable, "-c", script, str(path)], check=False)

@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 
 from firstsight.errors import InputError
-from firstsight.formats.lock import locked
+from firstsight.formats.storage.lock import locked
 from firstsight.perceive.run import Settings, default_folder, perceive
 from firstsight.run_folder import RunFolder
 

@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from firstsight.formats.weights import load_weights, save_weights
+from firstsight.formats.storage.weights import load_weights, save_weights
 from firstsight.training.fit import Runtime
 from firstsight.training.metrics_log import Callback, read_metrics
 from firstsight.training.processes import World, gather_rows, world

@@ -10,7 +10,7 @@ from contract_cases import CASES, CHECKS, DIFFERENT_IN_TWO_PROCESSES
 from harness import CPU, equal_trainings, killed_and_resumed, trained, two_processes
 
 from firstsight.errors import InputError
-from firstsight.formats.weights import load_weights
+from firstsight.formats.storage.weights import load_weights
 from firstsight.training.metrics_log import read_metrics
 from firstsight.training.processes import World
 from firstsight.training.rounds import fit_rounds

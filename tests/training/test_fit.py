@@ -10,7 +10,7 @@ from harness import CPU, Case, Killer, Stop, killed_and_resumed, same_tensors, s
 from toy import Toy, colours, toy
 
 from firstsight.errors import InputError
-from firstsight.formats.weights import load_weights, save_weights
+from firstsight.formats.storage.weights import load_weights, save_weights
 from firstsight.training.fit import Runtime, fit
 from firstsight.training.metrics_log import Callback, Callbacks, read_metrics
 from firstsight.training.recipe import Recipe

@@ -13,8 +13,8 @@ from torch import nn
 from toy import Toy, colours, toy
 
 from firstsight.errors import InputError
-from firstsight.formats.lock import locked
-from firstsight.formats.weights import load_weights
+from firstsight.formats.storage.lock import locked
+from firstsight.formats.storage.weights import load_weights
 from firstsight.training import checkpoint
 from firstsight.training.fit import StoppedError, fit
 from firstsight.training.metrics_log import Callback, read_metrics

@@ -22,7 +22,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from firstsight.errors import InputError
-from firstsight.formats.atomic import write_bytes
+from firstsight.formats.storage.atomic import write_bytes
 from firstsight.roles.reconstruction import Lenses, Observations, Reconstruction
 
 FLIP = np.diag([1.0, -1.0, -1.0])  # between a camera that looks along -z, y up, and ours

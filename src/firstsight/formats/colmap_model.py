@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from firstsight.errors import InputError
-from firstsight.formats.atomic import write_text
+from firstsight.formats.storage.atomic import write_text
 from firstsight.geometry.se3 import matrix_to_quaternion_wxyz, quaternion_wxyz_to_matrix
 from firstsight.roles.reconstruction import Lenses, Observations, Reconstruction
 

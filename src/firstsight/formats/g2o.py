@@ -22,7 +22,7 @@ from jaxtyping import Int64
 from scipy.spatial.transform import Rotation
 
 from firstsight.errors import InputError
-from firstsight.formats.atomic import write_text
+from firstsight.formats.storage.atomic import write_text
 from firstsight.geometry.se3 import matrix_to_quaternion_wxyz
 from firstsight.roles.pose_graph import (
     Between,

@@ -6,8 +6,8 @@ import numpy as np
 from jaxtyping import Float32
 
 from firstsight.errors import InputError
-from firstsight.formats.atomic import write_bytes
 from firstsight.formats.point_cloud import HEADER, VERTEX_BYTES, pack_vertices, split_ply, unpack_vertices
+from firstsight.formats.storage.atomic import write_bytes
 from firstsight.roles.mapping import Mesh
 
 END = "end_header\n"

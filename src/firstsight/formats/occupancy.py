@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from firstsight.errors import InputError
-from firstsight.formats.atomic import write_bytes, write_text
+from firstsight.formats.storage.atomic import write_bytes, write_text
 from firstsight.reading import read_bytes, read_text
 
 FREE, OCCUPIED, UNKNOWN = 254, 0, 205  # map_server's trinary values

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float32, Integer, UInt8, UInt16
 from PIL import Image as PillowImage
 
 from firstsight.errors import InputError
-from firstsight.formats.atomic import write_bytes
+from firstsight.formats.storage.atomic import write_bytes
 from firstsight.reading import read_bytes
 
 # Of one image; the largest sensors of phones and cameras have 108 million. A header that says more is taken for damaged.

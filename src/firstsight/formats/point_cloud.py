@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from firstsight.errors import InputError
-from firstsight.formats.atomic import write_bytes
+from firstsight.formats.storage.atomic import write_bytes
 
 XYZ_BYTES, VERTEX_BYTES = 12, 15
 HEADER = """ply

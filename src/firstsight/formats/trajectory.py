@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float64, Int64
 
 from firstsight.errors import InputError
-from firstsight.formats.atomic import write_text
+from firstsight.formats.storage.atomic import write_text
 from firstsight.geometry.se3 import matrix_to_quaternion_wxyz, quaternion_wxyz_to_matrix
 from firstsight.reading import read_text
 

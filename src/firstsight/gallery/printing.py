@@ -5,7 +5,7 @@ from pathlib import Path
 
 from firstsight.errors import InputError
 from firstsight.extras import install_command
-from firstsight.formats.atomic import replacing
+from firstsight.formats.storage.atomic import replacing
 from firstsight.gallery.listing import FIGURES, SECONDS, find, listed
 from firstsight.progress import waiting
 from firstsight.terminal import columns_of, results, say

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from firstsight.errors import InputError
-from firstsight.formats.weights import load_into, load_weights
+from firstsight.formats.storage.weights import load_into, load_weights
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 PUBLISHED_HEAD_WIDTH = 64

@@ -13,7 +13,7 @@ from rich.progress import Progress
 from firstsight import __version__
 from firstsight.doctor import examine
 from firstsight.errors import InputError
-from firstsight.formats.lock import locked
+from firstsight.formats.storage.lock import locked
 from firstsight.perceive.claim import begin
 from firstsight.perceive.conclusion import conclude
 from firstsight.perceive.execution.frames import FrameStore, decoded_once

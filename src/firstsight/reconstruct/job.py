@@ -11,10 +11,10 @@ from rich.console import Console
 
 from firstsight import __version__
 from firstsight.errors import InputError
-from firstsight.formats.atomic import write_json
 from firstsight.formats.colmap_model import write_colmap
 from firstsight.formats.png import write_image
 from firstsight.formats.point_cloud import write_ply
+from firstsight.formats.storage.atomic import write_json
 from firstsight.kernels.compiling import announce_compilation
 from firstsight.progress import progress_bars
 from firstsight.reconstruct.photo_folder import known_lenses, photo_files, stamps

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from firstsight.errors import InputError
-from firstsight.formats.atomic import write_text
-from firstsight.formats.state import read_state, write_state
+from firstsight.formats.storage.atomic import write_text
+from firstsight.formats.storage.state import read_state, write_state
 from firstsight.roles.state import State
 from firstsight.slam.photos.features import Features
 from firstsight.slam.photos.lenses import PhotoLens

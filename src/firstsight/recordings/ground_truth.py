@@ -25,7 +25,7 @@ from jaxtyping import UInt16
 
 from firstsight.errors import InputError
 from firstsight.formats import occupancy, png
-from firstsight.formats.atomic import write_json
+from firstsight.formats.storage.atomic import write_json
 from firstsight.formats.trajectory import read_kitti, write_kitti
 from firstsight.reading import read_text
 from firstsight.recordings.recording import (

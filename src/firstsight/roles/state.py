@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 State = dict[str, Any]
-"""Names of NumPy arrays, numbers, text, None, and of lists and dicts of these; `formats.state` writes and reads it."""
+"""Names of NumPy arrays, numbers, text, None, and of lists and dicts of these; `formats.storage.state` writes and reads it."""
 
 
 class Resumable(ABC):

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from firstsight.evaluation.trajectory import has_pose, path_lengths_m
-from firstsight.formats.atomic import write_text
+from firstsight.formats.storage.atomic import write_text
 from firstsight.recordings.recording import Recording
 from firstsight.run_folder import Metric, RunFolder, RunRecord, StageRecord
 from firstsight.show.figures import Bar, bars

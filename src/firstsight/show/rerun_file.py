@@ -16,10 +16,10 @@ from jaxtyping import UInt8, UInt16
 from firstsight.errors import InputError
 from firstsight.extras import install_command
 from firstsight.formats import png
-from firstsight.formats.atomic import replacing
 from firstsight.formats.mesh import read_mesh, vertex_normals
 from firstsight.formats.occupancy import FREE, OCCUPIED, UNKNOWN, read_map
 from firstsight.formats.point_cloud import read_ply
+from firstsight.formats.storage.atomic import replacing
 from firstsight.recordings.recording import Camera, Recording, Transforms
 from firstsight.run_folder import RunFolder
 from firstsight.show.colour import colour_flow, flow_scale_px, overlay_ids

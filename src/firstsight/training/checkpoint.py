@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from firstsight.errors import InputError
-from firstsight.formats.atomic import write_json
-from firstsight.formats.configuration import read_json, to_json
-from firstsight.formats.weights import load_into, load_weights, save_weights
+from firstsight.formats.storage.atomic import write_json
+from firstsight.formats.storage.configuration import read_json, to_json
+from firstsight.formats.storage.weights import load_into, load_weights, save_weights
 from firstsight.training.processes import World
 from firstsight.training.step.update import Training
 from firstsight.training.trainable import Trainable

@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 
 from firstsight.errors import InputError
-from firstsight.formats.atomic import write_json
-from firstsight.formats.configuration import read_json, to_json
-from firstsight.formats.lock import locked
-from firstsight.formats.weights import save_weights
+from firstsight.formats.storage.atomic import write_json
+from firstsight.formats.storage.configuration import read_json, to_json
+from firstsight.formats.storage.lock import locked
+from firstsight.formats.storage.weights import save_weights
 from firstsight.training import checkpoint, collapse
 from firstsight.training.data.batch import row_count, rows_of, to_device
 from firstsight.training.data.dataset import Dataset

@@ -5,7 +5,7 @@ from pathlib import Path
 from torch import nn
 
 from firstsight.errors import InputError
-from firstsight.formats.weights import load_weights
+from firstsight.formats.storage.weights import load_weights
 
 
 def load_initial(method: nn.Module, path: Path) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from firstsight.errors import InputError
-from firstsight.formats.atomic import write_text
+from firstsight.formats.storage.atomic import write_text
 
 
 class Callback:

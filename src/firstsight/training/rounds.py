@@ -9,10 +9,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from firstsight.formats.atomic import write_json
-from firstsight.formats.configuration import read_json, to_json
-from firstsight.formats.lock import locked
-from firstsight.formats.weights import save_weights
+from firstsight.formats.storage.atomic import write_json
+from firstsight.formats.storage.configuration import read_json, to_json
+from firstsight.formats.storage.lock import locked
+from firstsight.formats.storage.weights import save_weights
 from firstsight.training import checkpoint
 from firstsight.training.fit import FitResult, Runtime, fit
 from firstsight.training.metrics_log import Callback

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from firstsight.errors import InputError
-from firstsight.formats.state import write_state
+from firstsight.formats.storage.state import write_state
 from firstsight.kernels.compiling import seconds_compiling
 from firstsight.perceive.execution import running
 from firstsight.perceive.execution.running import run_stage

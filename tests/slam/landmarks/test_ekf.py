@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from firstsight.errors import InputError
-from firstsight.formats.state import read_state, write_state
+from firstsight.formats.storage.state import read_state, write_state
 from firstsight.gallery.worlds.landmark_walk import Walk, closing_step, followed, travelled, walk
 from firstsight.slam.landmarks.consistency import nees, nees_band
 from firstsight.slam.landmarks.ekf import (

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from firstsight.errors import InputError
-from firstsight.formats.state import read_state, write_state
+from firstsight.formats.storage.state import read_state, write_state
 from firstsight.gallery.worlds.landmark_walk import followed, walk
 from firstsight.optimisation.sparse_cholesky.solve import Factor
 from firstsight.roles.pose_graph import Between, PoseGraph, Priors, Sightings

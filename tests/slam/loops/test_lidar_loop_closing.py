@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from firstsight.formats.state import read_state, write_state
+from firstsight.formats.storage.state import read_state, write_state
 from firstsight.geometry.se3 import se3_exp, se3_log
 from firstsight.roles import Observation
 from firstsight.slam.loops import scan_registration

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from firstsight.formats.state import read_state, write_state
+from firstsight.formats.storage.state import read_state, write_state
 from firstsight.geometry.points import move_points, project_points
 from firstsight.optimisation.pnp import reprojection_error_px
 from firstsight.slam.loops import place_recognition

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from firstsight.formats.state import read_state, write_state
+from firstsight.formats.storage.state import read_state, write_state
 from firstsight.roles import LoopCloser
 from firstsight.slam.loops.lidar_loop_closing import LidarLoopClosing
 from firstsight.slam.loops.loop_closing import LoopClosing

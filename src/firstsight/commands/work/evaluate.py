@@ -18,7 +18,7 @@ from firstsight.evaluation.flow import FlowErrors
 from firstsight.evaluation.object_masks import ObjectMaskErrors, ids_of
 from firstsight.evaluation.probes import Labelled, encoded, linear_metric, neighbour_metric, numbered
 from firstsight.evaluation.trajectory import trajectory_metrics
-from firstsight.formats.atomic import write_json
+from firstsight.formats.storage.atomic import write_json
 from firstsight.geometry.images import to_tensor
 from firstsight.perceive.stages.depth import matched, stereo_depth
 from firstsight.perceive.workspace import depth_image, depth_tensors

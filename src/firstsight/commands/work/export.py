@@ -18,7 +18,7 @@ from torch.export import Dim
 from firstsight import pretrained
 from firstsight.errors import InputError
 from firstsight.extras import install_command
-from firstsight.formats.atomic import replacing
+from firstsight.formats.storage.atomic import replacing
 from firstsight.training import Trainable
 
 # The second size is that many times the first.

@@ -10,8 +10,8 @@ import numpy as np
 
 from firstsight.errors import InputError
 from firstsight.extras import install_command
-from firstsight.formats.atomic import replacing
 from firstsight.formats.g2o import read_g2o, write_g2o
+from firstsight.formats.storage.atomic import replacing
 from firstsight.kernels.compiling import announce_compilation
 from firstsight.progress import waiting
 from firstsight.roles.pose_graph import Between, PoseGraph, pose_graph

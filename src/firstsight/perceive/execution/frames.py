@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from firstsight.errors import InputError
-from firstsight.formats.state import read_state, write_state
+from firstsight.formats.storage.state import read_state, write_state
 from firstsight.recordings.recording import Channel, DepthImage, Recording, Scan
 
 T = TypeVar("T")

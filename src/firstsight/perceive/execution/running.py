@@ -6,7 +6,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 
 from firstsight.errors import InputError
-from firstsight.formats.state import Checkpoint
+from firstsight.formats.storage.state import Checkpoint
 from firstsight.kernels.compiling import seconds_compiling
 from firstsight.perceive.execution.workers import Workers, one_thread
 from firstsight.perceive.stage import FrameStage, Stage

@@ -13,7 +13,7 @@ import cv2
 import torch
 
 from firstsight.errors import InputError
-from firstsight.formats.state import read_state
+from firstsight.formats.storage.state import read_state
 from firstsight.perceive.choice import load
 from firstsight.perceive.stage import FrameStage
 

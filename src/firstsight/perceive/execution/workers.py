@@ -19,7 +19,7 @@ from threading import Thread
 import cv2
 import torch
 
-from firstsight.formats.state import write_state
+from firstsight.formats.storage.state import write_state
 from firstsight.perceive.stage import FrameStage
 from firstsight.roles.state import State
 

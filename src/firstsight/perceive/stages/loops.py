@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from firstsight.evaluation.trajectory import on_frames
-from firstsight.formats.atomic import write_bytes, write_json
+from firstsight.formats.storage.atomic import write_bytes, write_json
 from firstsight.formats.trajectory import read_tum
 from firstsight.perceive import stage
 from firstsight.perceive.stage import Stage

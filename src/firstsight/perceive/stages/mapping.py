@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float64
 from torch import Tensor
 
 from firstsight.formats import mesh, occupancy, point_cloud
-from firstsight.formats.atomic import write_json
+from firstsight.formats.storage.atomic import write_json
 from firstsight.perceive import stage
 from firstsight.perceive.stage import Stage
 from firstsight.perceive.workspace import Workspace

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from firstsight.formats import coco, png
-from firstsight.formats.atomic import write_json
+from firstsight.formats.storage.atomic import write_json
 from firstsight.geometry import se3
 from firstsight.geometry.camera import unproject
 from firstsight.perceive import stage

@@ -16,8 +16,8 @@ import numpy as np
 from jaxtyping import Float64
 
 from firstsight.errors import InputError
-from firstsight.formats.atomic import write_bytes, write_text
 from firstsight.formats.png import write_image
+from firstsight.formats.storage.atomic import write_bytes, write_text
 from firstsight.reading import read_text
 from firstsight.recordings import ground_truth
 from firstsight.recordings.recording import Recording, Rig, Scan, Transform

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from firstsight.errors import InputError
-from firstsight.formats.atomic import replacing, write_json
+from firstsight.formats.storage.atomic import replacing, write_json
 from firstsight.recordings.files import IMAGE_SUFFIXES, natural_key
 from firstsight.training.data.archives.unpacking import MAX_IMAGE_BYTES, readable
 from firstsight.training.data.dataset import digest

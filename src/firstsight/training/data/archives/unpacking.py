@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from firstsight.errors import InputError
-from firstsight.formats.atomic import replacing
+from firstsight.formats.storage.atomic import replacing
 
 # An archive of images hardly shrinks: what unpacks to more than this, or to more than 100 times its size, is no such archive.
 MAX_BYTES = 200 * 10**9

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from firstsight.errors import InputError
-from firstsight.formats.atomic import write_bytes
+from firstsight.formats.storage.atomic import write_bytes
 
 
 def save_weights(path: Path, tensors: dict[str, Tensor], about: dict[str, Any] | None = None) -> None:

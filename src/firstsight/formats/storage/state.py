@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from firstsight.errors import InputError
-from firstsight.formats.atomic import write_bytes
+from firstsight.formats.storage.atomic import write_bytes
 
 # The name of the JSON text among the arrays.
 TREE = "tree"

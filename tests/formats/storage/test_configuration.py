@@ -8,7 +8,7 @@ from typing import Literal
 import pytest
 
 from firstsight.errors import InputError
-from firstsight.formats.configuration import from_json, read_json, to_json
+from firstsight.formats.storage.configuration import from_json, read_json, to_json
 
 
 class Norm(Enum):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from firstsight.errors import InputError
-from firstsight.formats.state import read_state, write_state
+from firstsight.formats.storage.state import read_state, write_state
 
 
 def test_what_is_written_is_read(tmp_path: Path):

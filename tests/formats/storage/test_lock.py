@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from firstsight.errors import InputError
-from firstsight.formats.lock import locked
+from firstsight.formats.storage.lock import locked
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from firstsight.formats.lock import locked
+from firstsight.formats.storage.lock import locked
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(600)
