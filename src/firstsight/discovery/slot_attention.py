@@ -144,7 +144,8 @@ class ImageEncoder(nn.Module):
 
     def __init__(self, config: Config):
         super().__init__()
-        features, kernel, layers, inputs = config.features, config.kernel, [], 3
+        features, kernel = config.features, config.kernel
+        layers, inputs = [], 3
         for stride in config.encoder_strides:
             layers += [nn.Conv2d(inputs, features, kernel, stride, kernel // 2), nn.ReLU()]
             inputs = features

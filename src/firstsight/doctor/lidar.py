@@ -207,14 +207,16 @@ def coefficients(points, jumps, edges, centre, placements):
     found = np.zeros(len(placements))
     for k in range(len(placements)):
         scale_x, scale_y, shift_x, shift_y = placements[k]
-        count, a, b, aa, ab, bb = 0, 0.0, 0.0, 0.0, 0.0, 0.0
+        count, a, b = 0, 0.0, 0.0
+        aa, ab, bb = 0.0, 0.0, 0.0
         for i in range(len(points)):
             x = int(np.rint(centre[0] + (points[i, 0] - centre[0]) * scale_x + shift_x * width))
             y = int(np.rint(centre[1] + (points[i, 1] - centre[1]) * scale_y + shift_y * width))
             if 0 <= x < width and 0 <= y < height:
                 jump, edge = jumps[i], edges[y, x]
                 count += 1
-                a, b, aa, ab, bb = a + jump, b + edge, aa + jump * jump, ab + jump * edge, bb + edge * edge
+                a, b = a + jump, b + edge
+                aa, ab, bb = aa + jump * jump, ab + jump * edge, bb + edge * edge
         spread = (count * aa - a * a) * (count * bb - b * b)
         if count >= FEW_POINTS and spread > 0:
             found[k] = (count * ab - a * b) / np.sqrt(spread)

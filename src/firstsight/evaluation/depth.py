@@ -89,10 +89,8 @@ def judged_pixels(truth: DepthImage, protocol: DepthProtocol) -> Bool[np.ndarray
     judged = truth.valid & (truth.depth > protocol.min_m) & (truth.depth < protocol.cap_m)
     if protocol.crop == "garg":
         height, width = judged.shape
-        (top, bottom), (left, right) = (
-            (np.array(GARG_ROWS) * height).astype(int),
-            (np.array(GARG_COLUMNS) * width).astype(int),
-        )
+        (top, bottom) = (np.array(GARG_ROWS) * height).astype(int)
+        (left, right) = (np.array(GARG_COLUMNS) * width).astype(int)
         inside = np.zeros_like(judged)
         inside[top:bottom, left:right] = True
         judged = judged & inside

@@ -39,7 +39,8 @@ def best_displacements(a, b, search_x, search_y, radius):
     gap, row = np.empty((height, width), np.float32), np.empty((height, width), np.float32)
     for dy in range(-search_y, search_y + 1):
         for dx in range(-search_x, search_x + 1):
-            top, bottom, left, right = max(0, -dy), min(height, height - dy), max(0, -dx), min(width, width - dx)
+            top, bottom = max(0, -dy), min(height, height - dy)
+            left, right = max(0, -dx), min(width, width - dx)
             if min(bottom - top, right - left) <= 2 * radius:
                 continue
             for y in range(top, bottom):

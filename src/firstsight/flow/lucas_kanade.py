@@ -157,7 +157,8 @@ def kinds(values: Vectors, min_eigenvalue: float) -> UInt8[Tensor, "batch 1 heig
 
 def pseudo_inverse(matrix: Matrices, values: Vectors, kind: UInt8[Tensor, "batch 1 height width"]) -> Matrices:
     """G^-1 for full flow; e e^T / l2 for normal flow, e the eigenvector of l2; else 0."""
-    (xx, xy, yy), (smallest, largest), kind = matrix.unbind(1), values.unbind(1), kind[:, 0]
+    xx, xy, yy = matrix.unbind(1)
+    (smallest, largest), kind = values.unbind(1), kind[:, 0]
     full, normal = kind == Kind.FULL, kind == Kind.NORMAL
     denominator = torch.where(full, xx * yy - xy * xy, torch.where(normal, (largest - smallest) * largest, 1.0))
     adjugate = torch.stack([yy, -xy, xx], 1)
@@ -168,7 +169,8 @@ def pseudo_inverse(matrix: Matrices, values: Vectors, kind: UInt8[Tensor, "batch
 
 def times(matrix: Matrices, vector: Vectors) -> Vectors:
     """The product at each pixel."""
-    (xx, xy, yy), (x, y) = matrix.unbind(1), vector.unbind(1)
+    (xx, xy, yy) = matrix.unbind(1)
+    (x, y) = vector.unbind(1)
     return torch.stack([xx * x + xy * y, xy * x + yy * y], 1)
 
 

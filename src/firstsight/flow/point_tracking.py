@@ -274,7 +274,8 @@ def _profile(config: Config) -> tuple[Float32[np.ndarray, " cells"], int]:
 
 def _inside(points: Points, grey: Grey) -> Bool[np.ndarray, " points"]:
     """Which points lie on the picture, between the centres of its outermost pixels."""
-    (height, width), (x, y) = grey.shape, points.T
+    (height, width) = grey.shape
+    (x, y) = points.T
     return (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
 
 

@@ -52,7 +52,8 @@ def write_colmap(folder: Path, reconstruction: Reconstruction) -> None:
 def _camera_lines(lenses: Lenses) -> str:
     lines = ["# Camera list: CAMERA_ID, MODEL, WIDTH, HEIGHT, PARAMS[]"]
     for number, ((height, width), k, (k1, k2)) in enumerate(zip(*lenses, strict=True), 1):
-        fx, fy, cx, cy = k[0, 0], k[1, 1], k[0, 2] + HALF, k[1, 2] + HALF
+        fx, fy = k[0, 0], k[1, 1]
+        cx, cy = k[0, 2] + HALF, k[1, 2] + HALF
         if k1 == k2 == 0:
             model, values = "PINHOLE", [fx, fy, cx, cy]
         elif fx != fy:

@@ -55,7 +55,8 @@ def _spatial(values: list[float]) -> np.ndarray:
 
 def _by_angles(values: list[float]) -> np.ndarray:
     """(4, 4) of x y z roll pitch yaw."""
-    (cr, cp, cy), (sr, sp, sy) = np.cos(values[3:]), np.sin(values[3:])
+    (cr, cp, cy) = np.cos(values[3:])
+    (sr, sp, sy) = np.sin(values[3:])
     pose = np.eye(4)
     pose[:3, :3] = [
         [cy * cp, cy * sp * sr - sy * cr, cy * sp * cr + sy * sr],

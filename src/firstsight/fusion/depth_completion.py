@@ -69,7 +69,8 @@ def _drop_hidden(depth, reach, margin, kept):
 @no_type_check
 def _has_nearer(depth, at, quadrant, reach, limit):
     """Whether a return below `limit` lies in one quadrant; rows above or below only, columns from its own outwards."""
-    (y, x), (down, right) = at, quadrant
+    (y, x) = at
+    (down, right) = quadrant
     height, width = depth.shape
     for i in range(1, reach + 1):
         for j in range(reach + 1):
@@ -124,7 +125,9 @@ def _complete(image, sparse, falloff, reach, results):
 @no_type_check
 def _gather(image, sparse, at, reach, falloff, around):
     """Writes (b, dx, dy, rho) of the returns in the window to around (MAX_RETURNS, 4); their number and which is heaviest."""
-    (returns, begins), (y, x), (near, alike) = sparse, at, falloff
+    (returns, begins) = sparse
+    (y, x) = at
+    (near, alike) = falloff
     height, width, _ = image.shape
     first, last = max(x - reach, 0), min(x + reach + 1, width)
     count, heaviest = 0, 0
@@ -138,7 +141,8 @@ def _gather(image, sparse, at, reach, falloff, around):
             # the floor keeps the nearest of many unlike returns ahead of none
             weight = np.exp(-near * (dx * dx + dy * dy)) * (np.exp(-alike * difference) + np.float32(1e-6))
             if count < around.shape[0]:
-                around[count, 0], around[count, 1], around[count, 2], around[count, 3] = weight, dx, dy, returns[i, 2]
+                around[count, 0], around[count, 1] = weight, dx
+                around[count, 2], around[count, 3] = dy, returns[i, 2]
                 heaviest = count if weight > around[heaviest, 0] else heaviest
                 count += 1
     return count, heaviest
@@ -172,7 +176,8 @@ def _fit(around):
     xy = x_rho = y_rho = 0.0
     lowest, highest = rho, rho
     for i in range(around.shape[0]):
-        w, dx, dy, dr = np.float64(around[i, 0]), around[i, 1] - x, around[i, 2] - y, around[i, 3] - rho
+        w, dx = np.float64(around[i, 0]), around[i, 1] - x
+        dy, dr = around[i, 2] - y, around[i, 3] - rho
         xx, xy, yy = xx + w * dx * dx, xy + w * dx * dy, yy + w * dy * dy
         x_rho, y_rho = x_rho + w * dx * dr, y_rho + w * dy * dr
         if w > 1e-3 * total:

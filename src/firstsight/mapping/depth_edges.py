@@ -23,13 +23,8 @@ def usable_inverse_depth(depth, valid, max_range, edge):
     usable = np.zeros((height, width), np.float32)
     for y in range(1, height - 1):
         for x in range(1, width - 1):
-            here, left, right, above, below = (
-                known[y, x],
-                known[y, x - 1],
-                known[y, x + 1],
-                known[y - 1, x],
-                known[y + 1, x],
-            )
+            here, left, right = known[y, x], known[y, x - 1], known[y, x + 1]
+            above, below = known[y - 1, x], known[y + 1, x]
             if here * max_range <= 1 or left == 0 or right == 0 or above == 0 or below == 0:
                 continue
             if abs(left + right - 2 * here) <= edge * here and abs(above + below - 2 * here) <= edge * here:

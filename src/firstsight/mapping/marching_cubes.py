@@ -169,7 +169,8 @@ def crossed_edges(cases, neighbours, triangles, counts):
     filled = 0
     for sample in range(len(cases)):
         case = cases[sample]
-        block, i, j, k = sample // SAMPLES, sample // (SIDE * SIDE) % SIDE, sample // SIDE % SIDE, sample % SIDE
+        block, i = sample // SAMPLES, sample // (SIDE * SIDE) % SIDE
+        j, k = sample // SIDE % SIDE, sample % SIDE
         for n in range(counts[case]):
             for m in range(3):
                 edge = triangles[case, n, m]

@@ -161,7 +161,8 @@ def _surface(depth, intrinsics, reach, noise, largest_bend):
 def _point_to_plane(points, normals, depth, motion, intrinsics, noise, start, stride, gate, cauchy):
     """(h, w, 3), (h, w, 3), sampled depth (rows, columns) -> information (6, 6), gradient (6,), sizes |r| (used,)."""
     information, gradient, jacobian = np.zeros((6, 6)), np.zeros(6), np.zeros(6)
-    fx, fy, cx, cy = intrinsics[0, 0], intrinsics[1, 1], intrinsics[0, 2], intrinsics[1, 2]
+    fx, fy = intrinsics[0, 0], intrinsics[1, 1]
+    cx, cy = intrinsics[0, 2], intrinsics[1, 2]
     height, width = normals.shape[:2]
     sizes, used = np.zeros(depth.size), 0
     p, moved, m = np.zeros(3), np.zeros(3), np.zeros(3)

@@ -144,7 +144,8 @@ def explain(rho, flow, b_from_a, intrinsics):
     height, width = rho.shape
     residual = np.empty((height, width, 2), np.float32)
     gradient = np.empty((height, width, 2), np.float32)
-    fx, fy, cx, cy = intrinsics[0, 0], intrinsics[1, 1], intrinsics[0, 2], intrinsics[1, 2]
+    fx, fy = intrinsics[0, 0], intrinsics[1, 1]
+    cx, cy = intrinsics[0, 2], intrinsics[1, 2]
     r, t = b_from_a[:3, :3], b_from_a[:3, 3]
     for y in range(height):
         ray_y = (y - cy) / fy

@@ -29,13 +29,15 @@ WORLD = -1
 def planar_error(a, b, z_inverse, scratch, e):
     """e (3,) = log(z^-1 a^-1 b), poses (3, 3); scratch (2, 3, 3) becomes z^-1 a^-1 b and b^-1 a."""
     d, g = scratch[0], scratch[1]
-    c, s, x, y = a[0, 0], a[1, 0], b[0, 2] - a[0, 2], b[1, 2] - a[1, 2]
+    c, s = a[0, 0], a[1, 0]
+    x, y = b[0, 2] - a[0, 2], b[1, 2] - a[1, 2]
     m00, m10 = c * b[0, 0] + s * b[1, 0], c * b[1, 0] - s * b[0, 0]  # a^-1 b
     m02, m12 = c * x + s * y, c * y - s * x
     p, q = z_inverse[0, 0], z_inverse[1, 0]
     d[0, 0], d[1, 0] = p * m00 - q * m10, q * m00 + p * m10
     d[0, 2], d[1, 2] = p * m02 - q * m12 + z_inverse[0, 2], q * m02 + p * m12 + z_inverse[1, 2]
-    g[0, 0], g[0, 1], g[1, 0], g[1, 1] = m00, m10, -m10, m00
+    g[0, 0], g[0, 1] = m00, m10
+    g[1, 0], g[1, 1] = -m10, m00
     g[0, 2], g[1, 2] = -(m00 * m02 + m10 * m12), m10 * m02 - m00 * m12
     planar_log(d, e)
 

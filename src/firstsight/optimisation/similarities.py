@@ -29,7 +29,8 @@ NODES = NODES + 0.5
 @no_type_check
 def _v(squared, sigma):
     """(a, b, c) of V = a I + b phi^ + c phi^ phi^ for a turn of this squared angle."""
-    a, b, c, theta = 0.0, 0.0, 0.0, np.sqrt(squared)
+    a, b = 0.0, 0.0
+    c, theta = 0.0, np.sqrt(squared)
     for k in range(len(NODES)):
         u = NODES[k]
         w = WEIGHTS[k] * np.exp(u * sigma)
@@ -101,7 +102,8 @@ def little_adjoint(xi, out):
     for r in range(3):
         n, m = (r + 1) % 3, (r + 2) % 3
         out[r, r], out[r, 6] = xi[6], -xi[r]
-        out[r, n], out[r, m], out[r, n + 3], out[r, m + 3] = -xi[m + 3], xi[n + 3], -xi[m], xi[n]
+        out[r, n], out[r, m] = -xi[m + 3], xi[n + 3]
+        out[r, n + 3], out[r, m + 3] = -xi[m], xi[n]
         out[r + 3, n + 3], out[r + 3, m + 3] = -xi[m + 3], xi[n + 3]
 
 

@@ -76,7 +76,8 @@ def _rotation_log(d, w):
         real = d[k, j] - d[j, k]
         w[i], w[j], w[k] = 1 + d[i, i] - d[j, j] - d[k, k], d[i, j] + d[j, i], d[i, k] + d[k, i]
     if real < 0:
-        real, w[0], w[1], w[2] = -real, -w[0], -w[1], -w[2]
+        real = -real
+        w[0], w[1], w[2] = -w[0], -w[1], -w[2]
     sine = np.sqrt(w[0] * w[0] + w[1] * w[1] + w[2] * w[2])
     factor = 2 / real if sine < 1e-8 * real else 2 * np.arctan2(sine, real) / sine
     w[0], w[1], w[2] = factor * w[0], factor * w[1], factor * w[2]
@@ -99,7 +100,8 @@ def _curvature(squared):
 def spatial_log(d, e):
     """e (6,) = log of d (4, 4)."""
     _rotation_log(d, e[3:])
-    a, b, c, x, y, z = e[3], e[4], e[5], d[0, 3], d[1, 3], d[2, 3]
+    a, b, c = e[3], e[4], e[5]
+    x, y, z = d[0, 3], d[1, 3], d[2, 3]
     squared = a * a + b * b + c * c
     curve, _ = _curvature(squared)
     dot = a * x + b * y + c * z
@@ -154,11 +156,13 @@ def planar_move(pose, xi):
     else:
         a, b = np.sin(theta) / theta, (1 - np.cos(theta)) / theta
     u, v = a * xi[0] - b * xi[1], b * xi[0] + a * xi[1]
-    c, s, cos, sin = pose[0, 0], pose[1, 0], np.cos(theta), np.sin(theta)
+    c, s = pose[0, 0], pose[1, 0]
+    cos, sin = np.cos(theta), np.sin(theta)
     pose[0, 2] += c * u - s * v
     pose[1, 2] += s * u + c * v
     c, s = c * cos - s * sin, s * cos + c * sin
-    pose[0, 0], pose[0, 1], pose[1, 0], pose[1, 1] = c, -s, s, c
+    pose[0, 0], pose[0, 1] = c, -s
+    pose[1, 0], pose[1, 1] = s, c
 
 
 @njit(cache=True)

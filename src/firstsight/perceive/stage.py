@@ -10,10 +10,12 @@ from firstsight.recordings.recording import Recording
 from firstsight.roles.state import Resumable, State
 
 # What recordings offer, in the words in which a user is told that it is missing.
-CAMERA, STEREO, DEPTH_SENSOR, LIDAR = "a camera", "a stereo pair", "a depth sensor", "a LiDAR"
+CAMERA, STEREO = "a camera", "a stereo pair"
+DEPTH_SENSOR, LIDAR = "a depth sensor", "a LiDAR"
 ODOMETRY, NEXT_FRAME = "recorded odometry", "two frames or more"
 # What stages give. Depth is dense where pictures or a sensor measure it, not where LiDAR points were spread over a picture.
-DEPTH, DENSE_DEPTH, SURFACES, FLOW = "depth", "dense depth", "depth or LiDAR points", "flow"
+DEPTH, DENSE_DEPTH = "depth", "dense depth"
+SURFACES, FLOW = "depth or LiDAR points", "flow"
 TRAJECTORY, CAMERA_MOTION, LIDAR_MOTION = "a trajectory", "motion measured by a camera", "motion measured by a LiDAR"
 MOVING_OBJECTS = "moving objects"
 

@@ -109,7 +109,8 @@ def require_unit_range(where: str, given: Tensor | np.ndarray, tensor: Tensor) -
 
 def require_alike(role: str, first: tuple[str, Tensor], second: tuple[str, Tensor]) -> None:
     """Raises InputError where two named images differ in shape or device."""
-    (name, a), (other, b) = first, second
+    (name, a) = first
+    (other, b) = second
     if a.shape != b.shape:
         shapes = f"{name} is {tuple(a.shape)}, {other} is {tuple(b.shape)}"
         raise InputError(f"{role}: {shapes}; give images of one size, as many of each")

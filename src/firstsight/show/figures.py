@@ -97,7 +97,8 @@ def plan(lines: Sequence[Line], backdrop: Backdrop | None, unit: str, title: str
     parts += [polyline(view(line.points), line) for line in lines]
     track = _finite(view(lines[0].points))
     if len(track):
-        (x, y), (end_x, end_y) = track[0], track[-1]
+        (x, y) = track[0]
+        (end_x, end_y) = track[-1]
         parts += [
             f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="var(--page, #fff)" stroke="{lines[0].colour}" stroke-width="2"/>',
             f'<circle cx="{end_x:.1f}" cy="{end_y:.1f}" r="5" fill="{lines[0].colour}"/>',
@@ -186,7 +187,8 @@ def chart(lines: Sequence[Line], title: str, x_label: str) -> str:
     points = _finite(np.concatenate([line.points for line in lines]))
     low, high = (min(0.0, float(points[:, 1].min())), float(points[:, 1].max())) if len(points) else (0.0, 1.0)
     marks = ticks(low, high if high > low else low + 1)
-    left, right, top, bottom = 42.0, CHART_WIDTH - 8.0, 10.0, CHART_HEIGHT - 26.0
+    left, right = 42.0, CHART_WIDTH - 8.0
+    top, bottom = 10.0, CHART_HEIGHT - 26.0
     first, last = (float(points[:, 0].min()), float(points[:, 0].max())) if len(points) else (0.0, 1.0)
 
     def place(values: Float[np.ndarray, "points 2"]) -> Float[np.ndarray, "points 2"]:

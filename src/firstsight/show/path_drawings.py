@@ -97,7 +97,8 @@ def occupancy_backdrop(run: RunFolder) -> Backdrop | None:
     rows, columns = np.nonzero(values != UNKNOWN)
     if not len(rows):
         return None
-    top, bottom, left, right = rows.max() + 1, rows.min(), columns.min(), columns.max() + 1
+    top, bottom = rows.max() + 1, rows.min()
+    left, right = columns.min(), columns.max() + 1
     known = values[bottom:top, left:right]
     return Backdrop(
         data_address(colour_cells(known)[::-1], "png"),

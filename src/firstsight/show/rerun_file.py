@@ -79,7 +79,8 @@ class Writer:
     """Logs the parts of a run to a stream, each left out where the run or the recording lacks it."""
 
     def __init__(self, rr: ModuleType, stream: Any, run: RunFolder, recording: Recording, unit: str):
-        self.rr, self.stream, self.run, self.recording = rr, stream, run, recording
+        self.rr, self.stream = rr, stream
+        self.run, self.recording = run, recording
         self.paths = read_paths(run, recording, unit)
         some_flows = [flow for flow in map(run.read_flow, shown_frames(len(recording))) if flow is not None]
         self.full_flow_px = flow_scale_px(some_flows)

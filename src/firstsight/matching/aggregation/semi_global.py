@@ -236,12 +236,8 @@ def _sweep(strip, images, jumps, ways, state):
     flat_jumps, vectors, values, (left_edge, right_edge), reads_right = jumps
     steps, slots = ways
     height, width, candidates = cost.shape
-    flat_cost, flat_total, flat_paths, minima = (
-        cost.reshape(-1),
-        total.reshape(-1),
-        state.costs.reshape(-1),
-        state.minima,
-    )
+    flat_cost, flat_total = cost.reshape(-1), total.reshape(-1)
+    flat_paths, minima = state.costs.reshape(-1), state.minima
     stride, length = state.costs.shape[1], vectors.shape[3]
     class_stride = 3 * length
     direction_stride = class_stride * vectors.shape[1] if vectors.shape[0] > 1 else 0
@@ -279,7 +275,8 @@ def _slots_of_row(y, height, step, slots, before, now):
 
     slots = (first, number). Pixels p and p - step have the same number x |dy| - y dx sign(dy), modulo the number of slots.
     """
-    (dx, dy), (first, number), width = step, slots, now.shape[0]
+    (dx, dy) = step
+    (first, number), width = slots, now.shape[0]
     phase, across = (-y * (dx if dy > 0 else -dx)) % number, abs(dy)
     first_inside, last_inside = max(dx, 0), width - 1 + min(dx, 0)
     if not 0 <= y - dy < height:

@@ -126,7 +126,8 @@ def add_paths(
         kept = tl.where(known, summed.to(total.dtype.element_ty), NO_SUM)
         tl.store(total + pixel * candidates + d, kept, mask=d < candidates)
         grey_before, match_before = grey, match
-        costs, sums, grey, match = next_costs, next_sums, next_grey, next_match
+        costs, sums = next_costs, next_sums
+        grey, match = next_grey, next_match
         pixel = next_pixel
         x += dx
 

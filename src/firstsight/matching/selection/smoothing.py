@@ -74,7 +74,8 @@ def _bilateral(position, guide, weights, threshold, smooth):
 @no_type_check
 def _add_taps(position, guide, centre, weights, threshold, total, weight):
     """Adds TAPS neighbours of each pixel of a row to its sums total and weight (width,); LLVM vectorises this loop."""
-    first, second, third, fourth = weights[0], weights[1], weights[2], weights[3]
+    first, second = weights[0], weights[1]
+    third, fourth = weights[2], weights[3]
     none = np.float32(0)
     for x in range(total.shape[0]):
         a = first if abs(guide[x] - centre[x]) < threshold else none

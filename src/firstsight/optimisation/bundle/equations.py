@@ -130,7 +130,8 @@ def _weigh(r, i, precision, robust, w):
 def _cost_of_sightings(state, sightings, robust):
     poses, lenses, points = state
     camera, lens, point, measured, precision, _, _ = sightings
-    p, r, w, total = np.empty(3), np.empty(3), np.empty(3), 0.0
+    p, r = np.empty(3), np.empty(3)
+    w, total = np.empty(3), 0.0
     behind = loss(BEHIND * BEHIND, robust[0], robust[1])[0]
     for i in range(len(camera)):
         if not project(poses, camera[i], lenses, lens[i], points, point[i], p, r):
@@ -174,7 +175,8 @@ def _add_sightings(state, sightings, blocks, robust, equations):
     camera, lens, point, measured, precision, pose_entry, lens_entry = sightings
     camera_block, lens_block, size, offset, across_of_camera, _ = blocks
     by_block, by_across, by_both, by_point, gradient, point_gradient = equations
-    p, r, w, total = np.empty(3), np.empty(3), np.empty(3), 0.0
+    p, r = np.empty(3), np.empty(3)
+    w, total = np.empty(3), 0.0
     j_pose, j_lens, j_point = np.zeros((3, 6)), np.zeros((3, 3)), np.zeros((3, 3))
     behind, points_free = loss(BEHIND * BEHIND, robust[0], robust[1])[0], len(by_point) > 0
     for i in range(len(camera)):

@@ -183,7 +183,8 @@ def _memory(blocks: int, across: int, entries: int, points: int, unknowns: int) 
 @no_type_check
 def _move(poses, lenses, blocks, step):
     """In place: the right tangents of cameras; the focal lengths of a lens by a common factor, and k1 and k2."""
-    camera_block, lens_block, size, offset = blocks[0], blocks[1], blocks[2], blocks[3]
+    camera_block, lens_block = blocks[0], blocks[1]
+    size, offset = blocks[2], blocks[3]
     for c in range(len(poses)):
         if camera_block[c] >= 0:
             at = offset[camera_block[c]]

@@ -116,7 +116,8 @@ def _pairs(start, block, blocks, by_block, pair):
             if mark[b] != a:
                 if count == len(first):
                     first, second = _doubled(first), _doubled(second)
-                mark[b], known[b], first[count], second[count] = a, count, a, b
+                mark[b], known[b] = a, count
+                first[count], second[count] = a, b
                 count += 1
             pair[slot[i] + j - i - 1] = known[b]
     pairs = np.empty((count, 2), np.int64)
@@ -138,7 +139,8 @@ def _doubled(values):
 @no_type_check
 def _assemble(values, scale, layout, across, by_block, by_across, damping):
     """values = B + damping D, scale (unknowns,) = D."""
-    size, offset, start, stride = layout[0], layout[1], layout[2], layout[3]
+    size, offset = layout[0], layout[1]
+    start, stride = layout[2], layout[3]
     for b in range(len(size)):
         for r in range(size[b]):
             for c in range(size[b]):

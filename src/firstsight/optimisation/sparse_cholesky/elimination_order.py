@@ -154,7 +154,8 @@ def _update(i, p, quotient, outside, stamp):
     """Drops from the lists of vertex i what L_p covers and adds p; returns (its neighbours outside L_p, hash)."""
     adjacent, length, elements = quotient.adjacent, quotient.length, quotient.elements
     weight, list_weight = quotient.weight, quotient.list_weight
-    first, write, count, key = quotient.start[i], quotient.start[i], 0, 0
+    first, write = quotient.start[i], quotient.start[i]
+    count, key = 0, 0
     for k in range(first, first + elements[i]):
         e = adjacent[k]
         if list_weight[e] >= 0:
@@ -183,7 +184,8 @@ def _update(i, p, quotient, outside, stamp):
 @njit(cache=True)
 @no_type_check
 def _same(i, j, quotient, mark, stamp):
-    start, length, elements, adjacent = quotient.start, quotient.length, quotient.elements, quotient.adjacent
+    start, length = quotient.start, quotient.length
+    elements, adjacent = quotient.elements, quotient.adjacent
     if length[i] != length[j] or elements[i] != elements[j]:
         return False
     for k in range(start[i], start[i] + length[i]):
@@ -258,7 +260,8 @@ def _minimum_degree(start, adjacent, weight):
     outside, mark, within = np.zeros(vertices, np.int64), np.zeros(vertices, np.int64), np.full(vertices, -1)
     pool, end = np.empty(4 * len(adjacent) + vertices, np.int64), np.int64(0)
     pivots, count = np.empty(vertices, np.int64), 0
-    eliminated, lowest, stamp, mark_stamp = 0, 0, np.int64(1), np.int64(0)  # literals would compile everything twice
+    eliminated, lowest = 0, 0
+    stamp, mark_stamp = np.int64(1), np.int64(0)  # literals would compile everything twice
     keys, chains = np.empty(vertices, np.int64), np.full((2, vertices), -1)
     while eliminated < total:
         while lists[0, lowest] < 0:

@@ -38,7 +38,8 @@ def _two_rank_three(out, other, p, i, stride, length):
     p[i] is the first row's entry of column i; out and other (length,) are for the columns from i + 1 on.
     """
     second, third = i + stride, i + 2 * stride
-    a0, a1, a2, b0, b1, b2 = p[i], p[second], p[third], p[i + 1], p[second + 1], p[third + 1]
+    a0, a1, a2 = p[i], p[second], p[third]
+    b0, b1, b2 = p[i + 1], p[second + 1], p[third + 1]
     row0, row1 = p[i + 1 : i + 1 + length], p[second + 1 : second + 1 + length]
     row2 = p[third + 1 : third + 1 + length]
     for j in range(length):
@@ -51,13 +52,17 @@ def _two_rank_three(out, other, p, i, stride, length):
 @no_type_check
 def _two_rank_six(out, other, p, i, stride, length):
     """As `_two_rank_three`, with six rows of P2."""
-    i1, i2, i3, i4, i5 = i + stride, i + 2 * stride, i + 3 * stride, i + 4 * stride, i + 5 * stride
-    a0, a1, a2, a3, a4, a5 = p[i], p[i1], p[i2], p[i3], p[i4], p[i5]
-    b0, b1, b2, b3, b4, b5 = p[i + 1], p[i1 + 1], p[i2 + 1], p[i3 + 1], p[i4 + 1], p[i5 + 1]
+    i1, i2, i3 = i + stride, i + 2 * stride, i + 3 * stride
+    i4, i5 = i + 4 * stride, i + 5 * stride
+    a0, a1, a2 = p[i], p[i1], p[i2]
+    a3, a4, a5 = p[i3], p[i4], p[i5]
+    b0, b1, b2 = p[i + 1], p[i1 + 1], p[i2 + 1]
+    b3, b4, b5 = p[i3 + 1], p[i4 + 1], p[i5 + 1]
     row0, row1, row2 = p[i + 1 : i + 1 + length], p[i1 + 1 : i1 + 1 + length], p[i2 + 1 : i2 + 1 + length]
     row3, row4, row5 = p[i3 + 1 : i3 + 1 + length], p[i4 + 1 : i4 + 1 + length], p[i5 + 1 : i5 + 1 + length]
     for j in range(length):
-        x, y, z, u, v, w = row0[j], row1[j], row2[j], row3[j], row4[j], row5[j]
+        x, y, z = row0[j], row1[j], row2[j]
+        u, v, w = row3[j], row4[j], row5[j]
         out[j] -= a0 * x + a1 * y + a2 * z + a3 * u + a4 * v + a5 * w
         other[j] -= b0 * x + b1 * y + b2 * z + b3 * u + b4 * v + b5 * w
 

@@ -111,7 +111,8 @@ def _invert(fronts, panels, stacks):
     count, column = len(own), np.zeros(len(offset), np.int64)
     child, sibling = child_lists(parent)
     for s in range(count - 1, -1, -1):
-        n, r, begin, at = own[s], width[s] - own[s], update_start[s], panel_start[s]
+        n, r = own[s], width[s] - own[s]
+        begin, at = update_start[s], panel_start[s]
         full = np.empty((width[s], width[s]))
         _own_rows(panels, at, n, width[s], stacks[parity[s]][begin : begin + r * r].reshape(r, r), full)
         for k in range(n):

@@ -205,7 +205,8 @@ def _places(fronts, position, pairs):
 @no_type_check
 def front_columns(fronts, s, column):
     """Fills in column (positions,): where each position of front s begins among the front's columns."""
-    first, row_start, rows, offset = fronts[0], fronts[1], fronts[2], fronts[9]
+    first, row_start = fronts[0], fronts[1]
+    rows, offset = fronts[2], fronts[9]
     for q in range(first[s], first[s + 1]):
         column[q] = offset[q] - offset[first[s]]
     local = fronts[4][s]

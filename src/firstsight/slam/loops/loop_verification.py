@@ -98,7 +98,8 @@ def motion_information(
 ) -> Float64[np.ndarray, "6 6"]:
     """The inverse covariance of a_from_b's right tangent, from where b saw points of a."""
     points = move_points(points_of(a, rows, intrinsics), b_from_a)
-    (x, y, z), focal = points.T, intrinsics.diagonal()[:2]
+    (x, y, z) = points.T
+    focal = intrinsics.diagonal()[:2]
     by_point = np.zeros((len(points), 2, 3))
     by_point[:, 0, 0], by_point[:, 1, 1] = focal[0] / z, focal[1] / z
     by_point[:, :, 2] = -focal * points[:, :2] / z[:, None] ** 2

@@ -245,7 +245,8 @@ def _add_sightings(state, points, robust, places, ties, into):
     node_of, landmark_of, seen, information = points
     vertex, vertex_stride, pair, pair_stride, swapped = places
     d, size = poses.shape[1] - 1, 3 if poses.shape[1] == 3 else 6
-    e, by_node, by_point, cost = np.empty(d), np.empty((d, size)), np.empty((d, d)), 0.0
+    e, by_node = np.empty(d), np.empty((d, size))
+    by_point, cost = np.empty((d, d)), 0.0
     for m in range(len(node_of)):
         a, b = node_of[m], len(poses) + landmark_of[m]
         sighting(poses[a], landmarks[landmark_of[m]], seen[m], e, by_node, by_point)

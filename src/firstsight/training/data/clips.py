@@ -23,7 +23,8 @@ class Clips(Dataset):
     """
 
     def __init__(self, recording: Recording, wanted: Wanted, run: RunFolder | None = None):
-        self.source, self.recording, self.wanted, self.run = recording.source, recording, wanted, run
+        self.source, self.recording = recording.source, recording
+        self.wanted, self.run = wanted, run
         self.fields = {name: self._field(name) for name in wanted.fields if name not in FILLED_LATER}
         require_pairs(wanted.clip, self.fields)
         known = self._known()

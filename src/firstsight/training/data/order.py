@@ -30,7 +30,8 @@ class Shuffled:
     """
 
     def __init__(self, count: int, seed: int, batch: int, blocks: Int64[np.ndarray, " blocks"] | None = None):
-        self.count, self.seed, self.batch, self.blocks = count, seed, batch, blocks
+        self.count, self.seed = count, seed
+        self.batch, self.blocks = batch, blocks
         self._orders: dict[int, np.ndarray] = {}
 
     def at(self, step: int) -> Chosen:

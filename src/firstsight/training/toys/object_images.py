@@ -43,7 +43,8 @@ class ObjectImages(Arrays):
         distinct: bool = True,
         seed: int = 0,
     ):
-        self.size_px, self.objects, self.striped, self.distinct = size_px, objects, striped, distinct
+        self.size_px, self.objects = size_px, objects
+        self.striped, self.distinct = striped, distinct
         self.drawn = [self._drawn(np.random.default_rng(combine_seeds(seed, number))) for number in range(count)]
         images = np.stack([drawn.image.transpose(2, 0, 1)[None] for drawn in self.drawn])
         super().__init__(Wanted(ImageBatch, (size_px, size_px)), {"images": images}, "drawn objects")

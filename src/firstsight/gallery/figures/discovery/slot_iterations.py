@@ -27,7 +27,8 @@ from firstsight.training.fit import Runtime, fit
 from firstsight.training.metrics_log import Measurement
 from firstsight.training.toys.object_images import ObjectImages, clustered_ids
 
-SHOWN, TESTED, TRAINED, MEASURED, OBJECTS, STEPS = 4, 100, 1000, 8, (3, 3), 500
+SHOWN, TESTED, TRAINED = 4, 100, 1000
+MEASURED, OBJECTS, STEPS = 8, (3, 3), 500
 TINY_CONFIG, TINY = SlotAttention.PRESETS["tiny"]
 # Shows sooner where it leads.
 HASTY = replace(TINY, learning_rate=3e-3, warm_up=0.015)
@@ -67,7 +68,8 @@ class Measuring(Measurement):
     """Measures on new pictures now and then."""
 
     def __init__(self, model: SlotAttention, pictures: ObjectImages, every: int):
-        self.model, self.pictures, self.every, self.course = model, pictures, every, Course([], [], [])
+        self.model, self.pictures = model, pictures
+        self.every, self.course = every, Course([], [], [])
         self._images = as_images(pictures)
 
     @torch.no_grad()

@@ -43,7 +43,8 @@ STOOD, STOOD_STEP = 48, 2
 CONFIG = Config(voxel_size_m=0.05)
 BAND_ONLY = "moving objects kept, empty space not averaged"
 CUT_M, EYE_M, FIELD_RAD = 1.9, (-0.5, -6.0, 9.5), 0.85  # what hides the flat from a camera above it is cut off
-GHOST, SURFACE, SEEN_FREE, UNSEEN = (222, 45, 38), (30, 30, 34), (236, 236, 232), (190, 192, 196)
+GHOST, SURFACE = (222, 45, 38), (30, 30, 34)
+SEEN_FREE, UNSEEN = (236, 236, 232), (190, 192, 196)
 
 Picture = Float32[np.ndarray, "height width 3"]
 

@@ -36,7 +36,8 @@ from firstsight.training.metrics_log import Measurement
 from firstsight.training.recipe import Recipe
 from firstsight.training.toys.binary_images import BinaryImages, bars, bars_entropy
 
-SIDE, HIDDEN, PICTURES, BATCH, STEPS, MEASURED = 6, 14, 1000, 50, 2500, 12
+SIDE, HIDDEN, PICTURES = 6, 14, 1000
+BATCH, STEPS, MEASURED = 50, 2500, 12
 KINDS = {"persistent chains": True, "CD-1": False}
 CHAIN_STEPS = (0, 1, 2, 5, 20, 100, 1000)
 CHAINS = 6
@@ -68,7 +69,8 @@ class Measuring(Measurement):
     """Notes the exact likelihood now and then."""
 
     def __init__(self, model: Rbm, new: Tensor, every: int):
-        self.model, self.new, self.every, self.course = model, new, every, Course([], [], [])
+        self.model, self.new = model, new
+        self.every, self.course = every, Course([], [], [])
 
     @torch.no_grad()
     def measure(self, step: int) -> None:

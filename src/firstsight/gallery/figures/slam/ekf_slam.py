@@ -46,7 +46,8 @@ SEED, RUNS = 0, 50
 MAP_SIZES, SCAN_SIZE, REPEATS = (10, 20, 50, 100, 200, 500, 1000), 4, 9
 ONE_STEP = np.array([1.0, 0.0, 0.0])
 SIGMAS, NEES_TICKS = 3, (1, 2, 3, 5, 10, 20)
-TRUE, ODOMETRY, ESTIMATE, BROKEN = "#555555", "#e07b00", "#1f4e9e", "#c0392b"
+TRUE, ODOMETRY = "#555555", "#e07b00"
+ESTIMATE, BROKEN = "#1f4e9e", "#c0392b"
 
 
 class Costs(NamedTuple):

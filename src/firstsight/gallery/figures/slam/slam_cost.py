@@ -30,7 +30,8 @@ STRETCH, SEED, SAMPLES = 12, 0, 30  # times that the graph is solved
 LARGE = (500, 700, 1000)  # landmarks of maps that no walk is made for
 TAIL = 10  # steps after which costs are the least of
 TICKS = (10, 20, 50, 100, 200, 500, 1000)
-TRUE, EKF, GRAPH, ODOMETRY = "#555555", "#c0392b", "#1f4e9e", "#e07b00"
+TRUE, EKF = "#555555", "#c0392b"
+GRAPH, ODOMETRY = "#1f4e9e", "#e07b00"
 
 
 class Course(NamedTuple):
@@ -65,7 +66,8 @@ class Experiment(NamedTuple):
 def experiment(scale: float = 1.0) -> Experiment:
     seen = walk(CONFIG, SEED, stretch=max(round(scale**2 * STRETCH), 1))
     ekf, graph = EkfSlam(CONFIG), GraphSlam(CONFIG, solve_every=10**9)
-    every, rows, path, recent = max(len(seen.motions) // SAMPLES, 1), [], [], []
+    every, rows = max(len(seen.motions) // SAMPLES, 1), []
+    path, recent = [], []
     graph.step(seen.motions[0], seen.sightings[0].observations, seen.sightings[0].ids)
     graph.solve()  # compiles
     for step, (motion, (ids, observations)) in enumerate(zip(seen.motions, seen.sightings, strict=True)):
