@@ -35,7 +35,7 @@ def progress_bars(console: Console | None = None) -> Generator[Progress]:
 
 
 @contextmanager
-def waiting(what: str, expected_s: float | None = None) -> Generator[None]:
+def waiting(what: str, expected_s: int | None = None) -> Generator[None]:
     """Shows how long a piece of work has taken that cannot say how far it is, and how long it is expected to take."""
     expected = f"about {duration(expected_s)} in all" if expected_s else ""
     columns = (Description(), BarColumn(), TimeElapsedColumn(), TextColumn(expected, markup=False))
@@ -44,6 +44,6 @@ def waiting(what: str, expected_s: float | None = None) -> Generator[None]:
         yield
 
 
-def duration(seconds: float) -> str:
+def duration(seconds: int) -> str:
     """Returns a rounded length of time in words: "40 s", "5 min"."""
     return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"

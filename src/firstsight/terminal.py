@@ -93,6 +93,6 @@ def columns_of(rows: Sequence[tuple[str, str]], width: int) -> list[str]:
     indent = max((len(name) for name, _ in rows), default=0) + 2
     lines: list[str] = []
     for name, words in rows:
-        first, *rest = wrap(plain(words), max(width - indent, 20)) or [""]
+        first, *rest = wrap(plain(words), max(width - indent, 20), break_on_hyphens=False) or [""]
         lines += [f"{plain(name):{indent}}{first}".rstrip(), *(" " * indent + line for line in rest)]
     return lines

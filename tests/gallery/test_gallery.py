@@ -41,7 +41,7 @@ def test_every_line_of_the_list_says_what_it_shows_and_for_which_slide(capsys, m
 
 
 def test_a_figure_says_how_long_it_takes_while_it_runs(tmp_path: Path, monkeypatch, capsys):
-    monkeypatch.setattr(printing, "find", lambda name: partial(find(name), 0.2))
+    monkeypatch.setattr(printing, "find", lambda name: partial(find(name), SMALL))
     monkeypatch.setenv("FORCE_COLOR", "1")
     print_drawn("aperture-problem", tmp_path)
     assert "about 6 s in all" in capsys.readouterr().err
