@@ -96,8 +96,8 @@ def test_a_process_killed_in_the_middle_goes_on_bit_for_bit(trained, pictures, t
 def test_mistakes_are_one_line(trained, pictures, tmp_path):
     for arguments, words in [
         (("semi-global-matching", pictures), "is not trainable; methods that are: monodepth,"),
-        (("rbm", tmp_path), "no pictures in it"),
-        (("rbm", pictures, "--out", trained, *QUICK[2:]), "its recipe differs (steps:"),
+        (("rbm", tmp_path), "no images in it"),
+        (("rbm", pictures, "--out", trained, *QUICK, "--learning-rate", "0.5"), "its recipe differs (learning_rate:"),
     ]:
         ended = run(*arguments)
         assert ended.returncode == 2

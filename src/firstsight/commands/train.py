@@ -51,6 +51,12 @@ class Flags:
     """The device to train on, such as cpu or cuda; by default a GPU where there is one."""
     workers: Annotated[int, arg(metavar="N")] = 0
     """Number of processes that decode samples."""
+    keep_gb: Annotated[float, arg(metavar="GB")] = 2.0
+    """Gigabytes of decoded samples that stay in memory, so that each is decoded once."""
+    init: Annotated[Path | None, option("WEIGHTS")] = None
+    """A training or a safetensors file whose weights a new training begins with, as far as they fit."""
+    validate_on: Annotated[str | None, option("SOURCE")] = None
+    """Samples to measure the loss on while training; of images in folders by class also the votes of nearest neighbours."""
     tensorboard: Switch = False
     """Also write the metrics for TensorBoard."""
     overwrite: Switch = False
@@ -102,8 +108,17 @@ def main(arguments: Sequence[str]) -> None:
         preset=preset,
         config=given.config,
         changes=changes,
-        runtime=work.Runtime(device=given.device, workers=given.workers, tensorboard=given.tensorboard),
-        overwrite=given.overwrite,
+        extras=work.Extras(
+            runtime=work.Runtime(
+                device=given.device,
+                workers=given.workers,
+                keep_bytes=round(given.keep_gb * 1e9),
+                tensorboard=given.tensorboard,
+            ),
+            initial=given.init,
+            validation=given.validate_on,
+            overwrite=given.overwrite,
+        ),
     )
 
 

@@ -38,6 +38,7 @@ from firstsight.nets.unet import SCALES
 from firstsight.roles import Depth, DepthEstimator, Images
 from firstsight.training.data.batch import unit_range
 from firstsight.training.data.wanted import Wanted
+from firstsight.training.processes import mean_over_processes
 from firstsight.training.random_numbers import StepRandom
 from firstsight.training.recipe import Recipe
 from firstsight.training.trainable import Loss, Preset, StepContext, Trainable
@@ -192,7 +193,7 @@ class Monodepth(DepthEstimator, Trainable[Batch]):
 
     def after_update(self, carry: Mapping[str, Tensor], context: StepContext) -> None:
         """Follows the cameras' reach, which turns disparity into depth where there is one camera only."""
-        seen = carry["reach_m"].mean()
+        seen = mean_over_processes(carry["reach_m"].mean())
         kept = KEPT if self.reach_m > 0 else 0.0
         self.reach_m.copy_(kept * self.reach_m + (1 - kept) * seen)
 

@@ -26,6 +26,7 @@ from firstsight.training import checkpoint, collapse
 from firstsight.training.data.batch import row_count, rows_of, to_device
 from firstsight.training.data.dataset import Dataset
 from firstsight.training.data.loading import batches
+from firstsight.training.data.memory import KEEP_BYTES
 from firstsight.training.initial import load_initial
 from firstsight.training.metrics_log import Callback, MetricsLog, Silent
 from firstsight.training.processes import (
@@ -56,6 +57,8 @@ class Runtime:
     device: str | None = None
     # processes that decode samples; 0: none
     workers: int = 0
+    # bytes of decoded samples that stay in memory
+    keep_bytes: int = KEEP_BYTES
     tensorboard: bool = False
 
 
@@ -204,8 +207,16 @@ def train(run: Run, training: Training, done: int) -> FitResult:
 def steps_of(run: Run, done: int) -> Iterator[tuple[StepContext, Any]]:
     """Each step that is left, with this process's rows of its batch."""
     recipe, here, data = run.recipe, run.here, run.data
-    rows, steps = here.rows(recipe.batch), range(done, recipe.steps)
-    read = batches(data, seed=recipe.seed, batch=recipe.batch, rows=rows, steps=steps, workers=run.runtime.workers)
+    rows, steps, runtime = here.rows(recipe.batch), range(done, recipe.steps), run.runtime
+    read = batches(
+        data,
+        seed=recipe.seed,
+        batch=recipe.batch,
+        rows=rows,
+        steps=steps,
+        workers=runtime.workers,
+        keep_bytes=runtime.keep_bytes,
+    )
     for step, batch in read:
         random = StepRandom(recipe.seed, step, recipe.batch, rows, here.device)
         yield StepContext(step, recipe.steps, random, len(data)), to_device(batch, here.device)

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from firstsight.errors import InputError
+from firstsight.extras import install_command
 from firstsight.formats.storage.atomic import write_text
 
 
@@ -107,7 +108,7 @@ def summary_writer(folder: Path) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        raise InputError("TensorBoard is not installed: pip install 'firstsight[tensorboard]'") from None
+        raise InputError(f"TensorBoard is not installed: {install_command('tensorboard')}") from None
     return SummaryWriter(folder / "tensorboard")
 
 

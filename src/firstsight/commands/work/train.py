@@ -1,8 +1,7 @@
 """`firstsight train`: a method of the catalogue learns from recordings or images, and can then be used."""
 
-import shutil
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -12,25 +11,39 @@ from rich.console import Console
 from torch import Tensor
 
 from firstsight import catalogue
+from firstsight.commands.work.evaluate import split
 from firstsight.commands.work.presets import Preset
+from firstsight.commands.work.training_folder import forget
 from firstsight.doctor import examine
 from firstsight.errors import InputError
+from firstsight.evaluation.neighbour_curve import NeighbourCurve
+from firstsight.evaluation.probes import numbered
 from firstsight.pretrained import learning
 from firstsight.progress import progress_bars
 from firstsight.recordings.recording import Recording
+from firstsight.roles import Encoder
 from firstsight.show.sheet import write_sheet
 from firstsight.terminal import notes, say
-from firstsight.training import Recipe, Trainable, fit
+from firstsight.training import Recipe, Trainable
 from firstsight.training.checkpoint import written
+from firstsight.training.data.archives.unpacking import scratch_folder
+from firstsight.training.data.batch import ImageBatch
 from firstsight.training.data.clips import Clips
 from firstsight.training.data.dataset import Joined
-from firstsight.training.data.opening import open_dataset
+from firstsight.training.data.images import Images
+from firstsight.training.data.opening import open_dataset, open_source
+from firstsight.training.data.wanted import Wanted
 from firstsight.training.fit import FitResult, Runtime
-from firstsight.training.metrics_log import Callback
+from firstsight.training.metrics_log import Callback, Callbacks
 from firstsight.training.processes import world
+from firstsight.training.rounds import fit_rounds
 from firstsight.training.trainable import DataFacts
+from firstsight.training.validation import Validation
 
-STEREO, ONE_CAMERA, PICTURES = "monodepth", "monodepth2", "dino"  # what `auto` chooses
+# What `auto` chooses.
+STEREO, ONE_CAMERA, PICTURES = "monodepth", "monodepth2", "dino"
+# Images of a neighbours' curve: those whose labels are known, and those that are judged.
+KNOWN, HELD_OUT, NEIGHBOURS = 2000, 500, 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +74,16 @@ def chosen_method(sources: Sequence[str]) -> str:
     return ONE_CAMERA if recording.rig.cameras and recording.format != "image folder" else PICTURES
 
 
+@dataclass(frozen=True, kw_only=True)
+class Extras:
+    """What a training may have besides method, data and recipe."""
+
+    runtime: Runtime = Runtime()  # noqa: RUF009
+    initial: Path | None = None
+    validation: str | None = None
+    overwrite: bool = False
+
+
 def train(
     entry: catalogue.Entry,
     sources: Sequence[str],
@@ -69,59 +92,99 @@ def train(
     preset: Preset,
     config: Any = None,
     changes: Changes | None = None,
-    runtime: Runtime | None = None,
-    overwrite: bool = False,
+    extras: Extras | None = None,
 ) -> FitResult:
     """Trains and writes to the folder `out`, or goes on with the training there. Of many processes the first one speaks.
 
     Raises InputError for sources that the method cannot learn from and for all that `fit` raises.
     """
-    runtime = runtime or Runtime()
-    plan = (changes or Changes()).of(preset.recipe)
-    with world(runtime.device) as here:
-        if overwrite and here.leads:
+    extras, recipe = extras or Extras(), (changes or Changes()).of(preset.recipe)
+    settings = config if config is not None else preset.config
+    with world(extras.runtime.device) as here, ExitStack() as held:
+        if extras.overwrite and here.leads:
             forget(out)
         here.barrier()
-        console = notes()
-        method, samples = built(
-            learning(entry), config if config is not None else preset.config, sources, plan.seed, out
-        )
+        scratch = held.enter_context(scratch_folder(out / ".work")) if here.leads else out / ".work"
+
+        def data(wanted: Wanted) -> Joined:
+            return open_dataset(sources, wanted, scratch, entry.name)
+
+        method, samples = built(learning(entry), settings, data, recipe.seed)
         if here.leads:
-            describe(f"{entry.name}: {weights_of(method):,} weights", samples, f"preset {preset.name}", console)
-        with Bar(out, console) as watch:
-            about = {"name": entry.name, "sources": list(sources)}
-            fitted = fit(method, samples, plan, out, about=about, runtime=runtime, callback=watch)
+            describe(f"{entry.name}: {weights_of(method):,} weights", samples, f"preset {preset.name}", notes())
+        watched = held.enter_context(watch(out, method, recipe, extras.validation, scratch))
+        fitted = fit_rounds(
+            method,
+            data,
+            recipe,
+            out,
+            about={"name": entry.name, "sources": list(sources)},
+            runtime=extras.runtime,
+            callback=watched,
+            initial=extras.initial,
+        )
     if here.leads:
         use = f"firstsight evaluate {out} SOURCE, or firstsight perceive SOURCE --use {out}"
         say(f"trained: {out}", f"next:    {use}")
     return fitted
 
 
-def built(kind: type[Trainable], config: Any, sources: Sequence[str], seed: int, out: Path) -> tuple[Trainable, Joined]:
+def built(kind: type[Trainable], config: Any, data: Callable[[Wanted], Joined], seed: int) -> tuple[Trainable, Joined]:
     """The untrained method, with what the data decides of its settings, and the data."""
     torch.manual_seed(seed)
     method = kind(config)
-    data = open_dataset(sources, method.wanted, out / ".work")
-    completed = kind.completed(config, DataFacts(len(data), data.classes))
+    samples = data(method.wanted)
+    completed = kind.completed(config, DataFacts(len(samples), samples.classes))
     if completed != config:
         torch.manual_seed(seed)
         method = kind(completed)
-    return method, data
+    return method, samples
+
+
+@contextmanager
+def watch(out: Path, method: Trainable, recipe: Recipe, validation: str | None, scratch: Path) -> Generator[Callback]:
+    """A progress bar, and every so often the loss of the samples of `validation`; of an encoder their neighbours' votes too."""
+    with Bar(out, notes()) as bar:
+        if validation is None:
+            yield bar
+            return
+        held_out = open_dataset([validation], method.wanted, scratch, "validation")
+        curves: list[Callback] = [Validation(method, held_out, recipe.log_every, recipe.batch)]
+        neighbours = neighbour_curve(method, validation, scratch, recipe.log_every)
+        if neighbours is not None:
+            curves.append(neighbours)
+        yield Callbacks(bar, *curves)
+
+
+def neighbour_curve(method: Trainable, source: str, scratch: Path, every: int) -> NeighbourCurve | None:
+    """How well the features of an encoder tell the classes of the source's images; None where there are no such images."""
+    if not isinstance(method, Encoder):
+        return None
+    height, width = method.example_inputs()["image"].shape[-2:]
+    images = open_source(source, Wanted(ImageBatch, (height, width)), scratch)
+    names = images.class_names() if isinstance(images, Images) else None
+    if not isinstance(images, Images) or names is None or len(set(names)) < 2:
+        return None
+    known, held_out = split(images.relative_names, KNOWN, HELD_OUT)
+    chosen, labels = [*known, *held_out], numbered(names)
+    return NeighbourCurve(
+        method,
+        images.select(chosen),
+        labels[chosen].tolist(),
+        range(len(known), len(chosen)),
+        every=every,
+        count=min(NEIGHBOURS, len(known)),
+    )
 
 
 def describe(method: str, samples: Joined, preset: str, console: Console) -> None:
-    """What begins, after what the doctor calls unfit in it."""
+    """Prints what begins, after what the doctor calls unfit in it."""
     for part in samples.parts:
         if isinstance(part, Clips):
             warn_if_unfit(part.recording, console)
+    for remark in samples.remarks:
+        console.print(f"note: {remark}", markup=False, soft_wrap=True)
     console.print(f"{method}, {len(samples):,} samples, {preset}", markup=False)
-
-
-def forget(out: Path) -> None:
-    """Removes a training. Raises InputError for a folder that holds anything else."""
-    if out.exists() and not (out / "config.json").exists():
-        raise InputError(f"{out}: not the folder of a training; choose another --out")
-    shutil.rmtree(out, ignore_errors=True)
 
 
 def weights_of(method: Trainable) -> int:
@@ -163,6 +226,9 @@ class Bar(Callback):
             pace = numbers.get("samples per second")
             shown = f"loss {numbers['loss']:.4g}" + (f", {pace:.3g} samples/s" if pace else "")
             self.bars.update(self.task, description=shown)
+
+    def on_remark(self, line: str) -> None:
+        self.console.print(line, markup=False, soft_wrap=True)
 
     def on_checkpoint(self, step: int, preview: Mapping[str, Tensor]) -> None:
         write_sheet(self.out / "preview.png", preview)
