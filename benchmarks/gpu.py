@@ -48,12 +48,12 @@ def steps() -> dict[str, Step]:
 
     def sums(rule: Penalties | TwoImagePenalties, directions: int) -> Step:
         here = SemiGlobal(left, rule, directions, right, census.largest)
-        device = gpu.SemiGlobal(there[0], rule, directions, there[1], census.largest)
+        device = SemiGlobal(there[0], rule, directions, there[1], census.largest)
         return Step(lambda: (aggregate(cost, here, total),), lambda: (gpu.aggregate(cost_there, device),))
 
     rule = TwoImagePenalties()
     here = SemiGlobal(left, rule, 8, right, census.largest)
-    device = gpu.SemiGlobal(there[0], rule, 8, there[1], census.largest)
+    device = SemiGlobal(there[0], rule, 8, there[1], census.largest)
     summed = aggregate(cost, here)
     summed_there = torch.from_numpy(summed).cuda()
 

@@ -173,7 +173,7 @@ class SemiGlobalMatching(StereoEstimator):
         else:
             room = np.empty((*work.left.shape, work.candidates), config.cost.dtype)
             cost = torch.from_numpy(self._costs(work, slice(0, len(work.left)), room)).to(work.device)
-        settings = gpu.SemiGlobal(left, config.penalties, config.paths, right, config.cost.largest)
+        settings = SemiGlobal(left, config.penalties, config.paths, right, config.cost.largest)
         winners = gpu.take_winners(gpu.aggregate(cost, settings), config.sub_pixel)
         return Winners(*(part.cpu().numpy() for part in winners))
 

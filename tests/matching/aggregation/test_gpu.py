@@ -52,7 +52,7 @@ def assert_same_sums(cost: np.ndarray, rule: JumpRule, directions: int) -> None:
     """Equal sums of equal type on both devices."""
     left, right = random_images(*cost.shape[:2], seed=sum(cost.shape))
     expected = aggregate(cost, SemiGlobal(left, rule, directions, right))
-    settings = gpu.SemiGlobal(on_device(left), rule, directions, on_device(right))
+    settings = SemiGlobal(on_device(left), rule, directions, on_device(right))
     found = gpu.aggregate(on_device(cost), settings).cpu().numpy()
     assert found.dtype == expected.dtype
     if cost.dtype == np.float32:
@@ -167,7 +167,7 @@ def test_the_estimator_finds_the_same_winners(settings):
 def test_penalties_too_large_for_16_bits_are_refused():
     image, cost = on_device(random_images(2, 3, 12)[0]), on_device(random_costs((2, 3, 32), np.uint16, 12, 0.0))
     with pytest.raises(InputError, match="65534"):
-        gpu.aggregate(cost, gpu.SemiGlobal(image, Penalties(p1=100, p2=65_500)))
+        gpu.aggregate(cost, SemiGlobal(image, Penalties(p1=100, p2=65_500)))
 
 
 def test_without_triton_the_error_names_the_mend(monkeypatch):

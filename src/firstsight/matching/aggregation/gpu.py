@@ -14,7 +14,6 @@ Tensors lie on one CUDA or ROCm device. With TRITON_INTERPRET=1 in the environme
 CPU, and Triton's interpreter runs the same kernels, slowly: that is how they are tested without a GPU.
 """
 
-from dataclasses import dataclass
 from types import ModuleType
 from typing import NamedTuple
 
@@ -26,7 +25,7 @@ from torch import Tensor
 from firstsight.errors import InputError
 from firstsight.kernels.lanes import UNREACHABLE
 from firstsight.matching.aggregation.penalties import JumpRule
-from firstsight.matching.aggregation.semi_global import STEPS, Directions, path_types
+from firstsight.matching.aggregation.semi_global import STEPS, SemiGlobal, path_types
 from firstsight.matching.costs.census import bit_count
 from firstsight.matching.costs.census_cost import Census
 from firstsight.matching.costs.volumes import no_cost
@@ -50,17 +49,6 @@ UNREACHABLE_SUM = 1 << 24  # int32 path costs are at most 65534, and so are pena
 COLUMNS = 32  # of a row that one program walks where pixels do not wait for each other
 PIXELS = 256  # that one program takes where they have nothing in common
 TORCH_TYPES = {np.uint16: torch.uint16, np.uint32: torch.uint32, np.float32: torch.float32}
-
-
-@dataclass(frozen=True)
-class SemiGlobal:
-    """How a volume is aggregated: semi_global.SemiGlobal with images on the device of the volume."""
-
-    guide: Grey
-    rule: JumpRule
-    directions: Directions = 8
-    right: Grey | None = None
-    largest: int | float | None = None
 
 
 class Winners(NamedTuple):
@@ -99,7 +87,7 @@ def leave_out_left_border(
     return volume.masked_fill_(d > x[:, None], no_cost(np.uint8))
 
 
-def aggregate(cost: Volume, settings: SemiGlobal) -> Total:
+def aggregate(cost: Volume, settings: SemiGlobal[Grey]) -> Total:
     """S, the sum of the path costs; no cost where C has none. Types and errors are those of semi_global.aggregate."""
     cost_type = _numpy_type(cost.dtype)
     largest = largest_cost(cost) if settings.largest is None else settings.largest

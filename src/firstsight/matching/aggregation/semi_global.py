@@ -15,7 +15,7 @@ Differs: the steps r of the 16 directions are those of a knight; the paper walks
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, no_type_check
+from typing import Any, Generic, Literal, NamedTuple, TypeVar, no_type_check
 
 import numpy as np
 from jaxtyping import Int64, UInt8
@@ -41,6 +41,7 @@ from firstsight.kernels.lanes import (
 from firstsight.matching.aggregation.penalties import JumpRule, JumpTable, Steps
 from firstsight.matching.costs.volumes import Grey, PaddedVolume, Total, Volume, no_cost
 
+G = TypeVar("G")
 Directions = Literal[4, 8, 16]
 
 # (dx, dy) to a pixel from the one before it, for the sweep from the top left; the sweep back mirrors them.
@@ -48,17 +49,20 @@ STEPS = ((1, 0), (0, 1), (1, 1), (-1, 1), (2, 1), (-2, 1), (1, 2), (-1, 2))
 
 
 @dataclass(frozen=True)
-class SemiGlobal:
-    """How a volume is aggregated. Two-image penalties need the right image, `largest` bounds the costs (None: looked up)."""
+class SemiGlobal(Generic[G]):
+    """How a volume is aggregated. Two-image penalties need the right image, `largest` bounds the costs (None: looked up).
 
-    guide: Grey
+    The grey images are arrays, or tensors on the device of the volume.
+    """
+
+    guide: G
     rule: JumpRule
     directions: Directions = 8
-    right: Grey | None = None
+    right: G | None = None
     largest: int | float | None = None
 
 
-def aggregate(cost: Volume, settings: SemiGlobal, total: np.ndarray | None = None) -> Total:
+def aggregate(cost: Volume, settings: SemiGlobal[Grey], total: np.ndarray | None = None) -> Total:
     """S, the sum of the path costs; no cost where C has none. Into `total`, a volume, where its shape and type are right.
 
     The sums have 16 bits where those of integer costs fit, else 32; sums of float32 are float32. Fastest for multiples of LANES
@@ -71,7 +75,7 @@ def aggregate(cost: Volume, settings: SemiGlobal, total: np.ndarray | None = Non
 def aggregate_strips(
     costs_of: Callable[[slice], Volume],
     strips: Sequence[slice],
-    settings: SemiGlobal,
+    settings: SemiGlobal[Grey],
     total: np.ndarray | None = None,
 ) -> Iterator[tuple[slice, Total]]:
     """(rows, S of these rows) from the last strip to the first, the same as of the whole volume, in memory for one strip.
@@ -157,7 +161,7 @@ def path_types(cost_type: np.dtype, largest_cost: int | float, rule: JumpRule, d
 class _Sweeps:
     """The two sweeps of one image in progress."""
 
-    def __init__(self, settings: SemiGlobal, width: int, candidates: int, types: tuple[Any, Any]):
+    def __init__(self, settings: SemiGlobal[Grey], width: int, candidates: int, types: tuple[Any, Any]):
         path_type, self.total_type = types
         steps = np.array(STEPS[: settings.directions // 2])
         self.steps = {"down": steps, "up": -steps}
@@ -170,7 +174,7 @@ class _Sweeps:
         self.down, self.up = (begin_paths(steps, width, candidates, path_type) for _ in range(2))
 
     @classmethod
-    def of(cls, cost: Volume, settings: SemiGlobal) -> "_Sweeps":
+    def of(cls, cost: Volume, settings: SemiGlobal[Grey]) -> "_Sweeps":
         highest = largest_cost(cost) if settings.largest is None else settings.largest
         types = path_types(cost.dtype, highest, settings.rule, settings.directions)
         return cls(settings, *cost.shape[1:], types)
