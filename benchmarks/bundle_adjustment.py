@@ -24,19 +24,10 @@ from solver_problems import simulated
 
 from firstsight.formats.bal import read_bal
 from firstsight.formats.colmap_model import read_colmap, write_colmap
-from firstsight.optimisation import bundle_adjustment
-from firstsight.optimisation.bundle_adjustment import (
-    Config,
-    adjust,
-    cost_of,
-    damped_step,
-    empty_equations,
-    linearise,
-    moved,
-    problem_of,
-    residuals,
-)
-from firstsight.optimisation.pnp import Kernel
+from firstsight.optimisation.bundle.camera_model import as_lenses
+from firstsight.optimisation.bundle.problem import Move
+from firstsight.optimisation.bundle_adjustment import Config, adjust, check, problem_of, residuals
+from firstsight.optimisation.robust_kernels import Kernel
 from firstsight.roles.reconstruction import Lenses, Observations, Reconstruction
 
 Lens = Literal["fixed", "focal", "radial"]
@@ -151,23 +142,22 @@ def in_colmap(made: Reconstruction, lens: Lens) -> Result:
 
 def in_scipy(made: Reconstruction, lens: Lens) -> Result:
     """least_squares with the pattern of the Jacobian and differences, as in scipy's cookbook."""
-    problem, state = problem_of(made, Config(lens=lens), np.zeros(len(made.names), bool))
-    seen, offset, size = problem.sightings, problem.layout.offset, problem.layout.size
+    problem, state, _ = problem_of(made, Config(lens=lens), np.zeros(len(made.names), bool))
+    seen, offset, size = problem.sightings, problem.blocks.offset, problem.blocks.size
     pattern = lil_array((2 * len(seen.point), problem.unknowns + 3 * len(state.points)), dtype=np.int8)
     for i in range(len(seen.point)):
-        for block in (problem.camera_block[seen.camera[i]], problem.lens_block[seen.lens[i]]):
+        for block in (problem.blocks.camera[seen.camera[i]], problem.blocks.lens[seen.lens[i]]):
             if block >= 0:
                 pattern[2 * i : 2 * i + 2, offset[block] : offset[block] + size[block]] = 1
         column = problem.unknowns + 3 * seen.point[i]
         pattern[2 * i : 2 * i + 2, column : column + 3] = 1
-    ordered = made._replace(observations=Observations(seen.camera, seen.point, seen.pixels))
+    ordered = made._replace(observations=Observations(seen.camera, seen.point, seen.measured[:, :2]))
 
     def at(x: np.ndarray) -> Reconstruction:
-        step = bundle_adjustment.Step(x[: problem.unknowns], x[problem.unknowns :].reshape(-1, 3), 0.0)
-        there = moved(problem, state, step)
+        there = problem.moved(state, Move(x[: problem.unknowns], x[problem.unknowns :].reshape(-1, 3)))
         return ordered._replace(
             world_from_camera=there.world_from_camera, points_world=there.points,
-            lenses=bundle_adjustment.as_lenses(there.lenses, made.lenses),
+            lenses=as_lenses(there.lenses, made.lenses),
         )  # fmt: skip
 
     with Timed() as timed:
@@ -243,18 +233,17 @@ def parts(problems: list[tuple[str, Reconstruction, Lens]]) -> None:
         best = np.full(4, np.inf)
         for _ in range(ROUNDS):
             clock = [time.process_time()]
-            problem, state = problem_of(made, config, nobody)
-            equations = empty_equations(problem)
-            linearise(problem, state, equations)
+            problem, state, _ = problem_of(made, config, nobody)
+            problem.linearise(state)
             clock.append(time.process_time())
-            linearise(problem, state, equations)
+            linearised = problem.linearise(state)
             clock.append(time.process_time())
-            step = damped_step(problem, equations, 1e-4)
+            step = problem.step(linearised, 1e-4)
             clock.append(time.process_time())
-            cost_of(problem, moved(problem, state, step))
+            problem.cost(problem.moved(state, step.tangent))
             clock.append(time.process_time())
             best = np.minimum(best, 1e3 * np.diff(clock))
-        kind = "sparse" if problem.structure else "full"
+        kind = "sparse" if problem.system.structure else "full"
         print(
             f"| {name} | {problem.unknowns} | {kind} | {best[0]:.1f} | {best[1]:.1f} | {best[2]:.1f} | {best[3]:.1f} |"
         )
@@ -270,10 +259,10 @@ def local(problems: list[tuple[str, Reconstruction, Lens]]) -> None:
             with Timed() as whole:
                 found = adjust(made, fixed=fixed)
             with Timed() as chosen:
-                bundle_adjustment.check(made, fixed)
-                problem, _ = problem_of(made, Config(), fixed)
+                check(made, fixed)
+                points = problem_of(made, Config(), fixed).points
             best = np.minimum(best, [1e3 * whole.cpu, 1e3 * chosen.cpu])
-        print(f"| {name} | {len(problem.chosen)} | {best[0]:.1f} ({found.iterations}) | {best[1]:.1f} |")
+        print(f"| {name} | {len(points)} | {best[0]:.1f} ({found.iterations}) | {best[1]:.1f} |")
 
 
 def main() -> None:

@@ -54,6 +54,19 @@ def test_adjusting_mends_a_keyframe_and_carries_its_frames_along():
     assert np.allclose(before, after, atol=1e-12)
 
 
+def test_measurements_of_points_behind_the_keyframe_are_forgotten():
+    """Such a measurement pulls at nothing, so nothing would ever bring the point back to where it is seen."""
+    keyframes = filled(4)
+    behind = pose(3)[:3, 3] - 5 * pose(3)[:3, 2]
+    keyframes.add_landmarks(np.array([900]), behind[None])
+    for k in (2, 3):
+        keyframes.add_measurements(k, np.array([900]), np.array([[320.0, 240.0, 0.0]]), np.array([[1.0, 1.0, 0.0]]))
+    keyframes.adjust()
+    assert 900 not in keyframes.measured_id
+    assert 900 not in keyframes.ids
+    assert len(keyframes.ids) == len(POINTS)
+
+
 def test_wrong_measurements_are_forgotten():
     keyframes = filled(4)
     keyframes.measured[5, 0] += 40.0  # keyframe 0 of landmark 5

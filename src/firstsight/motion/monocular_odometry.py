@@ -5,7 +5,7 @@ Paper:  Nister, Naroditsky, Bergen. Visual Odometry. CVPR 2004, section 4.  Mur-
 Idea:   two views with parallax give motion and points; then points give the pose and poses give new points.
         wait for two views that give a motion                                     -> two_view.start_from_two_views()
         scale: the median depth of the points in the first of them is `START_DEPTH` -> MonocularOdometry._start()
-        pose of every later frame, and of those that had to wait                  -> geometry.pnp.robust_pnp()
+        pose of every later frame, and of those that had to wait                  -> optimisation.pnp.robust_pnp()
         at a keyframe: landmarks from tracks that have parallax by now            -> two_view.triangulate_pairs()
         bundle adjustment of the last keyframes, two of them held for the scale   -> keyframes.Keyframes.adjust()
 Differs: after a loss the start is made again from the last pose, and its scale chosen so that the scene is as deep as it

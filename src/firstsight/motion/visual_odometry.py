@@ -4,9 +4,9 @@ Paper:  Nister, Naroditsky, Bergen. Visual Odometry. CVPR 2004.  Leutenegger et 
         odometry using nonlinear optimization. IJRR 2015 (the window).  Chen, Medioni. IVC 1992 (the surfaces).
 Idea:   corners whose depth is known are landmarks; where they are seen next tells how the camera moved.
         track corners from frame to frame                                              -> tracking.follow()
-        pose that most landmarks agree on, things that move by themselves left out     -> geometry.pnp.robust_pnp()
+        pose that most landmarks agree on, things that move by themselves left out     -> optimisation.pnp.robust_pnp()
         what the depth images' surfaces say of the motion, if a depth sensor's         -> depth_alignment.align_depth()
-        pose of least cost of both                                                     -> geometry.pnp.refine_pose()
+        pose of least cost of both                                                     -> optimisation.pnp.refine_pose()
         every few frames a keyframe: new corners, landmarks where their depth says,
         and bundle adjustment of the last keyframes                                    -> keyframes.Keyframes.adjust()
 Differs: depth is weighed as inverse depth with sigma(1/z) = a/z^2 + b, so that landmarks of uncertain depth still say how

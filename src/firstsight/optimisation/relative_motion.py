@@ -24,7 +24,7 @@ from firstsight.optimisation.tangents import planar_log, planar_right_inverse, s
 WORLD = -1
 
 
-@njit(cache=True)
+@njit(cache=True, forceinline=True)
 @no_type_check
 def planar_error(a, b, z_inverse, scratch, e):
     """e (3,) = log(z^-1 a^-1 b), poses (3, 3); scratch (2, 3, 3) becomes z^-1 a^-1 b and b^-1 a."""
@@ -87,7 +87,7 @@ def similarity_error(a, b, z_inverse, scratch, e):
     similarity_log(d, e)
 
 
-@njit(cache=True)
+@njit(cache=True, forceinline=True)
 @no_type_check
 def planar_times_adjoint(rows, g, out):
     """out = -rows Ad(g), (n, 3), g (3, 3): what turns a derivative by node b into that by node a, g = b^-1 a."""
@@ -214,7 +214,7 @@ def _normal_product(size):
 _spatial_normal, _similarity_normal = _normal_product(6), _normal_product(7)
 
 
-@njit(cache=True)
+@njit(cache=True, forceinline=True)
 @no_type_check
 def _planar_normal(information, e, j, scratch, out):
     """As the product of `_normal_product`, of size 3: written out it takes half the time."""

@@ -8,10 +8,12 @@ from scipy.optimize import least_squares
 
 from firstsight.errors import InputError
 from firstsight.formats.g2o import read_g2o
+from firstsight.optimisation.least_squares import Descent
 from firstsight.optimisation.robust_kernels import Kernel
 from firstsight.roles import PoseGraphOptimiser
 from firstsight.roles.pose_graph import Between, Priors, Sightings, planar, pose_graph
-from firstsight.slam.pose_graphs.descent import Config
+from firstsight.slam.pose_graphs import false_loops
+from firstsight.slam.pose_graphs.descent import Config, problem_of
 from firstsight.slam.pose_graphs.factors import State, cost, factors_of, inverse, linearise
 from firstsight.slam.pose_graphs.graph_problem import structure_of
 from firstsight.slam.pose_graphs.incremental import IncrementalPoseGraph
@@ -186,6 +188,30 @@ def test_switches_and_poses_are_the_joint_optimum(synthetic):
     np.testing.assert_allclose(found.confidence[loops], oracle.x[-len(loops) :], atol=1e-3)
     assert (found.confidence[-2:] < 0.2).all()
     assert np.median(found.confidence[loops[:-2]]) > 0.5
+
+
+def test_switches_go_on_with_shorter_steps_where_all_steps_of_a_round_lost(synthetic, monkeypatch):
+    """A round that changes nothing because it lost is no optimum."""
+    graph = synthetic.perturbed(synthetic.loops(30, 2, noise=0.02), 0.2)
+    config = Config(false_loops="switchable")
+    problem, loops = problem_of(graph, config, None), np.arange(len(graph.between.a) + 1) >= 29
+    loops[-1] = False  # the prior
+    start = State(graph.world_from_node, graph.landmarks)
+    _, expected = false_loops.switched(problem, start, np.ones(len(loops)), loops, config)
+    descend, rules = false_loops.descend, []
+
+    def losing_twice(problem, state, config, most, rule):
+        rules.append(rule)
+        if len(rules) in (2, 3):
+            return Descent(state, problem.cost(state), 3, False)
+        return descend(problem, state, config, 1 if len(rules) == 1 else most, rule)
+
+    monkeypatch.setattr(false_loops, "descend", losing_twice)
+    _, found = false_loops.switched(problem, start, np.ones(len(loops)), loops, config)
+    assert len(rules) > 4
+    assert rules[2] is rules[1]
+    assert rules[3] is rules[1]
+    assert found.cost == pytest.approx(expected.cost, rel=1e-3)
 
 
 def test_the_method_gives_the_graph_back_with_better_poses(synthetic):

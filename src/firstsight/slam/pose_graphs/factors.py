@@ -185,7 +185,7 @@ def _add_block(values, start, stride, block, w):
             values[start + r * stride + c] += w * block[r, c]
 
 
-@njit(cache=True)
+@njit(cache=True, forceinline=True)
 @no_type_check
 def _add_square(values, start, stride, block, w):
     """As `_add_block`, for one of the sizes of motions, which the compiler then writes out."""
