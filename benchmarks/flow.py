@@ -66,10 +66,10 @@ def estimator(pair: Pair, method: FlowEstimator) -> Callable[[], Answer]:
 
 def windows(pair: Pair, solve: Callable[..., LocalFlow]) -> Callable[[], Answer]:
     """One way only, as OpenCV's methods; valid where the full flow is known."""
-    pictures = luma(to_tensor(pair.a)), luma(to_tensor(pair.b))
+    images = luma(to_tensor(pair.a)), luma(to_tensor(pair.b))
 
     def answer() -> Answer:
-        flow, kind, _ = solve(*pictures, Config())
+        flow, kind, _ = solve(*images, Config())
         return flow[0].permute(1, 2, 0).numpy(), kind[0, 0].numpy() == 2
 
     return answer
@@ -131,7 +131,7 @@ def print_dense() -> None:
             print(f"| {name} | {1e3 * seconds:.0f} | {' | '.join(errors(pairs, [each[name] for each in answers]))} |")
         print()
     print(
-        "EPE: px, over all pixels that are seen in both pictures. Where Lucas-Kanade is not valid it gives the part it "
+        "EPE: px, over all pixels that are seen in both images. Where Lucas-Kanade is not valid it gives the part it "
         "knows (normal flow or 0), so its EPE over all pixels is not that of a method that fills in.\n"
     )
 
@@ -169,14 +169,14 @@ def our_points(a: np.ndarray, b: np.ndarray, points: np.ndarray) -> Answer:
     return tracks.points_b, tracks.valid
 
 
-def print_points(pictures: dict[str, tuple[np.ndarray, np.ndarray, Pair | None]]) -> None:
+def print_points(images: dict[str, tuple[np.ndarray, np.ndarray, Pair | None]]) -> None:
     print(
         "## Points, window 21 px, 4 pyramid levels, at most 30 steps down to 0.01 px\n\n"
         "Pyramids included. The gap is between ours and OpenCV's where both are valid.\n\n"
-        "| pictures | points | ours us/point | OpenCV us/point | ours takes | median gap px | above 0.05 px "
+        "| images | points | ours us/point | OpenCV us/point | ours takes | median gap px | above 0.05 px "
         "| valid ours, OpenCV | median error ours, OpenCV px |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|"
     )
-    for name, (a, b, pair) in pictures.items():
+    for name, (a, b, pair) in images.items():
         corners = cv2.goodFeaturesToTrack(a, 1000, 0.01, 5)[:, 0]
         for points in (corners, every_fourth(a.shape)):
             print(f"| {name} | {' | '.join(compared(a, b, points, pair))} |")
@@ -203,7 +203,7 @@ def compared(a: np.ndarray, b: np.ndarray, points: np.ndarray, pair: Pair | None
 
 
 def point_errors(pair: Pair, points: np.ndarray, moved: tuple[np.ndarray, ...]) -> list[float]:
-    """Medians over the points that are seen in both pictures; corners lie on whole pixels."""
+    """Medians over the points that are seen in both images; corners lie on whole pixels."""
     x, y = points.astype(int).T
     visible = pair.visible[y, x]
     return [float(np.median(np.linalg.norm(each - points - pair.truth[y, x], axis=1)[visible])) for each in moved]
@@ -215,11 +215,11 @@ def main() -> None:
     print(f"# Optical flow\n\n`python benchmarks/flow.py FOLDER`, OpenCV {cv2.__version__}, one thread.\n")
     print_dense()
     pair = street(5, **SIZES["1242x375"])
-    pictures = {"street, 1242x375": (*greys(pair), pair)}
+    images = {"street, 1242x375": (*greys(pair), pair)}
     if len(sys.argv) > 1:
         files = [str(Path(sys.argv[1]) / "flow" / f"rubberwhale{i}.png") for i in (1, 2)]
-        pictures["RubberWhale"] = (*(cv2.imread(file, cv2.IMREAD_GRAYSCALE) for file in files), None)
-    print_points(pictures)
+        images["RubberWhale"] = (*(cv2.imread(file, cv2.IMREAD_GRAYSCALE) for file in files), None)
+    print_points(images)
 
 
 if __name__ == "__main__":

@@ -134,7 +134,7 @@ def bad(disparity: np.ndarray, pair: Pair, where: np.ndarray, threshold_px: floa
 
 def print_times(pairs: dict[str, Pair]) -> None:
     print(
-        "## Time\n\nms, and in brackets how many times as long OpenCV HH takes. From grey pictures to checked disparity;"
+        "## Time\n\nms, and in brackets how many times as long OpenCV HH takes. From grey images to checked disparity;"
     )
     print("'to a filled map' is the whole estimator, from float RGB tensors.\n")
     print("| method | " + " | ".join(pairs) + " | memory, MB |\n|---|" + "--:|" * (len(pairs) + 1))
@@ -146,7 +146,7 @@ def print_times(pairs: dict[str, Pair]) -> None:
         cells = [f"{each[name]:.0f} ({each['OpenCV HH, 8 paths'] / each[name]:.2f}x)" for each in times.values()]
         print(f"| {name} | {' | '.join(cells)} | {memory_mb(name, next(iter(pairs.values()))):.0f} |")
     print(f"\nThe first call of this process took {first_s:.1f} s (wall). Memory: what the peak of a process grows by")
-    print("in the first call on the first pair, pictures not counted.\n")
+    print("in the first call on the first pair, images not counted.\n")
 
 
 def memory_mb(name: str, pair: Pair) -> float:
@@ -224,10 +224,10 @@ def print_choices(pairs: dict[str, Pair]) -> None:
 
 
 def print_growth() -> None:
-    """How time grows with the picture and the disparities."""
+    """How time grows with the image and the disparities."""
     print(
         "\n## Growth\n\nsim:street; ms, ns per pixel and disparity in brackets; the last column lets ours have 256 MB.\n\n"
-        "| picture | disparities | ours | OpenCV HH | HH / ours | ours in strips |\n|---|--:|--:|--:|--:|--:|"
+        "| image | disparities | ours | OpenCV HH | HH / ours | ours in strips |\n|---|--:|--:|--:|--:|--:|"
     )
     for height, width in ((188, 621), (375, 1242), (750, 2484)):
         for candidates in (64, 128, 256):

@@ -154,7 +154,7 @@ def test_the_minimum_forgives_what_one_neighbour_hides():
 
 
 def test_a_mirror_keeps_the_geometry():
-    """With the mirrored motion the wall explains mirrored pictures, whose principal point has moved as well."""
+    """With the mirrored motion the wall explains mirrored images, whose principal point has moved as well."""
     batch = clips_of(8)
     intrinsics = batch.intrinsics.clone()
     intrinsics[:, 0, 2] = 20.0
@@ -177,7 +177,7 @@ def test_motion_back_is_the_inverse_of_motion_there():
 
 
 def test_gradient():
-    """By depth and motion, from float64 pictures."""
+    """By depth and motion, from float64 images."""
     draw = torch.Generator().manual_seed(0)
     source, target = (torch.rand(1, 3, 6, 7, generator=draw, dtype=torch.float64) for _ in range(2))
     k = torch.tensor([[6.0, 0, 3], [0, 6, 2.5], [0, 0, 1]], dtype=torch.float64)[None]
@@ -191,7 +191,7 @@ def test_gradient():
 
 
 def test_tiny_learns():
-    """Along a wall: the neighbours explain the picture better than unmoved ones do, and the wall is nearly flat."""
+    """Along a wall: the neighbours explain the image better than unmoved ones do, and the wall is nearly flat."""
     method = small(recoloured_share=0.0)
     batch = clips_of(8)
     views = views_of(batch)

@@ -161,7 +161,7 @@ def test_every_role_can_be_exchanged():
 
 
 class Compass(Odometry):
-    """An odometry of one's own, which needs no more than a picture."""
+    """An odometry of one's own, which needs no more than an image."""
 
     needs = frozenset({"image"})
     scale = "metric"

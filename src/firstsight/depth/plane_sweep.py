@@ -11,7 +11,7 @@ Idea:   sweep a plane through space; where it cuts a surface, all neighbours war
 Differs: census codes by default instead of absolute differences (exposure changes along a recording); the better half of the neighbours, since what
          one of two directions of motion hides the other mostly shows (Kang, Szeliski, Chai, CVPR 2001, "temporal selection").
 Role:   MultiViewDepthEstimator, in the unit of the motion. A static world is assumed: what moves along with the camera looks far
-        away, and no test of the pictures alone can tell. Choose neighbours so far away that surfaces move by several pixels.
+        away, and no test of the images alone can tell. Choose neighbours so far away that surfaces move by several pixels.
 """
 
 from dataclasses import dataclass, field

@@ -93,8 +93,8 @@ def focal_length(samples: Samples) -> Finding:
     return Finding(
         check=check,
         verdict="unfit",
-        measured=f"intrinsics do not fit the pictures: {given:.0f} px given, about {better:.0f} px fits the motion better",
-        advice="wrong calibration or --fov-deg, or pictures resized or cropped after calibration",
+        measured=f"intrinsics do not fit the images: {given:.0f} px given, about {better:.0f} px fits the motion better",
+        advice="wrong calibration or --fov-deg, or images resized or cropped after calibration",
     )
 
 

@@ -1,4 +1,4 @@
-"""Points followed from picture to picture: corners over a small motion, described blobs over a large one."""
+"""Points followed from image to image: corners over a small motion, described blobs over a large one."""
 
 from typing import NamedTuple
 
@@ -21,7 +21,7 @@ EPIPOLAR_PX = 1.5
 
 
 class Matches(NamedTuple):
-    """Where points of one picture are in another, px; `sought` is how many were looked for."""
+    """Where points of one image are in another, px; `sought` is how many were looked for."""
 
     points_a: Points
     points_b: Points

@@ -199,8 +199,8 @@ class DepthCompletion(DepthCompleter):
 
     def complete(self, image: Images, sparse: Depth) -> Depth:
         completed = [
-            complete(picture.permute(1, 2, 0).contiguous().numpy(), depth[0].numpy(), valid[0].numpy(), self.config)
-            for picture, depth, valid in zip(image.detach().cpu(), sparse.depth.cpu(), sparse.valid.cpu(), strict=True)
+            complete(one.permute(1, 2, 0).contiguous().numpy(), depth[0].numpy(), valid[0].numpy(), self.config)
+            for one, depth, valid in zip(image.detach().cpu(), sparse.depth.cpu(), sparse.valid.cpu(), strict=True)
         ]
         depth, valid = (
             torch.from_numpy(np.stack(maps))[:, None].to(image.device) for maps in zip(*completed, strict=True)

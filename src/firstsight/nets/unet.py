@@ -1,4 +1,4 @@
-"""A decoder that turns an encoder's maps into maps of the picture's size, at four scales.
+"""A decoder that turns an encoder's maps into maps of the image's size, at four scales.
 
 Paper:  Godard, Mac Aodha, Brostow. Unsupervised Monocular Depth Estimation with Left-Right Consistency. 2017, table 5 of
         the supplement; after Mayer et al., DispNet, CVPR 2016, and Ronneberger, Fischer, Brox, U-Net, MICCAI 2015.
@@ -49,7 +49,7 @@ class UNet(nn.Module):
         self.answer = nn.ModuleList(answering(widths[scale], outputs, first) for scale in range(SCALES))
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
-        """Answers in [0, 1] at 1, 1/2, 1/4 and 1/8 of the picture's resolution. Sizes must be multiples of 32."""
+        """Answers in [0, 1] at 1, 1/2, 1/4 and 1/8 of the image's resolution. Sizes must be multiples of 32."""
         within, outputs = maps[-1], []
         for scale in reversed(range(len(maps))):
             within = doubled(F.elu(self.up[scale](within)))

@@ -34,7 +34,7 @@ class Line(NamedTuple):
 
 
 class Backdrop(NamedTuple):
-    """A picture under a plan: a data address and the (x, y) in metres of its lower-left and upper-right corners."""
+    """An image under a plan: a data address and the (x, y) in metres of its lower-left and upper-right corners."""
 
     address: str
     lower_m: tuple[float, float]

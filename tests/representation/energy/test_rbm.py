@@ -289,12 +289,12 @@ BARS_RECIPE = Recipe(
 
 
 def test_bars_and_stripes_are_learnt(unchecked):
-    """14 pictures of 512: no machine gives them more than log(1/14); their dreams are the data's."""
-    pictures = bars_and_stripes(3)
-    data = torch.from_numpy(pictures).float().flatten(1)
+    """14 images of 512: no machine gives them more than log(1/14); their dreams are the data's."""
+    images = bars_and_stripes(3)
+    data = torch.from_numpy(images).float().flatten(1)
     torch.manual_seed(0)
     model = Rbm(BARS)
-    fit(model, BinaryImages(pictures), BARS_RECIPE, runtime=CPU)
+    fit(model, BinaryImages(images), BARS_RECIPE, runtime=CPU)
     reached, bound = log_likelihood(model.machine, data), -math.log(14)
     assert bound - 0.2 < reached < bound
     assert log_likelihood(Machine(torch.zeros(9, 1), bias_of(data), torch.zeros(1)), data) < -6
@@ -306,19 +306,19 @@ def test_bars_and_stripes_are_learnt(unchecked):
 
 
 def test_tiny_learns(unchecked):
-    """Bars that cross: far likelier than under independent pixels, exactly, on pictures that were not shown."""
+    """Bars that cross: far likelier than under independent pixels, exactly, on images that were not shown."""
     side = TINY_CONFIG.side
-    pictures = bars(1000, side)
-    shown, new = (torch.from_numpy(part).float().flatten(1) for part in (pictures, bars(1000, side, seed=1)))
+    images = bars(1000, side)
+    shown, new = (torch.from_numpy(part).float().flatten(1) for part in (images, bars(1000, side, seed=1)))
     torch.manual_seed(0)
     model = Rbm(TINY_CONFIG)
-    fit(model, BinaryImages(pictures), TINY, runtime=CPU)
+    fit(model, BinaryImages(images), TINY, runtime=CPU)
     alone = log_likelihood(Machine(torch.zeros(side**2, 1), bias_of(shown), torch.zeros(1)), new)
     reached = log_likelihood(model.machine, new)
     assert alone + 15 < reached < -bars_entropy(side) + 0.5
 
 
-def test_the_pictures_are_what_their_names_say():
+def test_the_images_are_what_their_names_say():
     for side in (2, 3, 4):
         assert len(bars_and_stripes(side)) == 2 ** (side + 1) - 2
     drawn = bars(2000, 4)

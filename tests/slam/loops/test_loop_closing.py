@@ -181,7 +181,7 @@ def test_another_place_with_some_of_the_same_things_is_refused(rng: np.random.Ge
 
 
 def test_one_thing_that_moved_is_refused(rng: np.random.Generator):
-    """Many inliers, but in one corner of the picture: a person who came along."""
+    """Many inliers, but in one corner of the image: a person who came along."""
     world, a = world_of_points(rng), camera_at(0.0)
     of_a = view(world, a, a, rng)
     corner = (of_a.features.pixels < SIZE / 3).all(1)

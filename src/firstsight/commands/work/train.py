@@ -30,7 +30,7 @@ from firstsight.training.metrics_log import Callback
 from firstsight.training.processes import world
 from firstsight.training.trainable import DataFacts
 
-STEREO, ONE_CAMERA, PICTURES = "monodepth", "monodepth2", "dino"  # what `auto` chooses
+STEREO, ONE_CAMERA, IMAGES = "monodepth", "monodepth2", "dino"  # what `auto` chooses
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,10 +55,10 @@ def chosen_method(sources: Sequence[str]) -> str:
     try:
         recording = open_recording(sources[0])
     except InputError:
-        return PICTURES
+        return IMAGES
     if recording.rig.stereo is not None:
         return STEREO
-    return ONE_CAMERA if recording.rig.cameras and recording.format != "image folder" else PICTURES
+    return ONE_CAMERA if recording.rig.cameras and recording.format != "image folder" else IMAGES
 
 
 def train(

@@ -104,7 +104,7 @@ class CameraMotion(OdometryStage):
 
 
 class DepthCameraMotion(OdometryStage):
-    """A camera with dense depth; preferred to LiDAR, since its poses fit the pictures to a fraction of a pixel."""
+    """A camera with dense depth; preferred to LiDAR, since its poses fit the images to a fraction of a pixel."""
 
     needs = frozenset({stage.CAMERA, stage.DENSE_DEPTH, stage.NEXT_FRAME})
     gives = frozenset({stage.TRAJECTORY, stage.CAMERA_MOTION})

@@ -40,7 +40,7 @@ def test_dreams_are_as_likely_as_data_and_noise_is_not(found):
     assert abs(dreams - data) < 0.5 * (noise - data)
 
 
-def test_the_mosaic_holds_every_picture(found):
+def test_the_mosaic_holds_every_image(found):
     assert found.chains.shape == (len(CHAIN_STEPS), CHAINS, SIDE**2)
     assert mosaic(found.filters.flatten(1), 4, 0.0).shape == (
         -(-HIDDEN // 4) * (SIDE + 1) - 1,

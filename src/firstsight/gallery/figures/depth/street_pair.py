@@ -30,7 +30,7 @@ Costs = Float32[np.ndarray, "height width candidates"]
 
 
 class StreetPair(NamedTuple):
-    picture: Image  # the left one
+    image: Image  # the left one
     left: Grey
     right: Grey
     truth: DisparityImage
@@ -47,9 +47,9 @@ def street_pair(scale: float) -> StreetPair:
     """The pair at `scale` times its full size."""
     recording = simulate("street", height=round(scale * HEIGHT_PX), width=round(scale * WIDTH_PX))
     assert recording.truth.disparity is not None
-    pictures = [recording[FRAME].image(name) for name in ("left", "right")]
-    left, right = (to_grey(to_tensor(picture)) for picture in pictures)
-    return StreetPair(pictures[0], left, right, recording.truth.disparity[FRAME], math.ceil(scale * LARGEST_PX))
+    images = [recording[FRAME].image(name) for name in ("left", "right")]
+    left, right = (to_grey(to_tensor(image)) for image in images)
+    return StreetPair(images[0], left, right, recording.truth.disparity[FRAME], math.ceil(scale * LARGEST_PX))
 
 
 def pixel_costs(pair: StreetPair) -> Costs:

@@ -15,7 +15,7 @@ from jaxtyping import Float64
 from matplotlib.axes import Axes
 
 from firstsight.evaluation.trajectory import align, apply
-from firstsight.gallery.drawing import Drawing, canvas, show_picture
+from firstsight.gallery.drawing import Drawing, canvas, show_image
 from firstsight.optimisation.bundle_adjustment import residuals
 from firstsight.recordings.simulated.photo_set import PhotoSet, photo_set
 from firstsight.roles.reconstruction import Reconstruction
@@ -143,7 +143,7 @@ def draw_tracks(axes: Axes, found: Experiment, shown: list[int], photo: int) -> 
     """The photo with all of its features, and a few long tracks as rings of the same colour in all photos."""
     rebuilt = found.adjusted.reconstruction
     seen, camera = rebuilt.observations, photos_of(rebuilt).index(photo)
-    show_picture(
+    show_image(
         axes, found.taken.photos[photo], f"photo {photo}", f"{(seen.camera == camera).sum()} points of the model"
     )
     axes.plot(*found.collection.features[photo].pixels.T, ".", color="white", ms=1.2, alpha=0.6)
