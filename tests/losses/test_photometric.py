@@ -6,7 +6,7 @@ import torch
 from jaxtyping import TypeCheckError
 
 from firstsight.losses import photometric as module
-from firstsight.losses.photometric import ALPHA, LEAST_WIDTH, absolute, dissimilarity, photometric
+from firstsight.losses.photometric import ALPHA, MIN_WIDTH, absolute, dissimilarity, photometric
 
 
 def pair(shape: tuple[int, ...], dtype: torch.dtype = torch.float32, seed: int = 0) -> tuple[torch.Tensor, ...]:
@@ -42,7 +42,7 @@ def test_equation(shape, alpha):
     a, b = pair(shape, torch.float64)
     expected = slow(a.numpy(), b.numpy(), alpha)
     assert photometric(a, b, alpha).numpy() == pytest.approx(expected, abs=1e-12)
-    tolerance = 1e-6 if shape[-1] >= LEAST_WIDTH else 3e-4  # E[a^2] - E[a]^2 where the kernels do not reach
+    tolerance = 1e-6 if shape[-1] >= MIN_WIDTH else 3e-4  # E[a^2] - E[a]^2 where the kernels do not reach
     assert photometric(a.float(), b.float(), alpha).numpy() == pytest.approx(expected, abs=tolerance)
 
 

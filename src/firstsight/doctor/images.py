@@ -19,7 +19,7 @@ SAME_LEVELS = 0.02  # mean difference in grey levels: sensor noise alone makes m
 COLOURLESS_LEVELS = 2.0
 THUMBNAIL = (32, 24)
 SHUFFLED = 0.8  # neighbours that differ this much, relative to distant frames, are no neighbours
-LEAST_DIFFERENCE_LEVELS = 2.0  # recordings that show one view throughout tell nothing about order
+MIN_DIFFERENCE_LEVELS = 2.0  # recordings that show one view throughout tell nothing about order
 
 
 def exposure(samples: Samples) -> Finding:
@@ -120,7 +120,7 @@ def frame_order(samples: Samples) -> Finding:
     half = len(starts) // 2
     far = float(np.median([difference(small[a], small[b]) for a, b in zip(starts, starts[half:], strict=False)]))
     measured = f"neighbours differ by {near:.1f} grey levels, distant frames by {far:.1f}"
-    if is_still(samples) or far < LEAST_DIFFERENCE_LEVELS or near < SHUFFLED * far:
+    if is_still(samples) or far < MIN_DIFFERENCE_LEVELS or near < SHUFFLED * far:
         return Finding(check="frame order", verdict="ok", measured=measured)
     return Finding(
         check="frame order",

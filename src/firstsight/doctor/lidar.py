@@ -30,7 +30,7 @@ FEW_POINTS = 500  # of a sweep; too sparse for a map of anything but walls
 MANY_MISSING = 0.1
 NEAREST_M = 1.0  # nearer returns come from the vehicle
 NEIGHBOURS, NEIGHBOUR_PX = 8, 12.0  # where to look for a jump, at WIDTH_PX
-LARGEST_JUMP = 0.5  # relative range jump that counts fully
+MAX_JUMP = 0.5  # relative range jump that counts fully
 EDGE_BLUR_PX = 2.0  # at WIDTH_PX: how far an edge attracts
 MAX_POINTS = 4000  # of a sweep
 SCALES = (0.5, 0.6, 0.7, 0.77, 0.84, 0.92, 1.0, 1.09, 1.19, 1.3, 1.43, 1.7, 2.0)
@@ -40,7 +40,7 @@ FINE = (0.9, 0.95, 0.975, 1.0, 1.025, 1.05, 1.1)
 FINE_SHIFTS = (-0.02, -0.01, -0.005, 0.0, 0.005, 0.01, 0.02)
 BETTER = 1.4  # times the correlation; the best placement near a right calibration reaches 1.2
 CERTAIN = 3.0  # standard errors; the best of 3,000 placements by chance gains 2
-LEAST_CORRELATION = 0.08  # chance makes 0.05
+MIN_CORRELATION = 0.08  # chance makes 0.05
 OFF_SCALE, OFF_SHIFT = 0.1, 0.03  # wrong; half of it is worth a note
 
 
@@ -114,7 +114,7 @@ def alignment(samples: Samples) -> Finding:
     each = correlations(views, centre, [Placement(), best])
     given, best_value = each.mean(0).tolist()
     measured = f"correlation of range jumps with image edges {given:.2f}"
-    if best_value < LEAST_CORRELATION:
+    if best_value < MIN_CORRELATION:
         return Finding(check=ALIGNMENT, verdict="ok", measured=f"{measured}: too little structure to tell")
     if best.off < 0.5 or best_value < BETTER * max(given, 0.0) or not is_certain(each[:, 1] - each[:, 0]):
         return Finding(check=ALIGNMENT, verdict="ok", measured=f"{measured}, best nearby {best_value:.2f}")
@@ -177,7 +177,7 @@ def range_jumps(pixels: Float64[np.ndarray, "points 2"], z: Values) -> Values:
         return np.zeros(len(z))
     _, neighbours = KDTree(pixels).query(pixels, k=NEIGHBOURS + 1, distance_upper_bound=NEIGHBOUR_PX)
     background = np.append(z, -np.inf)[neighbours].max(1)  # a neighbour that is missing has index len(z)
-    return np.clip((background - z) / z, 0, LARGEST_JUMP) / LARGEST_JUMP
+    return np.clip((background - z) / z, 0, MAX_JUMP) / MAX_JUMP
 
 
 def image_edges(grey: Grey) -> Float32[np.ndarray, "height width"]:

@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from firstsight.errors import InputError
-from firstsight.losses.photometric_kernels import C1, C2, LEAST_WIDTH, compare, differentiate
+from firstsight.losses.photometric_kernels import C1, C2, MIN_WIDTH, compare, differentiate
 
 ALPHA = 0.85
 # px: width of the squares that are compared.
@@ -46,7 +46,7 @@ def photometric(a: Images, b: Images, alpha: float = ALPHA) -> Float[Tensor, "ba
             f"(batch, channels, height, width), at least {WINDOW}x{WINDOW} px"
         )
     plain = any(image.dtype != torch.float32 or image.device.type != "cpu" for image in (a, b))
-    if not plain and a.shape[-1] >= LEAST_WIDTH:
+    if not plain and a.shape[-1] >= MIN_WIDTH:
         return _Photometric.apply(a, b, alpha)
     return alpha * dissimilarity(a, b).mean(1, keepdim=True) + (1 - alpha) * absolute(a, b)
 

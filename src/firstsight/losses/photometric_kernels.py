@@ -14,7 +14,7 @@ from firstsight.kernels.lanes import FLOAT_LANES, broadcast, call, lanewise, loa
 
 CONTRACT = ("contract",)  # a product and a sum may become one instruction
 C1, C2 = 0.01**2, 0.03**2  # for images in [0, 1]
-LEAST_WIDTH = FLOAT_LANES + 2
+MIN_WIDTH = FLOAT_LANES + 2
 TERMS = 6  # that the backward keeps of each window
 
 

@@ -141,11 +141,11 @@ class ObjectTracks:
             if known[i]:
                 track.belief += BELIEF_RATE * known[i] / size[i] * (moved[i] / known[i] - track.belief)
 
-    def numbers(self, least_belief: float) -> Int32[np.ndarray, " ids"]:
+    def numbers(self, min_belief: float) -> Int32[np.ndarray, " ids"]:
         """The number under which each id is reported, 0 where the belief is too low."""
         numbers = np.zeros(self.next_id, np.int32)
         for i, track in self.tracks.items():
-            if track.belief > least_belief:
+            if track.belief > min_belief:
                 if track.number == 0:
                     self.reported += 1
                     track.number = self.reported

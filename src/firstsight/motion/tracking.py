@@ -93,9 +93,9 @@ def follow(from_grey: Grey, to_grey: Grey, pixels: Pixels, guess: Pixels, config
     return Followed(there.astype(np.float64), found & returned & inside & near)
 
 
-def follow_all(tracks: Tracks, grey: Grey, expected: Pixels, config: TrackingConfig, least_share: float) -> Followed:
+def follow_all(tracks: Tracks, grey: Grey, expected: Pixels, config: TrackingConfig, min_share: float) -> Followed:
     """The tracks in the next frame, from where they are expected; from where they were if too few are found so."""
     followed = follow(tracks.grey, grey, tracks.pixels, expected, config)
-    if followed.found.sum() >= least_share * len(tracks.ids):
+    if followed.found.sum() >= min_share * len(tracks.ids):
         return followed
     return follow(tracks.grey, grey, tracks.pixels, tracks.pixels, config)

@@ -102,7 +102,7 @@ def leave_out_left_border(
 def aggregate(cost: Volume, settings: SemiGlobal) -> Total:
     """S, the sum of the path costs; no cost where C has none. Types and errors are those of semi_global.aggregate."""
     cost_type = _numpy_type(cost.dtype)
-    largest = largest_cost(cost) if settings.largest is None else settings.largest
+    largest = max_cost(cost) if settings.largest is None else settings.largest
     _, total_type = path_types(cost_type, largest, settings.rule, settings.directions)
     total = torch.empty(cost.shape, dtype=TORCH_TYPES[total_type], device=cost.device)
     down = np.array(STEPS[: settings.directions // 2])
@@ -119,7 +119,7 @@ def aggregate(cost: Volume, settings: SemiGlobal) -> Total:
     return total
 
 
-def largest_cost(cost: Volume) -> float:
+def max_cost(cost: Volume) -> float:
     """The largest cost of a volume; 0 where there is none."""
     numbers = cost if cost.is_floating_point() else cost.int()  # few operations know unsigned integers
     known = numbers.isfinite() if cost.is_floating_point() else numbers != no_cost(_numpy_type(cost.dtype))

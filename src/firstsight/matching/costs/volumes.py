@@ -30,7 +30,7 @@ Total = (
 """Sums of costs along paths."""
 CostMap = UInt8[np.ndarray, "height width"] | UInt16[np.ndarray, "height width"] | Float32[np.ndarray, "height width"]
 
-LARGEST_COST = 80  # of costs that are scaled to 8 bits: it leaves room for the penalties there
+MAX_COST = 80  # of costs that are scaled to 8 bits: it leaves room for the penalties there
 
 
 class MatchingCost(ABC):

@@ -20,7 +20,7 @@ COLOURS = np.array(
 )
 GROUND = np.array([20, 21, 24], np.uint8)
 TEXTURED = 0.45  # of the brightness: the darker end of a textured shape's stripes
-LEAST_SEEN = 0.9  # of an object that others cover: share of its pixels
+MIN_SEEN = 0.9  # of an object that others cover: share of its pixels
 
 
 class DrawnImage(NamedTuple):
@@ -57,7 +57,7 @@ class ObjectImages(Arrays):
             ids = np.zeros((self.size_px, self.size_px), np.int64)
             for number, inside in enumerate(insides, 1):
                 ids[inside] = number
-            if all((ids == i).sum() >= LEAST_SEEN * inside.sum() for i, inside in enumerate(insides, 1)):
+            if all((ids == i).sum() >= MIN_SEEN * inside.sum() for i, inside in enumerate(insides, 1)):
                 return DrawnImage(self._coloured(rng, ids), ids)
 
     def _coloured(

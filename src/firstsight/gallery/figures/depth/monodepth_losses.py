@@ -36,7 +36,7 @@ LEARNING_RATE = 0.05
 GRIDS = 6  # of logits, each half as fine as the one before, which are added
 FIRST_SHARE = 0.02
 SMOOTHNESS = 3.0  # thirty times the paper's: there is no network here that is smooth of itself
-LARGEST_ERROR_PX = 3.0
+MAX_ERROR_PX = 3.0
 
 ALL = "all three losses"
 VARIANTS = {
@@ -133,8 +133,8 @@ def monodepth_losses(scale: float = 1.0) -> Drawing:
 
 
 def show_error(axes: Axes, error: Map, title: str, caption: str, valid: np.ndarray | None = None) -> None:
-    """Black is none, bright LARGEST_ERROR_PX and more."""
-    colours = colormaps["inferno"](error / LARGEST_ERROR_PX)[..., :3]
+    """Black is none, bright MAX_ERROR_PX and more."""
+    colours = colormaps["inferno"](error / MAX_ERROR_PX)[..., :3]
     if valid is not None:
         colours = np.where(valid[..., None], colours, NO_VALUE)
-    show_image(axes, colours, title, caption or f"black 0, bright {LARGEST_ERROR_PX:g} px and more")
+    show_image(axes, colours, title, caption or f"black 0, bright {MAX_ERROR_PX:g} px and more")

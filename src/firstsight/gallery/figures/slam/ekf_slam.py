@@ -111,8 +111,8 @@ def measured_costs(sizes: list[int]) -> Costs:
         state = surrounded(size)
         chosen = np.random.default_rng(size).choice(size, SCAN_SIZE, replace=False)
         scan = expected(state.robot, state.landmarks[chosen])
-        predicting = least_ms(partial(predict, state, ONE_STEP, CONFIG))
-        rows.append((size, predicting, least_ms(partial(update, state, scan, chosen, CONFIG))))
+        predicting = fastest_ms(partial(predict, state, ONE_STEP, CONFIG))
+        rows.append((size, predicting, fastest_ms(partial(update, state, scan, chosen, CONFIG))))
     return Costs(*np.array(rows, np.float64).T)
 
 
@@ -123,7 +123,7 @@ def surrounded(size: int) -> State:
     return augment(state, expected(state.robot, landmarks), CONFIG)
 
 
-def least_ms(work: Callable[[], object]) -> float:
+def fastest_ms(work: Callable[[], object]) -> float:
     """Others on the machine only add to a time, so the least of several is the nearest to the work's own."""
     times = []
     for _ in range(REPEATS):

@@ -28,7 +28,7 @@ from firstsight.slam.photos.self_calibration import calibrated
 from firstsight.slam.photos.structure_from_motion import Config, Outcome, reconstruct
 
 PHOTOS, SHOWN, TRACKS_SHOWN = 16, 4, 14
-PLAN_M, LARGEST_PX = 3.2, 1.5
+PLAN_M, MAX_PX = 3.2, 1.5
 TRUE, ADJUSTED, ALONE = "#555555", "#1f4e9e", "#e07b00"
 
 
@@ -207,9 +207,9 @@ def draw_plan(axes: Axes, found: Experiment) -> None:
 
 def draw_errors(axes: Axes, found: Experiment) -> None:
     """Histograms of the distance between where points are seen and where they should be."""
-    bins = np.linspace(0, LARGEST_PX, 61).tolist()
+    bins = np.linspace(0, MAX_PX, 61).tolist()
     for outcome, colour, label in ((found.alone, ALONE, "without"), (found.adjusted, ADJUSTED, "with")):
         off = errors_px(outcome.reconstruction)
         axes.hist(off, bins, color=colour, alpha=0.6, label=f"{label} adjustment: mean {off.mean():.2f} px")
-    axes.set(title="reprojection errors", xlabel="px", ylabel="observations", xlim=(0, LARGEST_PX))
+    axes.set(title="reprojection errors", xlabel="px", ylabel="observations", xlim=(0, MAX_PX))
     axes.legend(fontsize=9)
