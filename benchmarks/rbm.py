@@ -96,10 +96,10 @@ def print_bars() -> None:
     print(
         "## Bars and stripes, 3 x 3\n\n"
         f"14 of 512 images; the best possible is -log 14 = {-math.log(14):.3f} nats.\n"
-        f"24 hidden units, {BARS_STEPS} steps of all 14. Total variation: of 40,000 dreams, 50 Gibbs steps on from\n"
+        f"24 hidden units, {BARS_STEPS} steps of all 14. Total variation: of 40,000 samples, 50 Gibbs steps on from\n"
         "the data, from the data.\n"
     )
-    print("| method | log-likelihood, seeds 0 1 2 | total variation of dreams | CPU s |\n|---|--:|--:|--:|")
+    print("| method | log-likelihood, seeds 0 1 2 | total variation of samples | CPU s |\n|---|--:|--:|--:|")
     images = bars_and_stripes(3)
     data = rows(images)
     recipe = Recipe(

@@ -180,8 +180,8 @@ def test_a_mirror_swaps_the_cameras():
     """A disparity that explains the pair explains the mirrored pair as well."""
     given = left_and_right(batch_of(8))
     left, right = mirrored_pairs(*given, StepRandom(0, 0, 8))
-    turned = (left != given[0]).flatten(1).any(1)
-    assert 0 < turned.sum() < 8
+    rotated = (left != given[0]).flatten(1).any(1)
+    assert 0 < rotated.sum() < 8
     shares = torch.full((8, 2, 64, 64), 3 / 64)
     assert terms(left, right, shares).appearance == pytest.approx(float(terms(*given, shares).appearance), rel=0.1)
 

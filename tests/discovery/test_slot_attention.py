@@ -162,9 +162,9 @@ def test_the_order_of_places_does_not_matter_and_that_of_slots_is_kept():
     places, order = torch.randperm(20), torch.tensor([2, 0, 3, 1])
     found, shares = module(inputs, slots)
     assert torch.allclose(module(inputs[:, places], slots)[0], found, atol=1e-6)
-    turned, turned_shares = module(inputs, slots[:, order])
-    assert torch.allclose(turned, found[:, order], atol=1e-6)
-    assert torch.allclose(turned_shares[-1], shares[-1][:, :, order], atol=1e-6)
+    rotated, rotated_shares = module(inputs, slots[:, order])
+    assert torch.allclose(rotated, found[:, order], atol=1e-6)
+    assert torch.allclose(rotated_shares[-1], shares[-1][:, :, order], atol=1e-6)
 
 
 def test_the_same_places_twice_change_nothing():

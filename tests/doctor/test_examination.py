@@ -52,8 +52,8 @@ def test_a_wrong_focal_length_is_measured_against_depth(handheld_samples: Sample
     assert unfit(findings) == {"focal length"}
     assert "intrinsics do not fit" in findings["focal length"].measured
     true_px = handheld.rig.cameras[0].intrinsics[0, 0]
-    told_px = float(findings["focal length"].measured.split("about ")[1].split(" px")[0])
-    assert abs(told_px / true_px - 1) < 0.15
+    estimated_px = float(findings["focal length"].measured.split("about ")[1].split(" px")[0])
+    assert abs(estimated_px / true_px - 1) < 0.15
 
 
 @pytest.mark.parametrize("scale", [0.7, 1.35])

@@ -364,8 +364,8 @@ def test_what_one_frame_saw_is_left_out_unless_it_is_all(see, world_from_camera)
     tsdf.integrate(see(pose, [WALL]), pose)
     assert len(tsdf.mesh().faces) > 1000, "a single frame is all there is"
     tsdf.integrate(see(pose, [WALL]), pose)
-    turned = world_from_camera(yaw_rad=np.pi)
-    tsdf.integrate(see(turned, []), turned)
+    rotated = world_from_camera(yaw_rad=np.pi)
+    tsdf.integrate(see(rotated, []), rotated)
     assert tsdf.mesh().vertices[:, 0].min() > 0
 
 

@@ -49,10 +49,10 @@ def test_the_size_is_that_of_the_decoded_image_where_a_photo_is_stored_turned(tm
     from PIL import Image
 
     stored = Image.new("RGB", (60, 40))
-    turned = Image.Exif()
+    rotated = Image.Exif()
     # orientation: turn by 90 degrees when it is shown
-    turned[0x0112] = 6
-    stored.save(tmp_path / "0.jpg", exif=turned)
+    rotated[0x0112] = 6
+    stored.save(tmp_path / "0.jpg", exif=rotated)
     assert files.common_image_size([tmp_path / "0.jpg"]) == (60, 40)
     assert files.image_channel([tmp_path / "0.jpg"], (60, 40))[0].shape == (60, 40, 3)
 

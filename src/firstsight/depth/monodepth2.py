@@ -107,11 +107,11 @@ def mirrored_clips(
 ) -> tuple[list[Images], Float32[Tensor, "batch 3 3"]]:
     """Half of the samples as a mirror shows them, with the principal point where it then is."""
     mirrored = random.uniform() < 0.5
-    turned = intrinsics.clone()
-    turned[:, 0, 2] = views[0].shape[-1] - 1 - intrinsics[:, 0, 2]
+    mirrored_intrinsics = intrinsics.clone()
+    mirrored_intrinsics[:, 0, 2] = views[0].shape[-1] - 1 - intrinsics[:, 0, 2]
     chosen = mirrored[:, None, None, None]
     return [torch.where(chosen, view.flip(-1), view) for view in views], torch.where(
-        mirrored[:, None, None], turned, intrinsics
+        mirrored[:, None, None], mirrored_intrinsics, intrinsics
     )
 
 

@@ -107,8 +107,8 @@ def motion_beyond_rotation_px(pair: WidePair, intrinsics: Float64[np.ndarray, "3
     for _ in range(10):
         u, _, vt = np.linalg.svd((b * weights[:, None]).T @ a)
         b_from_a = u @ np.diag([1.0, 1.0, np.linalg.det(u @ vt)]) @ vt
-        turned = a @ b_from_a.T @ intrinsics.T
-        distance = np.linalg.norm(turned[:, :2] / turned[:, 2:] - points_b, axis=1)
+        rotated = a @ b_from_a.T @ intrinsics.T
+        distance = np.linalg.norm(rotated[:, :2] / rotated[:, 2:] - points_b, axis=1)
         weights = 1 / np.maximum(distance, STATIC_PX)
     return float(np.median(distance))
 

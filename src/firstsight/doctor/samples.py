@@ -1,4 +1,4 @@
-"""What the checks look at: a bounded number of frames, loaded and tracked once, however long the recording is."""
+"""What the checks load_small at: a bounded number of frames, loaded and tracked once, however long the recording is."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -79,8 +79,8 @@ class Samples:
 
     def motions_px(self, pairs: Sequence[Pair | WidePair]) -> Float64[np.ndarray, " pairs"]:
         """How far the image moves in each pair that can be told, px at WIDTH_PX."""
-        told = [pair.matches.motion_px for pair in pairs if len(pair.matches.points_a) >= MIN_MATCHES]
-        return np.array(told, np.float64) / self.unit_px
+        motions = [pair.matches.motion_px for pair in pairs if len(pair.matches.points_a) >= MIN_MATCHES]
+        return np.array(motions, np.float64) / self.unit_px
 
 
 def gather(recording: Recording) -> Samples:
@@ -127,12 +127,12 @@ def with_images(samples: Samples) -> Samples:
     """The samples with the reference camera's images, what was tracked in them, and the stereo partner's view."""
     recording, camera = samples.recording, samples.camera
     starts, last = starts_of(recording), len(recording) - 1
-    images = look(samples, camera.name, sorted({*starts, *(min(start + 1, last) for start in starts)}))
+    images = load_small(samples, camera.name, sorted({*starts, *(min(start + 1, last) for start in starts)}))
     neighbours = [(f, f + 1) for f in starts if f in images and f + 1 in images]
     pairs = tuple(Pair(a, b, tracked(images[a], images[b], camera)) for a, b in neighbours)
     partner = {}
     if recording.rig.stereo is not None:
-        partner = look(samples, recording.rig.stereo[1], few(starts))
+        partner = load_small(samples, recording.rig.stereo[1], few(starts))
     return replace(
         samples,
         pairs=pairs,
@@ -142,7 +142,7 @@ def with_images(samples: Samples) -> Samples:
     )
 
 
-def look(samples: Samples, camera: str, frames: Sequence[int]) -> dict[int, GreyImage]:
+def load_small(samples: Samples, camera: str, frames: Sequence[int]) -> dict[int, GreyImage]:
     """The images that can be read."""
     images = load_all(samples.recording.images[camera], frames, f"image {camera}", samples.unreadable)
     return {frame: grey_image(image) for frame, image in images.items()}
@@ -189,10 +189,10 @@ def wide_pairs(
     if hop == 0 or not starts:
         return ()
     chosen = few(starts)
-    images |= look(samples, samples.camera.name, [a + hop for a in chosen if a + hop not in images])
+    images |= load_small(samples, samples.camera.name, [a + hop for a in chosen if a + hop not in images])
     pairs = tuple(wide_pair(samples, images, partner, a, a + hop) for a in chosen if a + hop in images)
-    told = sum(len(pair.matches.points_a) >= MIN_MATCHES for pair in pairs)
-    return pairs if 2 * told >= len(pairs) else wide_pairs(samples, images, partner, hop // WIDE_RETRY)
+    matched = sum(len(pair.matches.points_a) >= MIN_MATCHES for pair in pairs)
+    return pairs if 2 * matched >= len(pairs) else wide_pairs(samples, images, partner, hop // WIDE_RETRY)
 
 
 def wide_pair(

@@ -166,7 +166,7 @@ def _mismatch(raw, at, stride, values, weights):
 
 @njit(cache=True, fastmath=True)
 @no_type_check
-def _weigh_inside(weights, corner, shape, window, out):
+def _inside_weights(weights, corner, shape, window, out):
     """out (n,) = weights of the window that begins at corner (x, y), 0 beyond the border of an image of that shape."""
     out[:] = weights
     (x, y), stride = corner, len(weights) // window
@@ -187,7 +187,7 @@ def _open_window(a, pad, corner, profile, window, buffers):
     left, top = int(np.floor(corner[0])), int(np.floor(corner[1]))
     _copy_window(a, top - 1 + pad, left - 1 + pad, window + 3, stride, raw)
     _interpolate(raw, (corner[0] - left, corner[1] - top), stride, patch[: (window + 2) * stride])
-    _weigh_inside(profile, corner, (a.shape[0] - 2 * pad, a.shape[1] - 2 * pad), window, weights)
+    _inside_weights(profile, corner, (a.shape[0] - 2 * pad, a.shape[1] - 2 * pad), window, weights)
     return _take_template(patch, weights, stride, template)
 
 
@@ -217,9 +217,9 @@ def _search(b, pad, corner, inverse, limits, buffers):
         step_x = -(inverse[0] * right_x + inverse[1] * right_y)
         step_y = -(inverse[1] * right_x + inverse[2] * right_y)
         short = step_x * step_x + step_y * step_y <= min_step * min_step
-        turned = iteration > 0 and max(abs(step_x + before_x), abs(step_y + before_y)) < TURN_BACK_PX
-        settled = short or turned
-        share = 0.5 if turned and not short else 1.0
+        turned_back = iteration > 0 and max(abs(step_x + before_x), abs(step_y + before_y)) < TURN_BACK_PX
+        settled = short or turned_back
+        share = 0.5 if turned_back and not short else 1.0
         x, y = x + share * step_x, y + share * step_y
         before_x, before_y = step_x, step_y
     return x, y, _mismatch(raw, (x - left, y - top), stride, template[0], weights)

@@ -10,7 +10,7 @@ Idea:   r = f - f_rigid(rho), rho = 1 / depth; what the errors of flow and depth
         and var that of the residual within a surface, large where the flow was guessed            -> scatter()
         and b_from_a corrected first by the flow of what follows it already                        -> correct_motion()
         vote = clip(surprise / threshold^2 - 1, -1, 1); moving is where the mean vote of a surface is positive
-                                                                                -> weigh(), edge_aware.smooth()
+                                                                                -> gather_evidence(), edge_aware.smooth()
         Pieces of one depth and one residual that end where their depth ends become objects     -> regions, object_tracks
 Differs: GeoNet's bound is 3 px or 5 %; here it follows from the measured noise. Flow spreads over depth edges: a residual that
         the depth of a pixel nearby would explain is doubtful. Pixels on the ground vote against motion (an object's shadow and
@@ -269,7 +269,7 @@ def compare(scene: Scene, b_from_a: Motion, config: Config) -> Comparison:
     return Comparison(residual, gradient, noise)
 
 
-def weigh(scene: Scene, comparison: Comparison, memory: Map, config: Config) -> Evidence:
+def gather_evidence(scene: Scene, comparison: Comparison, memory: Map, config: Config) -> Evidence:
     """What each pixel has to say."""
     residual, gradient, noise = comparison
     window = np.ones((config.bleed_px, config.bleed_px), np.uint8)
@@ -306,7 +306,9 @@ class MovingObjectSegmentation(MotionSegmenter):
     ) -> MovingObjects:
         scene = read_scene(depth, flow_ab, intrinsics)
         comparison = compare(scene, b_from_a.numpy(), self.config)
-        evidence = weigh(scene, comparison, recall(scene, self.tracks.carried, self.tracks.beliefs()), self.config)
+        evidence = gather_evidence(
+            scene, comparison, recall(scene, self.tracks.carried, self.tracks.beliefs()), self.config
+        )
         log_depth = np.log(np.maximum(scene.depth, MIN_DEPTH))
         score = smooth(
             evidence.vote, evidence.weight, log_depth, evidence.ground, self.config.reach_px, self.config.depth_edge

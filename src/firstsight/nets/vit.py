@@ -202,8 +202,8 @@ def whole_patches(size: tuple[int, ...], patch: int) -> tuple[int, int]:
     """(rows, columns) of patches. Raises InputError for an image that they do not fill."""
     height, width = size
     if height % patch or width % patch or not height or not width:
-        mend = f"{max(height // patch, 1) * patch}x{max(width // patch, 1) * patch}"
-        raise InputError(f"vit: {height}x{width} px are not whole patches of {patch} px; crop or resize to {mend}")
+        fitting = f"{max(height // patch, 1) * patch}x{max(width // patch, 1) * patch}"
+        raise InputError(f"vit: {height}x{width} px are not whole patches of {patch} px; crop or resize to {fitting}")
     return height // patch, width // patch
 
 

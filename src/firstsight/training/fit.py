@@ -106,7 +106,7 @@ def fit(
     runtime = runtime or Runtime()
     with world(runtime.device) as here, torch.random.fork_rng(), ExitStack() as held:
         check(method, data, recipe, here)
-        told = (callback or Callback()) if here.leads else Silent()
+        listener = (callback or Callback()) if here.leads else Silent()
         record = {
             **checkpoint.identity(method),
             "recipe": to_json(recipe),
@@ -117,7 +117,7 @@ def fit(
             held.enter_context(locked(folder))
         here.barrier()
         method.to(here.device).train()
-        run = Run(method, data, recipe, folder, runtime, told, here, record)
+        run = Run(method, data, recipe, folder, runtime, listener, here, record)
         training = Training(
             method, make_optimiser(method, recipe), torch.amp.GradScaler(enabled=recipe.precision == "fp16")
         )

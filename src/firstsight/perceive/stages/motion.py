@@ -188,15 +188,15 @@ def metric_scale(estimated: Transforms, metric: Transforms, valid: Bool[np.ndarr
     best, scale = np.inf, 1.0
     for parts in 2 ** np.arange(len(way).bit_length()):
         length = way[-1] / parts * (1 - 1e-9)
-        begins = np.linspace(0, way[-1] - length, len(way))  # evenly along the way: standing still must not count
-        starts = np.unique(np.searchsorted(way, begins, side="right") - 1)
+        evenly = np.linspace(0, way[-1] - length, len(way))  # evenly along the way: standing still must not count
+        starts = np.unique(np.searchsorted(way, evenly, side="right") - 1)
         ends = np.searchsorted(way[:-1], way[starts] + length)
-        said, true = (shifts(poses, starts, ends) for poses in (estimated, metric))
-        lengths, lengths_m = np.linalg.norm(said, axis=1), np.linalg.norm(true, axis=1)
+        unscaled, true = (shifts(poses, starts, ends) for poses in (estimated, metric))
+        lengths, lengths_m = np.linalg.norm(unscaled, axis=1), np.linalg.norm(true, axis=1)
         went = (lengths > 0) & (lengths_m > 0)
         if not went.any():
             continue
-        across, along = np.linalg.norm(np.cross(said, true), axis=1), np.einsum("ni,ni->n", said, true)
+        across, along = np.linalg.norm(np.cross(unscaled, true), axis=1), np.einsum("ni,ni->n", unscaled, true)
         angle = float(np.median(np.arctan2(across, along)[went]))
         error = angle**2 / 2 + angle / np.sqrt(parts)  # what is across adds to a length; what is along, averaged
         if error < best:

@@ -1,4 +1,4 @@
-"""Restricted Boltzmann machine: binary pixels and binary causes, learnt by contrasting data with its own dreams.
+"""Restricted Boltzmann machine: binary pixels and binary causes, learnt by contrasting data with its own samples.
 
 Paper:  Smolensky. Information Processing in Dynamical Systems: Foundations of Harmony Theory. 1986;
         Hinton. Training Products of Experts by Minimizing Contrastive Divergence. Neural Computation 14(8), 2002;
@@ -267,10 +267,10 @@ class Rbm(Encoder, Trainable[ImageBatch]):
     def preview(self, batch: ImageBatch, context: StepContext) -> dict[str, Tensor]:
         visible, machine = pixels(unit_range(batch.images[:, 0])), self.machine
         after = visible_probability(machine, hidden_probability(machine, visible))
-        dreams = gibbs(
+        samples = gibbs(
             machine, drawn(torch.full_like(visible, 0.5), context.random.uniform), 100, context.random.uniform
         )
-        shown = {"input": visible, "what the causes explain": after, "dreams from noise": dreams}
+        shown = {"input": visible, "what the causes explain": after, "samples from noise": samples}
         return {title: self.as_images(rows) for title, rows in shown.items()} | {"filters": self.filters()}
 
     def as_images(self, visible: Visible) -> Float32[Tensor, "rows 1 side side"]:

@@ -70,7 +70,7 @@ def experiment(scale: float = 1.0) -> dict[str, Curves]:
     return {name: trained(config, images, steps[name]) for name, config in VARIANTS.items()}
 
 
-def beginning(config: Config) -> Dino:
+def initial_model(config: Config) -> Dino:
     """The same weights for every variant."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -79,7 +79,7 @@ def beginning(config: Config) -> Dino:
 
 def trained(config: Config, images: Patterns, steps: int) -> Curves:
     following, recipe = Following(), replace(RECIPE, steps=steps, log_every=EVERY)
-    fit(beginning(config), images, recipe, runtime=Runtime(device="cpu"), callback=following)
+    fit(initial_model(config), images, recipe, runtime=Runtime(device="cpu"), callback=following)
     return Curves(*(list(column) for column in zip(*following.rows, strict=True)))
 
 

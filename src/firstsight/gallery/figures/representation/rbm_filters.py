@@ -1,9 +1,9 @@
-"""What a Boltzmann machine makes of bars that cross: its causes, its dreams, and how likely it finds the data, exactly.
+"""What a Boltzmann machine makes of bars that cross: its causes, its samples, and how likely it finds the data, exactly.
 
 Shows:  an RBM on images of bars: filters, Gibbs chains from noise, exact log-likelihood of CD-1 and persistent chains
 Slide:  Energy-Based Learning, RBMs
 Reads:  each hidden unit is for some pixels (red) and against others (blue); some come to stand for one bar, though
-        no one said that there are bars. A chain that begins at noise dreams of bars in the end. With 14 hidden units
+        no one said that there are bars. A chain that begins at noise samples of bars in the end. With 14 hidden units
         Z is the sum of 16,384 terms, so that the likelihood is known, and so is the best that any model can reach. CD-1
         looks one step around the data: it reconstructs well early, and stops short of what persistent chains reach.
 """
@@ -62,7 +62,7 @@ class Experiment(NamedTuple):
     courses: dict[str, Course]
     alone: float
     new: Float32[Tensor, "new pixels"]
-    energies: tuple[Float32[Tensor, " new"], Float32[Tensor, " dreams"], Float32[Tensor, " noise"]]
+    energies: tuple[Float32[Tensor, " new"], Float32[Tensor, " samples"], Float32[Tensor, " noise"]]
 
 
 class Measuring(Measurement):
@@ -129,7 +129,7 @@ def experiment(scale: float = 1.0) -> Experiment:
 
 def numbers(found: Experiment) -> tuple[Metric, ...]:
     exact = f"mean of {IMAGES} images that were not shown, Z summed over 2^{HIDDEN} states"
-    data, dreams, noise = (float(part.mean()) for part in found.energies)
+    data, samples, noise = (float(part.mean()) for part in found.energies)
     return (
         Metric(
             name="log-likelihood, the best possible",
@@ -152,7 +152,9 @@ def numbers(found: Experiment) -> tuple[Metric, ...]:
             for kind, course in found.courses.items()
         ),
         Metric(name="free energy of noise less that of new data", value=noise - data, unit="nats", protocol="means"),
-        Metric(name="free energy of dreams less that of new data", value=dreams - data, unit="nats", protocol="means"),
+        Metric(
+            name="free energy of samples less that of new data", value=samples - data, unit="nats", protocol="means"
+        ),
     )
 
 

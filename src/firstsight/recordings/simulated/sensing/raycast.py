@@ -57,7 +57,7 @@ class Hits(NamedTuple):
 
 
 class Met(NamedTuple):
-    """Hits with their places: world points, and unit normals turned towards where the rays came from."""
+    """Hits with their places: world points, and unit normals rotated towards where the rays came from."""
 
     hits: Hits
     points: Float64[np.ndarray, "rays 3"]
@@ -162,8 +162,8 @@ def repeated(vector: Float64[np.ndarray, "3"], count: int) -> Float32[np.ndarray
 
 @njit(cache=True, nogil=True)
 @no_type_check
-def turned(vectors, rotation):
-    """Vectors (n, 3) float32 turned by a rotation (3, 3)."""
+def rotated(vectors, rotation):
+    """Vectors (n, 3) float32 rotated by a rotation (3, 3)."""
     result = np.empty_like(vectors)
     for i in range(len(vectors)):
         for k in range(3):
