@@ -84,7 +84,7 @@ class Batch(NamedTuple):
 
 
 class Terms(NamedTuple):
-    """Of one scale, left and right added."""
+    """The terms of the loss at one scale, left and right added."""
 
     appearance: Float[Tensor, ""]
     smoothness: Float[Tensor, ""]

@@ -98,7 +98,7 @@ def min_reprojection(errors: Sequence[ErrorMap], minimum: bool = True) -> ErrorM
 
 
 def automask(moved: ErrorMap, unmoved: ErrorMap) -> Bool[Tensor, "batch 1 rows columns"]:
-    """Where moving the neighbour explains the image better than leaving it as it is."""
+    """Returns where moving the neighbour explains the image better than leaving it as it is."""
     return moved < unmoved
 
 

@@ -92,7 +92,7 @@ def competition(keys: Tokens, queries: SlotVectors) -> Shares:
 
 
 def weighted_means(shares: Shares, values: Tokens) -> SlotVectors:
-    """Of the values of all places, for every slot."""
+    """Returns the weighted mean of the values of all places, for every slot."""
     weights = shares + EPSILON
     return (weights / weights.sum(1, keepdim=True)).mT @ values
 
@@ -266,7 +266,7 @@ class SlotAttention(Discoverer, Trainable[ImageBatch]):
         return Loss(total, {}, found.slots.detach().flatten(0, 1))
 
     def explain(self, image: Images, noise: Noise) -> Explanation:
-        """Of images of the config's size; `noise` says how many slots there are and where they begin."""
+        """Explains images of the config's size; `noise` says how many slots there are and where they begin."""
         inputs = self.encoder(2 * image - 1)
         slots, shares = self.slots(inputs, self.mean + self.log_sigma.exp() * noise)
         colours, logits = self.decoder(slots)

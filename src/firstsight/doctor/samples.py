@@ -100,12 +100,12 @@ def starts_of(recording: Recording) -> list[int]:
 
 
 def few(frames: Sequence[int]) -> list[int]:
-    """At most MAX_WIDE_PAIRS of the frames, evenly."""
+    """Returns at most MAX_WIDE_PAIRS of the frames, evenly."""
     return [frames[i] for i in spread(len(frames), MAX_WIDE_PAIRS)]
 
 
 def spread(length: int, count: int) -> Int64[np.ndarray, " chosen"]:
-    """At most `count` indices, evenly over 0 ... length - 1."""
+    """Returns at most `count` indices, evenly over 0 ... length - 1."""
     return np.unique(np.linspace(0, length - 1, min(count, length)).round().astype(np.int64))
 
 
@@ -172,7 +172,7 @@ def tracked(a: GreyImage, b: GreyImage, camera: Camera) -> Matches:
 
 
 def wide_hop(samples: Samples, pairs: Sequence[Pair]) -> int:
-    """Over how many frames the image moves by about WIDE_MOTION_PX, at most half of the recording; 0 if that is unknown."""
+    """Returns over how many frames the image moves by about WIDE_MOTION_PX, at most half of the recording; 0 if unknown."""
     motions = samples.motions_px(pairs)
     if len(motions) == 0:
         return 0

@@ -53,12 +53,12 @@ def adjusted_rand_index(counts: Counts) -> float:
 
 
 def ari(estimated_ids: Ids, true_ids: Ids) -> float:
-    """Over all pixels; the background counts as one more object."""
+    """Returns the adjusted Rand index over all pixels; the background counts as one more object."""
     return adjusted_rand_index(contingency(estimated_ids, true_ids))
 
 
 def foreground_ari(estimated_ids: Ids, true_ids: Ids) -> float:
-    """Over the pixels of true objects. NaN where there is none."""
+    """Returns the adjusted Rand index over the pixels of true objects. NaN where there is none."""
     judged = true_ids != BACKGROUND
     return adjusted_rand_index(contingency(estimated_ids[judged], true_ids[judged])) if judged.any() else float("nan")
 
@@ -71,7 +71,7 @@ def overlaps(estimated_ids: Ids, true_ids: Ids) -> Float64[np.ndarray, "estimate
 
 
 def best_overlap(estimated_ids: Ids, true_ids: Ids) -> float:
-    """Of each true object the largest overlap with any mask, their mean. NaN where there is no object."""
+    """Returns the mean over true objects of the largest overlap with any mask. NaN where there is no object."""
     overlap = overlaps(estimated_ids, true_ids)
     return float(overlap.max(0).mean()) if overlap.shape[1] else float("nan")
 

@@ -92,7 +92,7 @@ def start(grey_a: Grey, grey_b: Grey, matches: Matches) -> Displacement:
 
 
 def displacements(grey_a: Grey, grey_b: Grey, config: Config) -> tuple[Displacement, Displacement]:
-    """Where each pixel of a goes in b and of b in a, in px; dense, also where it cannot be right."""
+    """Returns where each pixel of a goes in b and of b in a, in px; dense, also where it cannot be right."""
     height, width = grey_a.shape
     finest = finest_scale(height, width) if config.finest_scale is None else config.finest_scale
     size = (width >> finest, height >> finest)

@@ -75,7 +75,7 @@ def level_count(height: int, width: int, window_px: int, most: int) -> int:
 @njit(cache=True, fastmath=True)
 @no_type_check
 def smallest_eigenvalue(xx, xy, yy):
-    """Of the symmetric matrix (xx, xy; xy, yy)."""
+    """Returns the smallest eigenvalue of the symmetric matrix (xx, xy; xy, yy)."""
     half_gap = np.sqrt((xx - yy) * (xx - yy) / 4 + xy * xy)
     return (xx + yy) / 2 - half_gap
 
@@ -93,7 +93,7 @@ def _copy_window(image, top, left, rows, stride, out):
 @njit(cache=True, fastmath=True)
 @no_type_check
 def _bilinear_weights(fx, fy):
-    """Of the pixels at (0, 0), (1, 0), (0, 1), (1, 1)."""
+    """Returns the weights of the pixels at (0, 0), (1, 0), (0, 1), (1, 1)."""
     return (
         np.float32((1 - fx) * (1 - fy)),
         np.float32(fx * (1 - fy)),
@@ -304,7 +304,7 @@ def _check(grey: Grey, points: Points, config: Config) -> None:
 
 
 def track_points(grey_a: Grey, grey_b: Grey, points: Points, config: Config | None = None) -> Tracks:
-    """Where points (x, y) of a are in b. One that is not `valid` is where its search ended; outside a, where it began.
+    """Finds where points (x, y) of a are in b. One that is not `valid` is where its search ended; outside a, where it began.
 
     Raises InputError for images that hold no window and for points that are not finite.
     """

@@ -22,7 +22,7 @@ class Announcement(event.Listener):
 
 
 def announce_compilation() -> None:
-    """From now on the first compilation of this process is announced."""
+    """Announces the first compilation of this process from now on."""
     global _announcement
     if _announcement is None:
         _announcement = Announcement()

@@ -37,7 +37,7 @@ copy_sign = lanewise(_copy_sign)  # 0 where `like` is
 @njit(cache=True)
 @no_type_check
 def _mean(image, at, width, ninth):
-    """Of the window whose first pixel is `at`."""
+    """Returns the mean of the window whose first pixel is `at`."""
     total = plus(plus(load(image, at), load(image, at + 1)), load(image, at + 2))
     for row in (at + width, at + 2 * width):
         total = plus(total, plus(plus(load(image, row), load(image, row + 1)), load(image, row + 2)))
@@ -112,7 +112,7 @@ def differentiate(a, b, alpha, gradient, width, out):
 @njit(cache=True, nogil=True)
 @no_type_check
 def _keep_terms(a, b, alpha, gradient, y, width, colours, kept, base):
-    """Of a row of windows: g P, g R, g T (see photometric.py), mu_a, mu_b, and g of the difference."""
+    """Keeps a row of windows' g P, g R, g T (see photometric.py), mu_a, mu_b, and g of the difference."""
     stride = width + 2
     one = np.float32(1)
     ninth, c1, c2 = broadcast(one / np.float32(9)), broadcast(np.float32(C1)), broadcast(np.float32(C2))

@@ -14,7 +14,7 @@ from torch import Tensor
 
 
 class Roughness(NamedTuple):
-    """Between neighbours of a row, and of a column: maps smaller than the image by the order."""
+    """Differences between neighbours of a row, and of a column: maps smaller than the image by the order."""
 
     along_x: Float[Tensor, "batch channels height columns"]
     along_y: Float[Tensor, "batch channels rows width"]

@@ -28,7 +28,7 @@ Ids = Int32[np.ndarray, "height width"]
 
 
 class Carried(NamedTuple):
-    """Where the objects should be now, and at what depth (0 where there is none)."""
+    """The place where the objects should be now, and their depth there (0 where there is none)."""
 
     ids: Ids
     depth: Float32[np.ndarray, "height width"]
@@ -67,7 +67,7 @@ class Track:
 
 @dataclass
 class ObjectTracks:
-    """For every frame call `assign`, `judge` and `carry`, in this order."""
+    """Identities and beliefs of objects over time. For every frame call `assign`, `judge` and `carry`, in this order."""
 
     max_gap: int
     tracks: dict[int, Track] = field(default_factory=dict)

@@ -32,7 +32,7 @@ class TrackingConfig:
 
 
 class Followed(NamedTuple):
-    """Where the pixels went; meaningless where not `found`."""
+    """The places that the pixels went to; meaningless where not `found`."""
 
     pixels: Pixels
     found: Bool[np.ndarray, " points"]
@@ -71,7 +71,7 @@ def detect_corners(grey: Grey, taken: Float64[np.ndarray, "taken 2"], config: Tr
 
 
 def follow(from_grey: Grey, to_grey: Grey, pixels: Pixels, guess: Pixels, config: TrackingConfig) -> Followed:
-    """Where windows of one image are in the other, searched from a guess; found where the way back ends at the start."""
+    """Finds windows of one image in the other, searched from a guess; found where the way back ends at the start."""
     if not len(pixels):
         return Followed(pixels, np.zeros(0, bool))
     start, guess_ = pixels.astype(np.float32), guess.astype(np.float32)

@@ -61,5 +61,5 @@ class UNet(nn.Module):
 
 
 def doubled(values: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch channels 2*height 2*width"]:
-    """At twice the size, pixels repeated."""
+    """Returns the values at twice the size, pixels repeated."""
     return F.interpolate(values, scale_factor=2, mode="nearest")

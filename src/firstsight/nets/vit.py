@@ -170,7 +170,7 @@ class VisionTransformer(nn.Module):
         return patches + self.positions(rows, columns)
 
     def positions(self, rows: int, columns: int) -> Float[Tensor, "1 {rows}*{columns} channels"]:
-        """Of the patches. On the grid they were learned on, bicubic interpolation gives back exactly them."""
+        """Returns the patches' positions. On the grid they were learned on, bicubic interpolation gives back exactly them."""
         grid = self.pos_embed[:, 1:].transpose(1, 2).unflatten(-1, self.config.grid)
         return F.interpolate(grid, (rows, columns), mode="bicubic", align_corners=False).flatten(2).transpose(1, 2)
 

@@ -133,7 +133,7 @@ def summarised(
 
 
 def lens_notes(collection: Collection, found: Reconstruction, exact: bool) -> list[dict[str, Any]]:
-    """Of each lens its size, focal length and distortion, and where the focal length came from."""
+    """Returns each lens's size, focal length and distortion, and where the focal length came from."""
     groups = collection.groups
     used = np.unique(groups.lens[[collection.names.index(name) for name in found.names]])
     known = "given" if exact else "given or from the photo, then refined"

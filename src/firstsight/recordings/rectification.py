@@ -23,7 +23,7 @@ INTRINSICS_TOLERANCE_PX = 0.05
 
 @dataclass(frozen=True, kw_only=True)
 class Resampling:
-    """From the camera as recorded to the `camera` it becomes.
+    """The map from the camera as recorded to the `camera` it becomes.
 
     `x`, `y` are where in the recorded image each new pixel lies; `rectified_from_recorded` is the rotation between both.
     `ray_z` is the recorded camera's z of the new pixel's ray (x, y, 1): depth there is depth here times it.

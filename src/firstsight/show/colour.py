@@ -51,13 +51,13 @@ def depth_scale(depths: Iterable[DepthImage], percentiles: tuple[float, float] =
 
 
 def depth_fraction(depth: Float32[np.ndarray, "*shape"], scale: DepthScale) -> Float[np.ndarray, "*shape"]:
-    """Where a depth lies between near (0) and far (1), evenly in its logarithm: a metre nearby counts more than far away."""
+    """Returns where a depth lies between near (0) and far (1), evenly in its logarithm: a metre nearby counts more."""
     ratio = np.maximum(depth, 1e-6) / scale.near
     return np.clip(np.log(ratio) / np.log(scale.far / scale.near), 0, 1)
 
 
 def colour_depth(depth: DepthImage, scale: DepthScale) -> Image:
-    """Near is red, far is blue, no value is dark grey."""
+    """Returns depth in colours: near is red, far is blue, no value is dark grey."""
     entries = np.rint(255 * depth_fraction(np.nan_to_num(depth.depth), scale)).astype(np.uint8)
     return np.where(depth.valid[:, :, None], depth_table()[entries], NO_VALUE)
 

@@ -76,7 +76,7 @@ def _finite(points: Float[np.ndarray, "points 2"]) -> Float[np.ndarray, "known 2
 
 
 class View(NamedTuple):
-    """From (x right, y up) in metres to drawing units (y down)."""
+    """The map from (x right, y up) in metres to drawing units (y down)."""
 
     lower_m: tuple[float, float]
     scale: float

@@ -44,7 +44,7 @@ class Projection(NamedTuple):
     scale: float
 
     def pixels(self, points: Float64[np.ndarray, "points 3"]) -> Float64[np.ndarray, "points 2"]:
-        """Where points are in the panel."""
+        """Returns where points are in the panel."""
         return self.scale * (points - self.middle) @ self.axes.T + PANEL_PX / 2
 
     @property

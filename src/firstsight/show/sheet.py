@@ -50,7 +50,7 @@ def images_of(row: Tensor) -> list[Image]:
 
 
 def coloured(values: Float32[np.ndarray, "height width"], low: float, high: float) -> Image:
-    """From red at low to blue at high, evenly; what is not finite is dark grey."""
+    """Returns values in colours, from red at low to blue at high, evenly; what is not finite is dark grey."""
     share = np.clip((np.nan_to_num(values) - low) / max(high - low, 1e-12), 0, 1)
     return np.where(np.isfinite(values)[:, :, None], depth_table()[np.rint(255 * share).astype(np.uint8)], NO_VALUE)
 

@@ -50,7 +50,7 @@ PREVIEWED = 8  # samples of a preview
 
 @dataclass(frozen=True, kw_only=True)
 class Runtime:
-    """Where and how a training runs; nothing of it changes the result on one device."""
+    """The place and manner of a training; nothing of it changes the result on one device."""
 
     # None: a GPU where there is one
     device: str | None = None

@@ -130,7 +130,7 @@ def random_colours(random: StepRandom, kind: View) -> Colours:
 
 
 def coloured(images: Images, colours: Colours, kind: View) -> Images:
-    """In the order of the papers' code: jitter, grey, blur, solarise."""
+    """Changes colours in the order of the papers' code: jitter, grey, blur, solarise."""
     jitters, greys, blurs, inverted = (chosen(done) for done in colours.done.T.tolist())
     orders = colours.order.tolist()
     for place in range(4):

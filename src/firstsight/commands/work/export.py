@@ -96,7 +96,7 @@ def max_difference(expected: tuple[Tensor, ...], found: list[Tensor] | tuple[Ten
 
 @contextmanager
 def quiet() -> Generator[None]:
-    """Without the exporters' notes on operators of packages that are not installed."""
+    """Silences the exporters' notes on operators of packages that are not installed."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

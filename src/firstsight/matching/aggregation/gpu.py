@@ -93,7 +93,7 @@ def census_cost(left: Grey, right: Grey, candidates: int, cost: Census) -> UInt8
 def leave_out_left_border(
     volume: UInt8[Tensor, "height width candidates"],
 ) -> UInt8[Tensor, "height width candidates"]:
-    """In place: no cost where x - d < 0, outside the right image."""
+    """Removes the cost, in place, where x - d < 0, outside the right image."""
     _, width, candidates = volume.shape
     x, d = torch.arange(width, device=volume.device), torch.arange(candidates, device=volume.device)
     return volume.masked_fill_(d > x[:, None], no_cost(np.uint8))

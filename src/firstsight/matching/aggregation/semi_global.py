@@ -176,7 +176,7 @@ class _Sweeps:
         return cls(settings, *cost.shape[1:], types)
 
     def room(self, cost: Volume, total: np.ndarray | None) -> Total:
-        """Where sums go: as many rows of `total` as needed where they fit."""
+        """Returns where sums go: as many rows of `total` as needed where they fit."""
         if total is not None and total.dtype == self.total_type and total.shape[1:] == cost.shape[1:]:
             return total[: len(cost)]
         return np.empty(cost.shape, self.total_type)

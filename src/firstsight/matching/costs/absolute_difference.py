@@ -23,7 +23,7 @@ Described = Float32[np.ndarray, "height width 2"]  # grey level, gradient per px
 
 
 class Terms(NamedTuple):
-    """Where differences of grey levels and of gradients are truncated, and what one level of them costs; float32."""
+    """The truncation of differences of grey levels and of gradients, and what one level of them costs; float32."""
 
     largest_grey: np.float32
     grey_weight: np.float32

@@ -80,7 +80,7 @@ def hamming_volume(left: Codes, right: Codes, volume: Volume) -> Volume:
 
 
 def block_cost(volume: Volume, halvings: int) -> Volume:
-    """In place: each cost becomes the sum over its 3x3 pixels, halved `halvings` times and rounded; borders are repeated.
+    """Makes each cost, in place, the sum over its 3x3 pixels, halved `halvings` times and rounded; borders are repeated.
 
     A block ties neighbours together where a single census code is noisy. The result must fit 8 bits, and the number of
     candidates must be a multiple of LANES.

@@ -66,7 +66,7 @@ class NormalisedCorrelation(MatchingCost):
 
 
 class Statistics(NamedTuple):
-    """Of the window around each pixel: the sum of its centred grey levels, and 1 / (n sigma), 0 where sigma is."""
+    """Statistics of the window around each pixel: the sum of its centred grey levels, and 1 / (n sigma), 0 where sigma is."""
 
     sums: Int32[np.ndarray, "height width"]
     inverse_deviation: Float32[np.ndarray, "height width"]

@@ -207,7 +207,7 @@ def metric_scale(estimated: Transforms, metric: Transforms, valid: Bool[np.ndarr
 def shifts(
     poses: Transforms, starts: Int64[np.ndarray, " n"], ends: Int64[np.ndarray, " n"]
 ) -> Float64[np.ndarray, "n 3"]:
-    """Where the ends are, seen from the starts."""
+    """Returns where the ends are, seen from the starts."""
     return np.einsum("nji,nj->ni", poses[starts, :3, :3], poses[ends, :3, 3] - poses[starts, :3, 3])
 
 

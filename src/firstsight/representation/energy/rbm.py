@@ -92,7 +92,7 @@ def drawn(probability: Float32[Tensor, "rows units"], uniform: Uniform) -> Float
 
 @torch.no_grad()
 def gibbs(machine: Machine, visible: Visible, steps: int, uniform: Uniform) -> Visible:
-    """Where chains that begin at `visible` are after that many times v -> h -> v."""
+    """Returns where chains that begin at `visible` are after that many times v -> h -> v."""
     for _ in range(steps):
         hidden = drawn(hidden_probability(machine, visible), uniform)
         visible = drawn(visible_probability(machine, hidden), uniform)

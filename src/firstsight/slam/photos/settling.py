@@ -20,7 +20,7 @@ def settle(model: Model, config: Config) -> None:
 
 
 def settle_points(model: Model, tracks: Int64[np.ndarray, " tracks"], config: Config) -> None:
-    """Of these points uses the sightings that agree; forgets points with less than two, or without angle."""
+    """Uses the sightings of these points that agree; forgets points with less than two, or without angle."""
     chosen = np.zeros(model.tracks.points, bool)
     chosen[tracks] = True
     rows = np.flatnonzero(chosen[model.tracks.track])

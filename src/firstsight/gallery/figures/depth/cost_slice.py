@@ -56,7 +56,7 @@ def row_errors(
 
 
 def telling_pixel(costs: dict[str, Float32[np.ndarray, "width candidates"]], truth: Float[np.ndarray, " width"]) -> int:
-    """Of those that the last stage gets right, the one that both before miss by most."""
+    """Returns, of the pixels that the last stage gets right, the one that both before miss by most."""
     errors = {stage: row_errors(cost, truth) for stage, cost in costs.items()}
     missed = np.minimum(errors[PIXEL], errors[SURFACE])
     return int(np.where(errors[PATH] <= BAD_1.absolute_px, missed, -1).argmax())

@@ -37,7 +37,7 @@ COLOUR = {"FG-ARI": "#1f4e9e", "mBO": "#1f9e45"}
 
 
 class Course(NamedTuple):
-    """After each of `steps`: the measures of new images, by name, and the loss."""
+    """The measures of new images after each of `steps`, by name, and the loss."""
 
     steps: list[int]
     measures: list[dict[str, float]]

@@ -84,7 +84,7 @@ def inside(row: int, column: int, size: int) -> tuple[slice, slice]:
 
 
 def numbers(found: Experiment) -> tuple[Metric, ...]:
-    """Per patch, how many windows know what they should, and how well."""
+    """Returns per patch how many windows know what they should, and how well."""
     metrics = []
     for patch, row, column in placed():
         rows, columns = inside(row, column, found.size)

@@ -50,7 +50,7 @@ MeanImage = Float32[np.ndarray, "height width 3"]
 
 
 class Experiment(NamedTuple):
-    """Of the standing camera: an image, means with and without what moves. Of the walk: the maps and their ghosts."""
+    """A standing camera's image and its means with and without what moves; a walk's maps and their ghosts."""
 
     image: Image
     mean: MeanImage

@@ -49,7 +49,7 @@ CONFIG = replace(
 
 
 class Looked(NamedTuple):
-    """Of some images: where each head of CLS looks, and what the patch in `places` looks at."""
+    """Some images, where each head of CLS looks in them, and what the patch in `places` looks at."""
 
     heads: Float32[Tensor, "images heads rows columns"]
     queries: Float32[Tensor, "images heads rows columns"]

@@ -45,7 +45,7 @@ LARGEST = float(np.log(CONFIG.prototypes))
 
 
 class Curves(NamedTuple):
-    """Of one training, at every logged step."""
+    """What was logged of one training, at every logged step."""
 
     steps: list[int]
     entropy: list[float]

@@ -46,7 +46,7 @@ ALONE = "#555555"
 
 
 class Course(NamedTuple):
-    """After each of `steps`: exact log-likelihood of images that were not shown (mean, nats), reconstruction."""
+    """The exact log-likelihood of images that were not shown (mean, nats) and the reconstruction, after each of `steps`."""
 
     steps: list[int]
     log_likelihood: list[float]

@@ -100,12 +100,12 @@ def repeated(config: Config, runs: int) -> Repeated:
 
 
 def root_mean_square(errors: list | np.ndarray) -> float:
-    """Of the lengths of vectors (..., 2)."""
+    """Returns the root mean square of the lengths of vectors (..., 2)."""
     return float(np.sqrt((np.asarray(errors) ** 2).sum(-1).mean()))
 
 
 def measured_costs(sizes: list[int]) -> Costs:
-    """Of a step of odometry, and of a scan that sees few of many landmarks."""
+    """Measures a step of odometry, and a scan that sees few of many landmarks."""
     rows = []
     for size in sizes:
         state = surrounded(size)
@@ -204,7 +204,7 @@ def rgb(colour: str) -> tuple[float, ...]:
 
 
 def ellipse(mean: Float64[np.ndarray, "2"], covariance: Float64[np.ndarray, "2 2"], **style: object) -> Ellipse:
-    """Where a Gaussian's distance from its mean is `SIGMAS`."""
+    """Returns the curve on which a Gaussian's distance from its mean is `SIGMAS`."""
     variances, axes = np.linalg.eigh(covariance)
     height, width = 2 * SIGMAS * np.sqrt(variances)
     angle_deg = np.degrees(np.arctan2(axes[1, 1], axes[0, 1]))

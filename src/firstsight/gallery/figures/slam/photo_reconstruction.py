@@ -179,7 +179,7 @@ def draw_pairs(axes: Axes, found: Experiment) -> None:
 
 
 def draw_plan(axes: Axes, found: Experiment) -> None:
-    """From above, laid over the truth."""
+    """Draws the reconstruction from above, laid over the truth."""
     rebuilt = in_truth(found.adjusted.reconstruction, found.taken)
     x, y, _ = rebuilt.points_world.T
     axes.scatter(-y, x, s=3, c=rebuilt.colours / 255, linewidths=0)

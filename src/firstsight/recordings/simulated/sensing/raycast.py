@@ -125,7 +125,7 @@ class Caster:
     def meet(
         self, origin: Float64[np.ndarray, "3"], directions: Float32[np.ndarray, "rays 3"], instant: Instant
     ) -> Met:
-        """Like `cast`, for rays from one place, with the points and normals."""
+        """Does as `cast`, for rays from one place, with the points and normals."""
         hits = self.cast(repeated(origin, len(directions)), directions, instant)
         points, normals = places(origin, directions, hits, self.tables.normals, instant.rest_from_world)
         return Met(hits, points, normals)

@@ -153,7 +153,7 @@ class Views:
     def _project(
         self, camera: Camera, frame: int, met: Met, points: Float64[np.ndarray, "pixels 3"], instant: Instant
     ) -> tuple[Float64[np.ndarray, "pixels 2"], Bool[np.ndarray, " pixels"]]:
-        """Where a camera sees points (NaN behind it), and whether they lie inside its image with nothing before them."""
+        """Returns where a camera sees points (NaN behind it), and whether they lie inside its image with nothing before them."""
         world_from_camera = self.world_from_camera(camera, frame)
         pixel_from_world = camera.intrinsics @ np.linalg.inv(world_from_camera)[:3]
         pixels, seen = projected(points, met.hits.triangle, pixel_from_world, *camera.size)
@@ -188,7 +188,7 @@ def pixel_rays(height, width, world_from_pixel):
 @njit(cache=True, nogil=True)
 @no_type_check
 def displacement(pixels, height, width):
-    """From each pixel's centre to `pixels` (height * width, 2), as (height, width, 2); zero where those are NaN."""
+    """Returns the way from each pixel's centre to `pixels` (height * width, 2), as (height, width, 2); zero where NaN."""
     flow = np.zeros((height, width, 2), np.float32)
     for i in range(len(pixels)):
         y, x = i // width, i % width
