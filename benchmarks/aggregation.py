@@ -20,7 +20,7 @@ from firstsight.matching.aggregation.semi_global import STEPS, SemiGlobal, aggre
 from firstsight.matching.costs.census_cost import Census
 
 P1, P2 = 16, 160
-ROWS = 94  # a quarter of the picture, for the slow peers' sake
+ROWS = 94  # a quarter of the image, for the slow peers' sake
 
 
 def in_torch(cost: torch.Tensor) -> torch.Tensor:
@@ -89,7 +89,7 @@ def print_cross_based(cost: np.ndarray, left: np.ndarray, right: np.ndarray) -> 
     even = np.zeros_like(left)
     print(f"## Cross-based aggregation, one pass, {cost.shape[1]}x{cost.shape[0]}, {cost.shape[2]} candidates\n")
     print("ns per pixel and candidate.\n")
-    print("| costs | arms | street | even picture, all arms full |\n|---|--:|--:|--:|")
+    print("| costs | arms | street | even image, all arms full |\n|---|--:|--:|--:|")
     for kind in (np.uint8, np.float32):
         volume = cost.astype(kind)
         for length in (5, 9, 14, 25, 50, 100):

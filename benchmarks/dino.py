@@ -3,7 +3,7 @@
     python benchmarks/dino.py
     python benchmarks/dino.py --cifar CIFAR --out RUN --steps 5000
 
-CIFAR is a tar archive of pictures named train/CLASS/* and test/CLASS/*. A run that was stopped goes on. One thread.
+CIFAR is a tar archive of images named train/CLASS/* and test/CLASS/*. A run that was stopped goes on. One thread.
 """
 
 import argparse
@@ -32,19 +32,19 @@ IMAGES, KNOWN, HELD_OUT = 20_000, 2000, 500
 
 
 class Probe:
-    """The same labelled pictures for every encoder."""
+    """The same labelled images for every encoder."""
 
-    def __init__(self, pictures: Images):
-        self.pictures = pictures
-        self.parts = {part: chosen(pictures, part, count) for part, count in (("train", KNOWN), ("test", HELD_OUT))}
-        self.labels = numbered(pictures.class_names() or [])
+    def __init__(self, images: Images):
+        self.images = images
+        self.parts = {part: chosen(images, part, count) for part, count in (("train", KNOWN), ("test", HELD_OUT))}
+        self.labels = numbered(images.class_names() or [])
 
     def labelled(self, encoder) -> list[Labelled]:
-        return [Labelled(encoded(encoder, self.pictures, i.tolist()), self.labels[i]) for i in self.parts.values()]
+        return [Labelled(encoded(encoder, self.images, i.tolist()), self.labels[i]) for i in self.parts.values()]
 
 
-def chosen(pictures: Images, part: str, count: int, seed: int = 0) -> np.ndarray:
-    of_part = np.array([i for i, name in enumerate(pictures.relative_names) if f"{part}/" in name])
+def chosen(images: Images, part: str, count: int, seed: int = 0) -> np.ndarray:
+    of_part = np.array([i for i, name in enumerate(images.relative_names) if f"{part}/" in name])
     return np.random.default_rng(seed).permutation(of_part)[:count]
 
 
@@ -93,10 +93,10 @@ def print_patterns() -> None:
 
 
 def print_correlations() -> None:
-    """Whether there is anything to amplify: what two views of a picture share before the first step."""
+    """Whether there is anything to amplify: what two views of an image share before the first step."""
     images = torch.from_numpy(Patterns(160, TINY_CONFIG.size[0], seed=1).images).float() / 255
     print("\n## What two views share before training\n")
-    print("Correlation over pictures of the head's outputs for two large views, and for a large and a small one.\n")
+    print("Correlation over images of the head's outputs for two large views, and for a large and a small one.\n")
     print("| patches | jitter | large, large | large, small |\n|--:|---|--:|--:|")
     for patch in (4, 6):
         for jitter in (0.0, 0.8):
@@ -135,9 +135,9 @@ def print_cifar(archive: Path, out: Path, steps: int, every: int) -> None:
     method = Dino(config)
     untrained = copy.deepcopy(method)
     out.mkdir(parents=True, exist_ok=True)
-    pictures = open_images(parse_source(str(archive)), method.wanted, out)
-    probe, recipe, path = Probe(pictures), replace(recipe, steps=steps), out / "probed.jsonl"
-    training = Arrays.copied(pictures, chosen(pictures, "train", IMAGES, seed=1).tolist())
+    images = open_images(parse_source(str(archive)), method.wanted, out)
+    probe, recipe, path = Probe(images), replace(recipe, steps=steps), out / "probed.jsonl"
+    training = Arrays.copied(images, chosen(images, "train", IMAGES, seed=1).tolist())
     watch = Probing(method, probe, path, every)
     fit(method, training, recipe, out, runtime=Runtime(device="cpu"), callback=watch)
 
@@ -145,7 +145,7 @@ def print_cifar(archive: Path, out: Path, steps: int, every: int) -> None:
     print(f"`python benchmarks/dino.py --cifar CIFAR --out RUN --steps {steps} --every {every}`\n")
     print(
         f"## CIFAR-10\n\nViT of {vit.blocks} blocks and {vit.width} dimensions, patches of {vit.patch} px; {len(training)} "
-        f"pictures without labels, {steps} steps of {recipe.batch}: {steps * recipe.batch / len(training):.1f} epochs.\n"
+        f"images without labels, {steps} steps of {recipe.batch}: {steps * recipe.batch / len(training):.1f} epochs.\n"
     )
     print("| features | accuracy (%) | protocol |\n|---|--:|---|")
     for name, encoder in (("raw pixels", pixels), ("untrained", untrained), ("DINO", method)):

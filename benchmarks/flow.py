@@ -30,7 +30,7 @@ PRESETS = {
     "fast": cv2.DISOPTICAL_FLOW_PRESET_FAST,
     "medium": cv2.DISOPTICAL_FLOW_PRESET_MEDIUM,
 }
-Answer = tuple[np.ndarray, np.ndarray]
+Estimate = tuple[np.ndarray, np.ndarray]
 STEPS_OF_POINTS = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 30, 0.01)  # the defaults of both
 
 
@@ -53,53 +53,53 @@ def greys(pair: Pair) -> tuple[np.ndarray, np.ndarray]:
     return to_grey(to_tensor(pair.a)), to_grey(to_tensor(pair.b))
 
 
-def estimator(pair: Pair, method: FlowEstimator) -> Callable[[], Answer]:
+def estimator(pair: Pair, method: FlowEstimator) -> Callable[[], Estimate]:
     """A whole estimator, from float RGB tensors, with its check on the way back."""
     images = to_tensor(pair.a), to_tensor(pair.b)
 
-    def answer() -> Answer:
+    def estimate() -> Estimate:
         flow, valid = method(*images)
         return flow[0].permute(1, 2, 0).numpy(), valid[0, 0].numpy()
 
-    return answer
+    return estimate
 
 
-def windows(pair: Pair, solve: Callable[..., LocalFlow]) -> Callable[[], Answer]:
+def windows(pair: Pair, solve: Callable[..., LocalFlow]) -> Callable[[], Estimate]:
     """One way only, as OpenCV's methods; valid where the full flow is known."""
-    pictures = luma(to_tensor(pair.a)), luma(to_tensor(pair.b))
+    images = luma(to_tensor(pair.a)), luma(to_tensor(pair.b))
 
-    def answer() -> Answer:
-        flow, kind, _ = solve(*pictures, Config())
+    def estimate() -> Estimate:
+        flow, kind, _ = solve(*images, Config())
         return flow[0].permute(1, 2, 0).numpy(), kind[0, 0].numpy() == 2
 
-    return answer
+    return estimate
 
 
-def inverse_search(pair: Pair, preset: int) -> Callable[[], Answer]:
+def inverse_search(pair: Pair, preset: int) -> Callable[[], Estimate]:
     method, (a, b) = cv2.DISOpticalFlow.create(preset), greys(pair)
 
-    def answer() -> Answer:
+    def estimate() -> Estimate:
         return method.calc(a, b, np.zeros((*a.shape, 2), np.float32)), np.ones(a.shape, bool)
 
-    return answer
+    return estimate
 
 
-def farneback(pair: Pair) -> Callable[[], Answer]:
+def farneback(pair: Pair) -> Callable[[], Estimate]:
     """Three levels, window of 15 px, as in OpenCV's example."""
     a, b = greys(pair)
 
-    def answer() -> Answer:
+    def estimate() -> Estimate:
         start = np.zeros((*a.shape, 2), np.float32)
         return cv2.calcOpticalFlowFarneback(a, b, start, 0.5, 3, 15, 3, 5, 1.2, 0), np.ones(a.shape, bool)
 
-    return answer
+    return estimate
 
 
-def still(pair: Pair) -> Callable[[], Answer]:
+def still(pair: Pair) -> Callable[[], Estimate]:
     return lambda: (np.zeros_like(pair.truth), np.ones_like(pair.visible))
 
 
-def dense_methods(pair: Pair) -> dict[str, Callable[[], Answer]]:
+def dense_methods(pair: Pair) -> dict[str, Callable[[], Estimate]]:
     methods = {
         "LucasKanade, both ways": estimator(pair, LucasKanade()),
         "lucas_kanade_numba, one way": windows(pair, lucas_kanade_numba),
@@ -123,27 +123,27 @@ def best_s(methods: dict[str, Callable]) -> dict[str, float]:
 def print_dense() -> None:
     for title, size in SIZES.items():
         pairs = [street(frame, **size) for frame in FRAMES]
-        answers = [{name: method() for name, method in dense_methods(pair).items()} for pair in pairs]
+        estimates = [{name: method() for name, method in dense_methods(pair).items()} for pair in pairs]
         times = best_s(dense_methods(pairs[0]))
         print(f"## Dense, sim:street at {title}, frames {' and '.join(map(str, FRAMES))}\n")
         print("| method | ms | EPE | EPE where valid | median where valid | valid |\n|---|--:|--:|--:|--:|--:|")
         for name, seconds in times.items():
-            print(f"| {name} | {1e3 * seconds:.0f} | {' | '.join(errors(pairs, [each[name] for each in answers]))} |")
+            print(f"| {name} | {1e3 * seconds:.0f} | {' | '.join(errors(pairs, [each[name] for each in estimates]))} |")
         print()
     print(
-        "EPE: px, over all pixels that are seen in both pictures. Where Lucas-Kanade is not valid it gives the part it "
+        "EPE: px, over all pixels that are seen in both images. Where Lucas-Kanade is not valid it gives the part it "
         "knows (normal flow or 0), so its EPE over all pixels is not that of a method that fills in.\n"
     )
 
 
-def errors(pairs: list[Pair], answers: list[Answer]) -> tuple[str, ...]:
+def errors(pairs: list[Pair], estimates: list[Estimate]) -> tuple[str, ...]:
     error = np.concatenate(
         [
             np.linalg.norm(flow - pair.truth, axis=-1)[pair.visible]
-            for pair, (flow, _) in zip(pairs, answers, strict=True)
+            for pair, (flow, _) in zip(pairs, estimates, strict=True)
         ]
     )
-    valid = np.concatenate([valid[pair.visible] for pair, (_, valid) in zip(pairs, answers, strict=True)])
+    valid = np.concatenate([valid[pair.visible] for pair, (_, valid) in zip(pairs, estimates, strict=True)])
     return (
         f"{error.mean():.2f}",
         f"{error[valid].mean():.2f}",
@@ -157,26 +157,26 @@ def every_fourth(shape: tuple[int, int]) -> np.ndarray:
     return np.column_stack([x.ravel(), y.ravel()])
 
 
-def opencv_points(a: np.ndarray, b: np.ndarray, points: np.ndarray) -> Answer:
+def opencv_points(a: np.ndarray, b: np.ndarray, points: np.ndarray) -> Estimate:
     moved, found, _ = cv2.calcOpticalFlowPyrLK(
         a, b, points[:, None], None, winSize=(21, 21), maxLevel=3, criteria=STEPS_OF_POINTS
     )
     return moved[:, 0], found[:, 0] > 0
 
 
-def our_points(a: np.ndarray, b: np.ndarray, points: np.ndarray) -> Answer:
+def our_points(a: np.ndarray, b: np.ndarray, points: np.ndarray) -> Estimate:
     tracks = track_points(a, b, points)
     return tracks.points_b, tracks.valid
 
 
-def print_points(pictures: dict[str, tuple[np.ndarray, np.ndarray, Pair | None]]) -> None:
+def print_points(images: dict[str, tuple[np.ndarray, np.ndarray, Pair | None]]) -> None:
     print(
         "## Points, window 21 px, 4 pyramid levels, at most 30 steps down to 0.01 px\n\n"
         "Pyramids included. The gap is between ours and OpenCV's where both are valid.\n\n"
-        "| pictures | points | ours us/point | OpenCV us/point | ours takes | median gap px | above 0.05 px "
+        "| images | points | ours us/point | OpenCV us/point | ours takes | median gap px | above 0.05 px "
         "| valid ours, OpenCV | median error ours, OpenCV px |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|"
     )
-    for name, (a, b, pair) in pictures.items():
+    for name, (a, b, pair) in images.items():
         corners = cv2.goodFeaturesToTrack(a, 1000, 0.01, 5)[:, 0]
         for points in (corners, every_fourth(a.shape)):
             print(f"| {name} | {' | '.join(compared(a, b, points, pair))} |")
@@ -203,7 +203,7 @@ def compared(a: np.ndarray, b: np.ndarray, points: np.ndarray, pair: Pair | None
 
 
 def point_errors(pair: Pair, points: np.ndarray, moved: tuple[np.ndarray, ...]) -> list[float]:
-    """Medians over the points that are seen in both pictures; corners lie on whole pixels."""
+    """Medians over the points that are seen in both images; corners lie on whole pixels."""
     x, y = points.astype(int).T
     visible = pair.visible[y, x]
     return [float(np.median(np.linalg.norm(each - points - pair.truth[y, x], axis=1)[visible])) for each in moved]
@@ -215,11 +215,11 @@ def main() -> None:
     print(f"# Optical flow\n\n`python benchmarks/flow.py FOLDER`, OpenCV {cv2.__version__}, one thread.\n")
     print_dense()
     pair = street(5, **SIZES["1242x375"])
-    pictures = {"street, 1242x375": (*greys(pair), pair)}
+    images = {"street, 1242x375": (*greys(pair), pair)}
     if len(sys.argv) > 1:
         files = [str(Path(sys.argv[1]) / "flow" / f"rubberwhale{i}.png") for i in (1, 2)]
-        pictures["RubberWhale"] = (*(cv2.imread(file, cv2.IMREAD_GRAYSCALE) for file in files), None)
-    print_points(pictures)
+        images["RubberWhale"] = (*(cv2.imread(file, cv2.IMREAD_GRAYSCALE) for file in files), None)
+    print_points(images)
 
 
 if __name__ == "__main__":

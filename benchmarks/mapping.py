@@ -95,7 +95,7 @@ def print_times(name: str, step: int, height: int) -> None:
 
 
 def stage_ms(walk: Walk) -> float:
-    """Of perceive's stage for a frame: reading depth, ids and picture, and the map; the rest is there already."""
+    """Of perceive's stage for a frame: reading depth, ids and image, and the map; the rest is there already."""
     recording = select(walk.with_moving, list(walk.frames))
     with tempfile.TemporaryDirectory() as folder:
         run = RunFolder(Path(folder))

@@ -106,9 +106,7 @@ def print_streets() -> None:
     images = images_of(unseen)
     height, width = method.config.size
     print(f"## Monodepth, preset tiny, {len(learned)} pairs {width}x{height} of {len(STREETS)} simulated streets\n")
-    print(
-        f"Judged on {len(unseen)} pictures of {len(UNSEEN)} other streets; {DepthProtocol()}. Seconds are CPU time.\n"
-    )
+    print(f"Judged on {len(unseen)} images of {len(UNSEEN)} other streets; {DepthProtocol()}. Seconds are CPU time.\n")
     print(HEAD)
     print(row("best constant depth", constants(truth, DepthProtocol())), flush=True)
     fit(method, learned, TINY, runtime=CPU, callback=Curve(method, images, truth, 100))
@@ -118,7 +116,7 @@ def print_streets() -> None:
 
 @torch.no_grad()
 def left_over(method: monodepth.Monodepth, samples: Arrays) -> list[float]:
-    """What each loss is on pictures that it was not trained on, without its weight."""
+    """What each loss is on images that it was not trained on, without its weight."""
     batch = whole(samples)
     left, right = unit_range(batch.images[:, 0]), unit_range(batch.right[:, 0])
     return [float(term) for term in monodepth.terms(left, right, method.disparities(left)[0], method.config.alpha)]
@@ -179,7 +177,7 @@ def print_drive(folder: Path) -> None:
     print(
         f"\n## Monodepth2, {DRIVE_RECIPE.steps} steps on the {len(samples)} clips of one KITTI drive, {width}x{height}\n"
     )
-    print(f"Judged by the LiDAR's returns in the same pictures; {protocol}.\n")
+    print(f"Judged by the LiDAR's returns in the same images; {protocol}.\n")
     first = (method.eval(), errors(estimated(method, images), truth, protocol), explained(method, samples))
     start = time.process_time()
     fit(method, samples, DRIVE_RECIPE, runtime=CPU)

@@ -38,18 +38,18 @@ def middlebury(folder: Path) -> dict[str, Pair]:
 
 
 def _middlebury(folder: Path, name: str) -> Pair:
-    def picture(path: str) -> np.ndarray:
+    def image(path: str) -> np.ndarray:
         return cv2.imread(str(folder / path))[:, :, ::-1].copy()
 
     if name == "motorcycle":
         stored = np.load(folder / "motorcycle_disp.npz")
         truth = np.nan_to_num(stored[stored.files[0]], posinf=0.0).astype(np.float32)
-        return Pair(picture("motorcycle_left.png"), picture("motorcycle_right.png"), truth, truth > 0, 96)
+        return Pair(image("motorcycle_left.png"), image("motorcycle_right.png"), truth, truth > 0, 96)
     if name == "cones":
         truth = cv2.imread(str(folder / "cones/disp2.pgm"), cv2.IMREAD_UNCHANGED).astype(np.float32) / 4
-        return Pair(picture("cones/im2.png"), picture("cones/im6.png"), truth, truth > 0, 64)
+        return Pair(image("cones/im2.png"), image("cones/im6.png"), truth, truth > 0, 64)
     truth = cv2.imread(str(folder / "aloe/aloeGT.png"), cv2.IMREAD_GRAYSCALE).astype(np.float32)
-    return Pair(picture("aloe/aloeL.jpg"), picture("aloe/aloeR.jpg"), truth, truth > 0, 224)
+    return Pair(image("aloe/aloeL.jpg"), image("aloe/aloeR.jpg"), truth, truth > 0, 224)
 
 
 def best_ms(methods: Mapping[str, Callable[[], Any]], rounds: int = 9) -> dict[str, float]:

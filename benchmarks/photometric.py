@@ -45,18 +45,18 @@ def kornias(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 
 def forward_and_backward(loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> torch.Tensor:
-    a, b = pictures()
+    a, b = images()
     loss(a, b.requires_grad_()).mean().backward()
     assert b.grad is not None
     return b.grad
 
 
-def pictures() -> tuple[torch.Tensor, torch.Tensor]:
-    return tuple(picture.clone() for picture in PICTURES)
+def images() -> tuple[torch.Tensor, torch.Tensor]:
+    return tuple(image.clone() for image in IMAGES)
 
 
 def made() -> tuple[torch.Tensor, torch.Tensor]:
-    """Smooth pictures and such with noise."""
+    """Smooth images and such with noise."""
     draw = torch.Generator().manual_seed(0)
     coarse = torch.rand(*SHAPE[:2], SHAPE[2] // 8, SHAPE[3] // 8, generator=draw)
     a = F.interpolate(coarse, SHAPE[2:], mode="bilinear", align_corners=False)
@@ -64,7 +64,7 @@ def made() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def exact() -> torch.Tensor:
-    a, b = (picture.double() for picture in PICTURES)
+    a, b = (image.double() for image in IMAGES)
     plain(a, b.requires_grad_()).mean().backward()
     assert b.grad is not None
     return b.grad
@@ -74,7 +74,7 @@ def main() -> None:
     losses = {"ours, fused": photometric, "ours, plain torch": plain, "plain torch, five poolings": pooled}
     if find_spec("kornia"):
         losses["kornia, window 3"] = kornias
-    forward = best_ms({name: lambda f=f: f(*PICTURES) for name, f in losses.items()}, rounds=7)
+    forward = best_ms({name: lambda f=f: f(*IMAGES) for name, f in losses.items()}, rounds=7)
     both = best_ms({name: lambda f=f: forward_and_backward(f) for name, f in losses.items()}, rounds=9)
     slowest, truth = list(losses)[-1], exact()
     print("# Photometric loss\n\n`python benchmarks/photometric.py`, one thread, 4x3x192x640, alpha 0.85.\n")
@@ -88,7 +88,7 @@ def main() -> None:
     print("\nThe gradient's error is the largest difference from float64 autograd, by the largest gradient.")
 
 
-PICTURES = made()
+IMAGES = made()
 
 if __name__ == "__main__":
     torch.set_num_threads(1)

@@ -26,10 +26,10 @@ def swept(recording: Recording, frame: int, offsets: tuple[int, ...]) -> tuple[n
     images, cameras = recording.images[recording.rig.cameras[0].name], recording.truth.world_from_camera
     others = [frame + offset for offset in offsets]
     motion = torch.from_numpy(np.stack([np.linalg.inv(cameras[i]) @ cameras[frame] for i in others]))
-    pictures = torch.cat([to_tensor(images[i]) for i in others])
+    sources = torch.cat([to_tensor(images[i]) for i in others])
     intrinsics = torch.from_numpy(recording.rig.cameras[0].intrinsics)
     start = time.process_time()
-    depth, valid = PlaneSweep()(to_tensor(images[frame]), pictures, motion, intrinsics)
+    depth, valid = PlaneSweep()(to_tensor(images[frame]), sources, motion, intrinsics)
     seconds = time.process_time() - start
     truth = recording.truth.depth[frame]
     judged = truth.valid & (truth.depth < 80)

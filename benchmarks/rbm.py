@@ -45,8 +45,8 @@ same number of steps and first rate.
 """
 
 
-def rows(pictures: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(pictures).float().flatten(1)
+def rows(images: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(images).float().flatten(1)
 
 
 def uniform_of(count: int, seed: int = 0):
@@ -69,7 +69,7 @@ def print_gradients() -> None:
     print(
         "## CD-k and the exact gradient\n\n"
         "Random machines of 4 x 3 units, weights and biases of the given sigma. How far the expectation of\n"
-        "CD-k's gradient of W from four pictures is from the likelihood's, as a share of the latter's norm.\n"
+        "CD-k's gradient of W from four images is from the likelihood's, as a share of the latter's norm.\n"
     )
     steps = (1, 2, 3, 5, 10, 20, 50)
     print("| sigma | " + " | ".join(f"k = {k}" for k in steps) + " |\n|---|" + "--:|" * len(steps))
@@ -95,13 +95,13 @@ def print_gradients() -> None:
 def print_bars() -> None:
     print(
         "## Bars and stripes, 3 x 3\n\n"
-        f"14 of 512 pictures; the best possible is -log 14 = {-math.log(14):.3f} nats.\n"
-        f"24 hidden units, {BARS_STEPS} steps of all 14. Total variation: of 40,000 dreams, 50 Gibbs steps on from\n"
+        f"14 of 512 images; the best possible is -log 14 = {-math.log(14):.3f} nats.\n"
+        f"24 hidden units, {BARS_STEPS} steps of all 14. Total variation: of 40,000 samples, 50 Gibbs steps on from\n"
         "the data, from the data.\n"
     )
-    print("| method | log-likelihood, seeds 0 1 2 | total variation of dreams | CPU s |\n|---|--:|--:|--:|")
-    pictures = bars_and_stripes(3)
-    data = rows(pictures)
+    print("| method | log-likelihood, seeds 0 1 2 | total variation of samples | CPU s |\n|---|--:|--:|--:|")
+    images = bars_and_stripes(3)
+    data = rows(images)
     recipe = Recipe(
         steps=BARS_STEPS, batch=14, optimiser="sgd", learning_rate=0.1, momentum=0.5, schedule="cosine", log_every=1000
     )
@@ -115,7 +115,7 @@ def print_bars() -> None:
         for seed in range(3):
             torch.manual_seed(seed)
             model, start = Rbm(Config(side=3, hidden=24, **settings)), time.process_time()
-            fit(model, BinaryImages(pictures), recipe, runtime=CPU)
+            fit(model, BinaryImages(images), recipe, runtime=CPU)
             seconds.append(time.process_time() - start)
             reached.append(log_likelihood(model.machine, data))
             begin = data.repeat(40_000 // 14 + 1, 1)[:40_000]
@@ -181,10 +181,10 @@ def print_crossing() -> None:
         f"## Bars that cross, {side} x {side}\n\n"
         f"`tiny`: {TINY.steps} steps of {TINY.batch}, {hidden} hidden units, persistent chains."
     )
-    print(f"Mean log-likelihood of 1,000 new pictures, log Z added up over 2^{hidden} states.\n")
+    print(f"Mean log-likelihood of 1,000 new images, log Z added up over 2^{hidden} states.\n")
     print("| method | log-likelihood, nats, seeds 0 1 2 | CPU s |\n|---|--:|--:|")
-    pictures = bars(1000, side)
-    shown, new = rows(pictures), rows(bars(1000, side, seed=1))
+    images = bars(1000, side)
+    shown, new = rows(images), rows(bars(1000, side, seed=1))
     base = bias_of(shown)
     print(f"| the best possible (minus the entropy) | {-bars_entropy(side):.2f} | |")
     print(
@@ -194,7 +194,7 @@ def print_crossing() -> None:
     for seed in range(3):
         torch.manual_seed(seed)
         model, start = Rbm(TINY_CONFIG), time.process_time()
-        fit(model, BinaryImages(pictures), replace(TINY, seed=seed), runtime=CPU)
+        fit(model, BinaryImages(images), replace(TINY, seed=seed), runtime=CPU)
         machines.append(model.machine)
         seconds.append(time.process_time() - start)
     reached = [log_likelihood(machine, new) for machine in machines]

@@ -52,7 +52,7 @@ def per_frame_s(recording: Recording) -> float:
 
 
 def cast_s(height: int, width: int) -> tuple[float, int]:
-    """Seconds for the rays of one picture of the street, and their number."""
+    """Seconds for the rays of one image of the street, and their number."""
     caster = Caster(street(0))
     instant = caster.instant(0.0)
     x, y = np.meshgrid(np.linspace(-0.9, 0.9, width), np.linspace(-0.7, 0.7, height))

@@ -1,4 +1,4 @@
-"""Slot attention: what it finds in drawn pictures over seeds, beside what learns nothing; its time. Prints slots.md.
+"""Slot attention: what it finds in drawn images over seeds, beside what learns nothing; its time. Prints slots.md.
 
     OMP_NUM_THREADS=1 python benchmarks/slots.py
 
@@ -26,8 +26,8 @@ KINDS = {"plain shapes, 3": {"objects": (3, 3)}}
 LOSSES = """## What falls short
 
 Every slot takes an object and all share the ground, hence the low ARI and mBO: by mBO k-means, which plain shapes of one colour are
-made for, is ahead of every seed. Rate, warm-up and number of pictures were chosen on seeds 1 and 2 with other pictures than those
-measured here. With 1,000 pictures and 1,000 steps at a rate of 3e-3 the same seeds ended at 0.70, 0.64 and 0.56. One of two longer
+made for, is ahead of every seed. Rate, warm-up and number of images were chosen on seeds 1 and 2 with other images than those
+measured here. With 1,000 images and 1,000 steps at a rate of 3e-3 the same seeds ended at 0.70, 0.64 and 0.56. One of two longer
 trainings (6,000 steps planned) lost objects again after 2,500 steps (0.79 to 0.75). Striped shapes were not trained.
 """
 
@@ -42,18 +42,18 @@ def print_found() -> None:
     size, slots = TINY_CONFIG.size[0], TINY_CONFIG.slots
     print(
         "## Objects found\n\n"
-        f"`tiny`: {TINY.steps} steps of {TINY.batch} pictures, {size} x {size} px, {slots} slots; seeds 0, 1, 2."
+        f"`tiny`: {TINY.steps} steps of {TINY.batch} images, {size} x {size} px, {slots} slots; seeds 0, 1, 2."
     )
-    print(f"{TRAINED} pictures to learn, {TESTED} new ones to measure; k-means of colour and place, each in [0, 1].\n")
-    print(f"| pictures | method | {' | '.join(NAMES)} | CPU s |\n|---|---|{'--:|' * (len(NAMES) + 1)}")
+    print(f"{TRAINED} images to learn, {TESTED} new ones to measure; k-means of colour and place, each in [0, 1].\n")
+    print(f"| images | method | {' | '.join(NAMES)} | CPU s |\n|---|---|{'--:|' * (len(NAMES) + 1)}")
     for kind, settings in KINDS.items():
         new, rng = ObjectImages(TESTED, size, seed=99, **settings), np.random.default_rng(0)
         values, attended, seconds = [], [], []
         for seed in range(SEEDS):
             torch.manual_seed(seed)
             model, start = SlotAttention(TINY_CONFIG), time.process_time()
-            pictures = ObjectImages(TRAINED, size, seed=seed, **settings)
-            fit(model, pictures, replace(TINY, seed=seed), runtime=Runtime(device="cpu"))
+            images = ObjectImages(TRAINED, size, seed=seed, **settings)
+            fit(model, images, replace(TINY, seed=seed), runtime=Runtime(device="cpu"))
             seconds.append(time.process_time() - start)
             with torch.no_grad():
                 found = model.explain(as_images(new), model.fixed_noise(TESTED))
@@ -63,7 +63,7 @@ def print_found() -> None:
         print(f"| {kind} | slot attention, masks | {cells(values)} | {min(seconds):.0f} |")
         print(f"| {kind} | slot attention, last attention | {cells(attended)} | |", flush=True)
         for clusters in (slots - 1, slots):
-            clustered = np.stack([clustered_ids(picture.image, clusters) for picture in new.drawn])
+            clustered = np.stack([clustered_ids(image.image, clusters) for image in new.drawn])
             print(f"| {kind} | k-means, {clusters} | {cells([measured(clustered, new)])} | |")
         random = rng.integers(0, slots, clustered.shape)
         print(f"| {kind} | random masks | {cells([measured(random, new)])} | |")
@@ -77,7 +77,7 @@ def begin_as_glorot(layer: nn.Module) -> None:
 
 
 def print_beginnings() -> None:
-    """What becomes of small pictures with the paper's places and first weights."""
+    """What becomes of small images with the paper's places and first weights."""
     print(
         "## How it begins\n\n"
         f"`tiny` at a constant rate of {HASTY.learning_rate}, and without what it departs from the paper in, after {BEGINNING} steps, seed 0.\n"
@@ -85,7 +85,7 @@ def print_beginnings() -> None:
     )
     print("| | loss | FG-ARI | largest share |\n|---|--:|--:|--:|")
     size = TINY_CONFIG.size[0]
-    pictures, new = ObjectImages(TRAINED, size, (3, 3)), ObjectImages(TESTED, size, (3, 3), seed=99)
+    old, new = ObjectImages(TRAINED, size, (3, 3)), ObjectImages(TESTED, size, (3, 3), seed=99)
     images = as_images(new)
     for name, edges, begun in (
         ("TINY", TINY_CONFIG.edges, ()),
@@ -96,10 +96,10 @@ def print_beginnings() -> None:
         for part in begun:
             model.get_submodule(part).apply(begin_as_glorot)
         recipe = replace(HASTY, steps=BEGINNING, schedule="constant")
-        fit(model, pictures, recipe, runtime=Runtime(device="cpu"))
+        fit(model, old, recipe, runtime=Runtime(device="cpu"))
         with torch.no_grad():
             found = model.explain(images, model.fixed_noise(TESTED))
-        loss, share = 4 * float((found.picture - images).square().mean()), float(found.masks.amax(1).mean())
+        loss, share = 4 * float((found.image - images).square().mean()), float(found.masks.amax(1).mean())
         value = measured(ids_of(found.masks).numpy(), new)["FG-ARI"]
         print(f"| {name} | {loss:.3f} | {value:.2f} | {share:.2f} |", flush=True)
     print()
@@ -132,7 +132,7 @@ def print_times() -> None:
             "encoder's convolutions, channels first": both(lambda: model.encoder.convolutions(images)),
             "slots, 3 iterations": both(lambda: model.slots(tokens, slots)[0]),
             "decoder, 7 slots": both(lambda: model.decoder(slots)[0]),
-            "all": both(lambda: model.explain(images, noise).picture),
+            "all": both(lambda: model.explain(images, noise).image),
         },
         rounds=3,
     )

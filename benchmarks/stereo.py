@@ -53,16 +53,16 @@ CHOICES = {
     "gaps filled by class": {"filling": "classified"},
     "bilateral mean": {"bilateral_px": 1.67},
 }
-Answer = tuple[np.ndarray, np.ndarray]
+Estimate = tuple[np.ndarray, np.ndarray]
 
 
 class Method(ABC):
     """prepare() turns a pair into what a method takes, outside of any timing, and returns the call that answers."""
 
     @abstractmethod
-    def prepare(self, pair: Pair) -> Callable[[], Answer]: ...
+    def prepare(self, pair: Pair) -> Callable[[], Estimate]: ...
 
-    def __call__(self, pair: Pair) -> Answer:
+    def __call__(self, pair: Pair) -> Estimate:
         return self.prepare(pair)()
 
 
@@ -72,18 +72,18 @@ class OpenCV(Method):
 
     mode: int | None
 
-    def prepare(self, pair: Pair) -> Callable[[], Answer]:
+    def prepare(self, pair: Pair) -> Callable[[], Estimate]:
         images = grey(pair.left), grey(pair.right)
         if self.mode is None:
             matcher = cv2.StereoBM_create(pair.candidates, 15)
         else:
             matcher = cv2.StereoSGBM_create(0, pair.candidates, 3, 72, 288, 1, 63, 10, 100, 2, self.mode)
 
-        def answer() -> Answer:
+        def estimate() -> Estimate:
             disparity = matcher.compute(*images)
             return disparity.astype(np.float32) / 16, disparity >= 0
 
-        return answer
+        return estimate
 
 
 class Ours(Method):
@@ -92,29 +92,29 @@ class Ours(Method):
     def __init__(self, **settings):
         self.settings = settings
 
-    def prepare(self, pair: Pair) -> Callable[[], Answer]:
+    def prepare(self, pair: Pair) -> Callable[[], Estimate]:
         match = SemiGlobalMatching(Config(max_disparity_px=pair.candidates, **self.settings))
         images = to_tensor(pair.left), to_tensor(pair.right)
 
-        def answer() -> Answer:
-            estimate = match(*images)
-            return estimate.disparity[0, 0].numpy(), estimate.valid[0, 0].numpy()
+        def estimate() -> Estimate:
+            found = match(*images)
+            return found.disparity[0, 0].numpy(), found.valid[0, 0].numpy()
 
-        return answer
+        return estimate
 
 
 class OursChecked(Ours):
     """Cost to checked disparity: grey images in, left-right check and small patches dropped, as StereoSGBM does."""
 
-    def prepare(self, pair: Pair) -> Callable[[], Answer]:
+    def prepare(self, pair: Pair) -> Callable[[], Estimate]:
         match = SemiGlobalMatching(Config(max_disparity_px=pair.candidates, **self.settings))
         images = grey(pair.left), grey(pair.right)
 
-        def answer() -> Answer:
+        def estimate() -> Estimate:
             disparity, classes = match.classified(*images)
             return disparity, drop_speckles(disparity, classes == MatchClass.CORRECT, 100)
 
-        return answer
+        return estimate
 
 
 def methods() -> dict[str, Method]:
@@ -134,7 +134,7 @@ def bad(disparity: np.ndarray, pair: Pair, where: np.ndarray, threshold_px: floa
 
 def print_times(pairs: dict[str, Pair]) -> None:
     print(
-        "## Time\n\nms, and in brackets how many times as long OpenCV HH takes. From grey pictures to checked disparity;"
+        "## Time\n\nms, and in brackets how many times as long OpenCV HH takes. From grey images to checked disparity;"
     )
     print("'to a filled map' is the whole estimator, from float RGB tensors.\n")
     print("| method | " + " | ".join(pairs) + " | memory, MB |\n|---|" + "--:|" * (len(pairs) + 1))
@@ -146,7 +146,7 @@ def print_times(pairs: dict[str, Pair]) -> None:
         cells = [f"{each[name]:.0f} ({each['OpenCV HH, 8 paths'] / each[name]:.2f}x)" for each in times.values()]
         print(f"| {name} | {' | '.join(cells)} | {memory_mb(name, next(iter(pairs.values()))):.0f} |")
     print(f"\nThe first call of this process took {first_s:.1f} s (wall). Memory: what the peak of a process grows by")
-    print("in the first call on the first pair, pictures not counted.\n")
+    print("in the first call on the first pair, images not counted.\n")
 
 
 def memory_mb(name: str, pair: Pair) -> float:
@@ -169,7 +169,7 @@ def peak_mb() -> float:
     return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1024
 
 
-def most_confident(pair: Pair, count: int) -> Answer:
+def most_confident(pair: Pair, count: int) -> Estimate:
     """Our `count` surest answers: those that pass the left-right check first, then by how far they stand out."""
     left, right = grey(pair.left), grey(pair.right)
     census = Census()
@@ -224,10 +224,10 @@ def print_choices(pairs: dict[str, Pair]) -> None:
 
 
 def print_growth() -> None:
-    """How time grows with the picture and the disparities."""
+    """How time grows with the image and the disparities."""
     print(
         "\n## Growth\n\nsim:street; ms, ns per pixel and disparity in brackets; the last column lets ours have 256 MB.\n\n"
-        "| picture | disparities | ours | OpenCV HH | HH / ours | ours in strips |\n|---|--:|--:|--:|--:|--:|"
+        "| image | disparities | ours | OpenCV HH | HH / ours | ours in strips |\n|---|--:|--:|--:|--:|--:|"
     )
     for height, width in ((188, 621), (375, 1242), (750, 2484)):
         for candidates in (64, 128, 256):

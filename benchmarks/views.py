@@ -62,7 +62,7 @@ def kornias(images: torch.Tensor, kind: View) -> Callable[[], torch.Tensor]:
 
 def print_peers() -> None:
     print("## Beside kornia\n")
-    print("| views | ours, pictures/s | kornia, pictures/s | faster by |\n|---|--:|--:|--:|")
+    print("| views | ours, images/s | kornia, images/s | faster by |\n|---|--:|--:|--:|")
     for name, (size, kind) in KINDS.items():
         images = torch.rand(BATCH, 3, size, size, generator=torch.Generator().manual_seed(0))
         methods = {"ours": ours(images, kind)}
@@ -77,8 +77,8 @@ def print_parts() -> None:
     images = torch.rand(BATCH, 3, 256, 256, generator=torch.Generator().manual_seed(0))
     kinds = {name: View(**{**NOTHING, **done}) for name, done in PARTS.items()}
     times = best_ms({name: ours(images, kind) for name, kind in kinds.items()}, ROUNDS)
-    print("\n## Its parts, 256 to 224 px, every picture\n")
-    print("| part | ms per picture |\n|---|--:|")
+    print("\n## Its parts, 256 to 224 px, every image\n")
+    print("| part | ms per image |\n|---|--:|")
     for name, ms in times.items():
         added = ms if name == "crop and flip" else ms - times["crop and flip"]
         print(f"| {name} | {added / BATCH:.2f} |")

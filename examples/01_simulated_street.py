@@ -1,4 +1,4 @@
-"""A simulated drive: look at a frame, its depth and its flow, and check the flow against the pictures.
+"""A simulated drive: look at a frame, its depth and its flow, and check the flow against the images.
 
     python examples/01_simulated_street.py [FOLDER]
 
@@ -40,7 +40,7 @@ def main(folder: Path) -> None:
     png.write_image(folder / "warped.png", to_array(torch.where(seen, warped, 0.0)))
     png.write_scaled(folder / "depth.png", depth, has_depth)
     png.write_flow(folder / "flow.png", flow, has_flow)
-    print(f"pictures in {folder}")
+    print(f"images in {folder}")
 
 
 if __name__ == "__main__":

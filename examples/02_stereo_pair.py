@@ -1,8 +1,8 @@
-"""Depth from two rectified pictures, without a recording around them.
+"""Depth from two rectified images, without a recording around them.
 
     python examples/02_stereo_pair.py [LEFT RIGHT [FOLDER]]
 
-Writes disparity.png, coloured, with what could not be matched left dark. Without pictures it takes a pair of the simulated street.
+Writes disparity.png, coloured, with what could not be matched left dark. Without images it takes a pair of the simulated street.
 """
 
 import sys
@@ -18,19 +18,19 @@ from firstsight.show.colour import colour_depth, depth_scale
 
 def main(left: Path | None, right: Path | None, folder: Path) -> None:
     if left is not None and right is not None:
-        pictures = [png.read_image(path) for path in (left, right)]
+        images = [png.read_image(path) for path in (left, right)]
     else:
         street = simulate("street", frames=1)
-        pictures = [street[0].image(name) for name in ("left", "right")]
+        images = [street[0].image(name) for name in ("left", "right")]
 
     match = SemiGlobalMatching(Config(max_disparity_px=96))
-    disparity, valid = match(*map(to_tensor, pictures))  # (1, 1, height, width), px
+    disparity, valid = match(*map(to_tensor, images))  # (1, 1, height, width), px
     print(f"{100 * valid.float().mean():.0f} % matched, disparity up to {disparity[valid].max():.1f} px")
 
     # depth is focal_px * baseline_m / disparity; without a calibration its inverse still tells near from far
     relative = DepthImage((1 / disparity[0, 0].clamp(min=0.5)).numpy(), valid[0, 0].numpy())
     png.write_image(folder / "disparity.png", colour_depth(relative, depth_scale([relative])))
-    print(f"picture in {folder}")
+    print(f"image in {folder}")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python examples/03_own_matching_cost.py [FOLDER]
 
-The cost here is the absolute difference of two blurred pictures, a poor one: alone it gets two thirds of the pixels wrong, its
+The cost here is the absolute difference of two blurred images, a poor one: alone it gets two thirds of the pixels wrong, its
 sums along the paths one in twenty. Writes alone.png and aggregated.png, coloured by disparity.
 """
 
@@ -27,7 +27,7 @@ PENALTIES = Penalties(p1=3.0, p2=30.0)  # in the unit of the cost: grey levels
 
 
 def own_cost(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """(height, width, candidates) float32: how unlike left (x, y) and right (x - d, y) are; no cost outside the picture."""
+    """(height, width, candidates) float32: how unlike left (x, y) and right (x - d, y) are; no cost outside the image."""
     left, right = (cv2.GaussianBlur(image.astype(np.float32), (0, 0), 1.0) for image in (left, right))
     volume = np.full((*left.shape, CANDIDATES), no_cost(np.float32), np.float32)
     for d in range(CANDIDATES):
@@ -48,7 +48,7 @@ def main(folder: Path) -> None:
         print(f"{name}: {100 * bad.mean():.1f} % wrong by more than 1 px, energy {cost_of_map:.3g}")
         nearness = DepthImage(1 / np.maximum(disparity, 0.5), np.ones(disparity.shape, bool))
         png.write_image(folder / f"{name}.png", colour_depth(nearness, depth_scale([nearness])))
-    print(f"pictures in {folder}")
+    print(f"images in {folder}")
 
 
 if __name__ == "__main__":

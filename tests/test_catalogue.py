@@ -35,8 +35,8 @@ def test_the_class_is_final_and_leaves_the_call_to_its_role(entry: catalogue.Ent
 
 @every_method
 def test_the_docstring_has_its_headings(entry: catalogue.Entry):
-    assert all(entry.said(heading) for heading in ("Paper", "Idea", "Differs", "Role"))
-    assert entry.said("Role").startswith(entry.role)
+    assert all(entry.section(heading) for heading in ("Paper", "Idea", "Differs", "Role"))
+    assert entry.section("Role").startswith(entry.role)
     assert entry.description == inspect.getdoc(entry.module)
 
 
@@ -57,7 +57,7 @@ def test_names_are_in_kebab_case_and_lead_to_different_classes():
 def test_the_catalogue_is_read_without_importing_a_method():
     program = (
         "import sys; from firstsight import catalogue; "
-        "[(e.role, e.learns, e.family, e.said('Paper')) for e in catalogue.entries()]; "
+        "[(e.role, e.learns, e.family, e.section('Paper')) for e in catalogue.entries()]; "
         "print({'torch', 'numpy', 'cv2', 'numba'} & set(sys.modules))"
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -85,8 +85,8 @@ def test_help_of_a_verb_has_a_sentence_for_each_flag_and_no_noise(run: Run, verb
     rows = [line.strip("│ ") for line in out.splitlines() if line.startswith("│")]
     for index, row in enumerate(rows):
         if row.startswith("--"):
-            told = row.split("  ", 1)[1] if "  " in row else rows[index + 1]
-            assert told[:1].isupper(), row
+            description = row.split("  ", 1)[1] if "  " in row else rows[index + 1]
+            assert description[:1].isupper(), row
 
 
 def test_the_version(run: Run):
@@ -226,9 +226,9 @@ def test_every_catalogue_line_is_a_method_with_a_paper_and_a_role(entry: catalog
     method = entry.load()
     roles = [base.__name__ for base in method.__mro__ if base.__module__.startswith("firstsight.roles")]
     assert len(roles) >= 1
-    assert entry.said("Role").startswith(tuple(roles))
-    assert entry.said("Paper")
-    assert entry.said("Idea")
+    assert entry.section("Role").startswith(tuple(roles))
+    assert entry.section("Paper")
+    assert entry.section("Idea")
 
 
 def test_find_raises_for_an_unknown_name():

@@ -49,7 +49,7 @@ def method_page(entry: catalogue.Entry) -> str:
 def method_index() -> str:
     """The table of all methods."""
     rows = [
-        f"| [{entry.name}]({entry.name}.md) | {entry.family} | {entry.said('Role')} | {entry.said('Paper')} |"
+        f"| [{entry.name}]({entry.name}.md) | {entry.family} | {entry.section('Role')} | {entry.section('Paper')} |"
         for entry in catalogue.entries()
     ]
     return "# Methods\n\n| method | family | role | paper |\n|---|---|---|---|\n" + "\n".join(rows) + "\n"

@@ -75,7 +75,7 @@ class Entry:
         assert spec.origin is not None, self.target
         return ast.get_docstring(ast.parse(Path(spec.origin).read_text())) or ""
 
-    def said(self, heading: str) -> str:
+    def section(self, heading: str) -> str:
         """What the docstring says under `heading:` ("Paper", "Idea", "Role"), on one line; "" where it says nothing."""
         lines = self.description.splitlines()
         starts = [i for i, line in enumerate(lines) if line.startswith(f"{heading}:")]

@@ -122,7 +122,7 @@ def test_frames_are_read_as_they_are_needed(monkeypatch):
 
 
 def test_a_training_and_a_run_are_told_apart(encoder, tmp_path):
-    assert command.subject_of(encoder, "pictures").text == "training of dino, on pictures"
+    assert command.subject_of(encoder, "images").text == "training of dino, on images"
     assert command.subject_of("lucas-kanade", STREET).text == f"method of the family flow, on {STREET}"
     run = RunFolder(tmp_path / "run")
     ate = Metric(name="ATE RMSE", value=0.5, unit="m", protocol="camera positions")
@@ -171,9 +171,9 @@ def test_the_command_prints_what_it_judged_or_json(encoder, tmp_path, capsys):
 
 
 def test_what_cannot_be_judged_is_one_line(encoder, tmp_path):
-    picture = np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)
+    image = np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)
     for number in range(3):
-        png.write_image(tmp_path / f"{number}.png", picture)
+        png.write_image(tmp_path / f"{number}.png", image)
     for name, source, words in [
         ("semi-global-matching", str(tmp_path), "no stereo pair"),
         ("lucas-kanade", str(tmp_path), "true flow is not known"),

@@ -28,7 +28,7 @@ def spoiled(nodes: int = 80):
     return graph._replace(between=Between(*(np.concatenate(p) for p in zip(graph.between, false, strict=True))))
 
 
-def test_it_prints_and_writes_the_solution_and_its_picture(tmp_path: Path, capsys):
+def test_it_prints_and_writes_the_solution_and_its_image(tmp_path: Path, capsys):
     write_g2o(tmp_path / "walk.g2o", spoiled())
     optimise_file(tmp_path / "walk.g2o", None, Settings(false_loops="consistent"))
     captured = capsys.readouterr()
@@ -44,9 +44,9 @@ def test_it_prints_and_writes_the_solution_and_its_picture(tmp_path: Path, capsy
     assert result.rejected[-4:].all()
     written = read_g2o(tmp_path / "walk_optimised.g2o").graph
     np.testing.assert_allclose(written.world_from_node, result.after.world_from_node, atol=1e-12)
-    with Image.open(tmp_path / "walk_optimised.png") as picture:
-        assert picture.width > 1000
-        assert all(low < high for low, high in picture.convert("RGB").getextrema())
+    with Image.open(tmp_path / "walk_optimised.png") as image:
+        assert image.width > 1000
+        assert all(low < high for low, high in image.convert("RGB").getextrema())
 
 
 def test_where_the_error_stays_high_it_hints(tmp_path: Path, capsys):
@@ -68,7 +68,7 @@ def test_starts_without_poses(start):
     np.testing.assert_allclose(solution.world_from_node, first @ graph.world_from_node, atol=0.5)
 
 
-def test_without_matplotlib_there_is_no_picture_and_a_line_says_so(tmp_path: Path, monkeypatch, capsys):
+def test_without_matplotlib_there_is_no_image_and_a_line_says_so(tmp_path: Path, monkeypatch, capsys):
     write_g2o(tmp_path / "walk.g2o", street_walk(30))
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     optimise_file(tmp_path / "walk.g2o", None, Settings())

@@ -20,7 +20,7 @@ from firstsight.reconstruct import job
 from firstsight.reconstruct.job import Summary, reconstruct_folder
 from firstsight.reconstruct.photo_folder import known_lenses
 from firstsight.recordings.simulated.photo_set import photo_set
-from firstsight.show.reconstruction_picture import BACKGROUND, CAMERA, PANEL_PX
+from firstsight.show.reconstruction_image import BACKGROUND, CAMERA, PANEL_PX
 from firstsight.slam.photos.lenses import PhotoLens
 
 COUNT, SIZE = 7, (240, 320)
@@ -67,7 +67,7 @@ def test_the_model_loads_in_pycolmap(done):
     )  # a mean over points
 
 
-def test_the_picture_shows_points_and_cameras(done):
+def test_the_image_shows_points_and_cameras(done):
     shown = read_image(done[0] / "reconstruction.png")
     assert shown.shape == (PANEL_PX, 2 * PANEL_PX, 3)
     for half in (shown[:, :PANEL_PX], shown[:, PANEL_PX:]):

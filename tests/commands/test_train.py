@@ -27,10 +27,10 @@ QUICK = ("--steps", "40", "--batch", "8", "--checkpoint-every", "10", "--device"
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pictures")
-    for number, picture in enumerate(np.random.default_rng(0).integers(0, 255, (20, 12, 12, 3), np.uint8)):
-        png.write_image(folder / f"{number}.png", picture)
+def images(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("images")
+    for number, image in enumerate(np.random.default_rng(0).integers(0, 255, (20, 12, 12, 3), np.uint8)):
+        png.write_image(folder / f"{number}.png", image)
     return folder
 
 
@@ -56,14 +56,14 @@ def same_weights(a: Path, b: Path, within: float = 0.0) -> bool:
 
 
 @pytest.fixture(scope="module")
-def trained(pictures, tmp_path_factory):
+def trained(images, tmp_path_factory):
     out = tmp_path_factory.mktemp("trained") / "rbm"
-    ended = run("rbm", pictures, "--out", out, *QUICK)
+    ended = run("rbm", images, "--out", out, *QUICK)
     assert ended.returncode == 0, ended.stderr
     return out
 
 
-def test_it_leaves_what_it_says(trained, pictures):
+def test_it_leaves_what_it_says(trained, images):
     assert {path.name for path in trained.iterdir()} >= {
         "config.json",
         "model.safetensors",
@@ -73,12 +73,12 @@ def test_it_leaves_what_it_says(trained, pictures):
     assert png.read_image(trained / "preview.png").shape[1] > 100
     about = json.loads((trained / "config.json").read_text())
     assert about["name"] == "rbm"
-    assert about["sources"] == [str(pictures)]
+    assert about["sources"] == [str(images)]
     assert about["config"]["hidden"] == 6
 
 
-def test_a_process_killed_in_the_middle_goes_on_bit_for_bit(trained, pictures, tmp_path):
-    arguments = ("rbm", pictures, "--out", tmp_path / "killed", *QUICK)
+def test_a_process_killed_in_the_middle_goes_on_bit_for_bit(trained, images, tmp_path):
+    arguments = ("rbm", images, "--out", tmp_path / "killed", *QUICK)
     process = subprocess.Popen(
         command(*arguments), env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL
     )
@@ -93,11 +93,11 @@ def test_a_process_killed_in_the_middle_goes_on_bit_for_bit(trained, pictures, t
     assert same_weights(trained, tmp_path / "killed")
 
 
-def test_mistakes_are_one_line(trained, pictures, tmp_path):
+def test_mistakes_are_one_line(trained, images, tmp_path):
     for arguments, words in [
-        (("semi-global-matching", pictures), "is not trainable; methods that are: monodepth,"),
+        (("semi-global-matching", images), "is not trainable; methods that are: monodepth,"),
         (("rbm", tmp_path), "no images in it"),
-        (("rbm", pictures, "--out", trained, *QUICK, "--learning-rate", "0.5"), "its recipe differs (learning_rate:"),
+        (("rbm", images, "--out", trained, *QUICK, "--learning-rate", "0.5"), "its recipe differs (learning_rate:"),
     ]:
         ended = run(*arguments)
         assert ended.returncode == 2
@@ -138,25 +138,25 @@ def test_every_trainable_method_has_both_presets(name):
     assert issubclass(entry.load(), Trainable)
 
 
-def test_auto_suits_the_sensors(pictures):
+def test_auto_suits_the_sensors(images):
     assert train.chosen_method(["sim:street:frames=2"]) == "monodepth"
-    assert train.chosen_method([str(pictures)]) == "dino"
+    assert train.chosen_method([str(images)]) == "dino"
 
 
 def test_an_unfit_recording_is_called_so_before_it_starts(tmp_path):
-    picture = np.full((48, 64, 3), 90, np.uint8)
+    image = np.full((48, 64, 3), 90, np.uint8)
     for number in range(6):
-        png.write_image(tmp_path / "still" / f"{number}.png", picture)
-    # a folder of pictures alone is no recording to a method of single pictures, so a method of clips it is
+        png.write_image(tmp_path / "still" / f"{number}.png", image)
+    # a folder of images alone is no recording to a method of single images, so a method of clips it is
     ended = run("monodepth2", tmp_path / "still", "--out", tmp_path / "out", "--steps", "1", "--batch", "2")
     assert "unfit:" in ended.stderr
     assert ended.stderr.index("unfit:") < ended.stderr.index("weights,")
 
 
-def test_auto_trains_what_it_chose_and_tensorboard_reads_it(pictures, tmp_path):
+def test_auto_trains_what_it_chose_and_tensorboard_reads_it(images, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    ended = run("auto", pictures, "--out", tmp_path, "--steps", "4", "--batch", "4", "--device", "cpu", "--tensorboard")
+    ended = run("auto", images, "--out", tmp_path, "--steps", "4", "--batch", "4", "--device", "cpu", "--tensorboard")
     assert ended.returncode == 0, ended.stderr
     assert pretrained.name(tmp_path) == "dino"
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()

@@ -60,7 +60,7 @@ def test_a_preset_is_meant_in_both_forms_with_its_settings(asked):
 def test_without_a_gpu_the_preset_is_the_tiny_one(asked, monkeypatch):
     for has_gpu, name in ((False, "tiny"), (True, "paper")):
         monkeypatch.setattr("torch.cuda.is_available", lambda answer=has_gpu: answer)
-        assert asked("rbm", "pictures")["preset"].name == name
+        assert asked("rbm", "images")["preset"].name == name
 
 
 def test_a_setting_of_the_method_is_a_flag(asked):
@@ -77,8 +77,8 @@ def test_a_setting_of_the_method_is_a_flag(asked):
         (("auto",), "train auto: SOURCE is missing"),
         (("monodepth",), "train monodepth: SOURCE is missing"),
         (("--steps", "2", "monodepth"), "train monodepth: SOURCE is missing"),
-        (("rbm", "pictures", "--preset=papier"), "--preset papier: no such preset of rbm; did you mean paper?"),
-        (("tsdf", "pictures"), "tsdf: is not trainable; methods that are: monodepth, monodepth2, rbm, dino"),
+        (("rbm", "images", "--preset=papier"), "--preset papier: no such preset of rbm; did you mean paper?"),
+        (("tsdf", "images"), "tsdf: is not trainable; methods that are: monodepth, monodepth2, rbm, dino"),
     ],
 )
 def test_what_is_missing_or_wrong_is_one_line(asked, arguments, words):

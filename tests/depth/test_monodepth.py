@@ -103,7 +103,7 @@ def abs_rel(estimates: list[np.ndarray], truth: list[DepthImage]) -> float:
 
 
 def best_constant(truth: list[DepthImage]) -> float:
-    """Abs Rel of the one depth that is best for all these pictures, chosen with the truth at hand."""
+    """Abs Rel of the one depth that is best for all these images, chosen with the truth at hand."""
     whole = [np.full(truth[0].depth.shape, depth, np.float32) for depth in np.geomspace(2, 60, 60)]
     return min(abs_rel([guess] * len(truth), truth) for guess in whole)
 
@@ -115,9 +115,9 @@ def moved(row: np.ndarray, x: float) -> float:
 
 
 def test_equation():
-    """Eq. 1 to 4 for pictures of 5x8, pixel by pixel."""
+    """Eq. 1 to 4 for images of 5x8, pixel by pixel."""
     draw = np.random.default_rng(0)
-    pictures, shares = draw.random((2, 3, 5, 8)), 0.3 * draw.random((2, 5, 8))
+    images, shares = draw.random((2, 3, 5, 8)), 0.3 * draw.random((2, 5, 8))
     height, width = 5, 8
     expected = dict.fromkeys(Terms._fields, 0.0)
     for here, there, sign in ((0, 1, -1), (1, 0, 1)):
@@ -125,11 +125,11 @@ def test_equation():
         for c in range(3):
             for y in range(height):
                 for x in range(width):
-                    again[c, y, x] = moved(pictures[there, c, y], x + sign * width * shares[here, y, x])
+                    again[c, y, x] = moved(images[there, c, y], x + sign * width * shares[here, y, x])
         for y in range(1, height - 1):
             for x in range(1, width - 1):
                 for c in range(3):
-                    a, b = (p[c, y - 1 : y + 2, x - 1 : x + 2] for p in (pictures[here], again))
+                    a, b = (p[c, y - 1 : y + 2, x - 1 : x + 2] for p in (images[here], again))
                     cov = ((a - a.mean()) * (b - b.mean())).mean()
                     ssim = (2 * a.mean() * b.mean() + 1e-4) * (2 * cov + 9e-4)
                     ssim /= (a.mean() ** 2 + b.mean() ** 2 + 1e-4) * (a.var() + b.var() + 9e-4)
@@ -142,9 +142,9 @@ def test_equation():
                 expected["consistency"] += gap / (height * width)
                 for y2, x2, pairs in ((y, x + 1, height * (width - 1)), (y + 1, x, (height - 1) * width)):
                     if y2 < height and x2 < width:
-                        edge = np.abs(pictures[here, :, y2, x2] - pictures[here, :, y, x]).mean()
+                        edge = np.abs(images[here, :, y2, x2] - images[here, :, y, x]).mean()
                         expected["smoothness"] += abs(shares[here, y2, x2] - d) * np.exp(-edge) / pairs
-    left, right = torch.from_numpy(pictures).unsqueeze(1)
+    left, right = torch.from_numpy(images).unsqueeze(1)
     measured = terms(left, right, torch.from_numpy(shares)[None])
     assert {k: float(v) for k, v in measured._asdict().items()} == pytest.approx(expected, rel=1e-9)
 
@@ -180,13 +180,13 @@ def test_a_mirror_swaps_the_cameras():
     """A disparity that explains the pair explains the mirrored pair as well."""
     given = left_and_right(batch_of(8))
     left, right = mirrored_pairs(*given, StepRandom(0, 0, 8))
-    turned = (left != given[0]).flatten(1).any(1)
-    assert 0 < turned.sum() < 8
+    rotated = (left != given[0]).flatten(1).any(1)
+    assert 0 < rotated.sum() < 8
     shares = torch.full((8, 2, 64, 64), 3 / 64)
     assert terms(left, right, shares).appearance == pytest.approx(float(terms(*given, shares).appearance), rel=0.1)
 
 
-def test_colours_change_alike_in_both_pictures():
+def test_colours_change_alike_in_both_images():
     image = torch.rand(16, 3, 4, 4)
     a, b = recoloured([image, image], StepRandom(0, 0, 16), 0.5)
     assert torch.equal(a, b)
@@ -195,15 +195,15 @@ def test_colours_change_alike_in_both_pictures():
     assert torch.equal(recoloured([image], StepRandom(0, 0, 16), 0.0)[0], image)
 
 
-def test_post_processing_takes_each_border_from_the_picture_that_saw_it():
+def test_post_processing_takes_each_border_from_the_image_that_saw_it():
     one, other = torch.full((1, 1, 2, 100), 1.0), torch.full((1, 1, 2, 100), 3.0)
     mixed = blended(one, other)[0, 0, 0]
-    assert float(mixed[0]) == 3  # the left border: from the mirrored picture
+    assert float(mixed[0]) == 3  # the left border: from the mirrored image
     assert float(mixed[-1]) == 1
     assert torch.equal(mixed[15:85], torch.full((70,), 2.0))
 
 
-def test_pictures_of_other_sizes_are_answered_in_metres():
+def test_images_of_other_sizes_are_answered_in_metres():
     method = small().eval()
     with pytest.raises(InputError, match="not trained"):
         method(torch.rand(1, 3, 64, 64))

@@ -107,12 +107,12 @@ def test_equations_4_and_5():
 
 
 def test_answers_span_near_and_far():
-    answer = torch.tensor([0.0, 0.5, 1.0]).view(1, 1, 1, 3)
-    assert (1 / inverse_depth(answer, 0.1, 100.0)).flatten().tolist() == pytest.approx([100, 1 / 5.005, 0.1])
+    output = torch.tensor([0.0, 0.5, 1.0]).view(1, 1, 1, 3)
+    assert (1 / inverse_depth(output, 0.1, 100.0)).flatten().tolist() == pytest.approx([100, 1 / 5.005, 0.1])
 
 
 def test_truth_beats_perturbation():
-    """Depth of the wall and the camera's motion explain both neighbours; other depths and a turned motion do not."""
+    """Depth of the wall and the camera's motion explain both neighbours; other depths and a mirrored_intrinsics motion do not."""
     batch = clips_of(4)
     views, method = views_of(batch), small()
 
@@ -154,16 +154,16 @@ def test_the_minimum_forgives_what_one_neighbour_hides():
 
 
 def test_a_mirror_keeps_the_geometry():
-    """With the mirrored motion the wall explains mirrored pictures, whose principal point has moved as well."""
+    """With the mirrored motion the wall explains mirrored images, whose principal point has moved as well."""
     batch = clips_of(8)
     intrinsics = batch.intrinsics.clone()
     intrinsics[:, 0, 2] = 20.0
-    views, turned = mirrored_clips(views_of(batch), intrinsics, StepRandom(0, 0, 8))
-    changed = turned[:, 0, 2] != 20
+    views, mirrored_intrinsics = mirrored_clips(views_of(batch), intrinsics, StepRandom(0, 0, 8))
+    changed = mirrored_intrinsics[:, 0, 2] != 20
     assert 0 < changed.sum() < 8
-    assert (turned[changed, 0, 2] == 63 - 20).all()
+    assert (mirrored_intrinsics[changed, 0, 2] == 63 - 20).all()
     to_the_left = torch.where(changed[:, None, None], true_motions(8)[0], true_motions(8)[1])
-    again = seen_from(views[2], torch.full((8, 1, 64, 64), WALL), to_the_left, turned)
+    again = seen_from(views[2], torch.full((8, 1, 64, 64), WALL), to_the_left, mirrored_intrinsics)
     assert photometric(views[1], again)[..., 4:-4].mean() < 0.01
 
 
@@ -177,7 +177,7 @@ def test_motion_back_is_the_inverse_of_motion_there():
 
 
 def test_gradient():
-    """By depth and motion, from float64 pictures."""
+    """By depth and motion, from float64 images."""
     draw = torch.Generator().manual_seed(0)
     source, target = (torch.rand(1, 3, 6, 7, generator=draw, dtype=torch.float64) for _ in range(2))
     k = torch.tensor([[6.0, 0, 3], [0, 6, 2.5], [0, 0, 1]], dtype=torch.float64)[None]
@@ -191,7 +191,7 @@ def test_gradient():
 
 
 def test_tiny_learns():
-    """Along a wall: the neighbours explain the picture better than unmoved ones do, and the wall is nearly flat."""
+    """Along a wall: the neighbours explain the image better than unmoved ones do, and the wall is nearly flat."""
     method = small(recoloured_share=0.0)
     batch = clips_of(8)
     views = views_of(batch)

@@ -56,7 +56,7 @@ SQUARE_BEFORE_WALL = [Plane(1, (0, 0, 1 / 9)), Plane(2, (0, 0, 1 / 4), half_size
 
 
 def render(scene: list[Plane], camera_from_image: np.ndarray) -> tuple[torch.Tensor, np.ndarray]:
-    """Picture and depth of the scene from a camera."""
+    """Image and depth of the scene from a camera."""
     depths, greys = (
         np.stack(maps) for maps in zip(*(plane.seen_from(camera_from_image) for plane in scene), strict=True)
     )

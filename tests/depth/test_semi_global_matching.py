@@ -198,7 +198,7 @@ def test_any_cost_finds_the_planes_and_strips_change_nothing(settings):
     [({"filling": "classified"}, 0.01), ({"sub_pixel": "parabola"}, 0.01), ({"bilateral_px": 1.5}, 0.03)],
 )
 def test_other_ways_to_finish(settings, worst):
-    """The bilateral mean is led by the picture, whose random dots know no edge between the planes."""
+    """The bilateral mean is led by the image, whose random dots know no edge between the planes."""
     left, right, truth, hidden = two_planes()
     disparity, valid = maps(SemiGlobalMatching(Config(max_disparity_px=32, **settings))(left, right))
     seen = valid & ~hidden

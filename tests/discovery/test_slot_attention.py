@@ -32,7 +32,7 @@ from firstsight.training.trainable import StepContext
 
 CPU = Runtime(device="cpu")
 TINY_CONFIG, TINY = SlotAttention.PRESETS["tiny"]
-THREE = (3, 3)  # objects in a picture
+THREE = (3, 3)  # objects in an image
 SMALL = Config(
     size=(8, 8),
     slots=3,
@@ -144,13 +144,13 @@ def test_the_loss_is_the_mean_square_of_what_the_slots_draw_together():
     model, seen = small(), samples()
     noise = context().random.normal(3, 8)
     with torch.no_grad():
-        found, picture = model.explain(unit_range(seen.images[:, 0]), noise), unit_range(seen.images[:, 0])
+        found, image = model.explain(unit_range(seen.images[:, 0]), noise), unit_range(seen.images[:, 0])
     total = 0.0
     for b, c, y, x in product(range(4), range(3), range(8), range(8)):
-        mixed = sum(float(found.masks[b, j, y, x] * found.slot_pictures[b, j, c, y, x]) for j in range(3))
-        total += ((2 * mixed - 1) - (2 * float(picture[b, c, y, x]) - 1)) ** 2
+        mixed = sum(float(found.masks[b, j, y, x] * found.slot_images[b, j, c, y, x]) for j in range(3))
+        total += ((2 * mixed - 1) - (2 * float(image[b, c, y, x]) - 1)) ** 2
     assert model.loss(seen, context()).total.item() == pytest.approx(total / (4 * 3 * 64), rel=1e-5)
-    assert torch.equal(blended(found.slot_pictures, found.masks), found.picture)
+    assert torch.equal(blended(found.slot_images, found.masks), found.image)
 
 
 # symmetries
@@ -162,9 +162,9 @@ def test_the_order_of_places_does_not_matter_and_that_of_slots_is_kept():
     places, order = torch.randperm(20), torch.tensor([2, 0, 3, 1])
     found, shares = module(inputs, slots)
     assert torch.allclose(module(inputs[:, places], slots)[0], found, atol=1e-6)
-    turned, turned_shares = module(inputs, slots[:, order])
-    assert torch.allclose(turned, found[:, order], atol=1e-6)
-    assert torch.allclose(turned_shares[-1], shares[-1][:, :, order], atol=1e-6)
+    rotated, rotated_shares = module(inputs, slots[:, order])
+    assert torch.allclose(rotated, found[:, order], atol=1e-6)
+    assert torch.allclose(rotated_shares[-1], shares[-1][:, :, order], atol=1e-6)
 
 
 def test_the_same_places_twice_change_nothing():
@@ -174,9 +174,9 @@ def test_the_same_places_twice_change_nothing():
 
 
 def test_masks_and_attention_sum_to_1_and_any_number_of_slots_goes():
-    model, picture = small(), unit_range(samples().images[:, 0])
+    model, image = small(), unit_range(samples().images[:, 0])
     for count in (2, 6):
-        found = model.explain(picture, some(4, count, 8))
+        found = model.explain(image, some(4, count, 8))
         assert found.attention.shape == (2, 4, count, 4, 4)
         assert torch.allclose(found.masks.sum(1), torch.ones(4, 8, 8), atol=1e-6)
         assert torch.allclose(found.attention.sum(2), torch.ones(2, 4, 4, 4), atol=1e-6)
@@ -191,27 +191,27 @@ def test_slots_that_begin_the_same_stay_the_same():
 # test_truth_beats_perturbation, test_gradient, test_role
 
 
-def test_the_true_masks_and_colours_explain_a_picture_best():
-    image, ids = ObjectImages(1, 16).drawn[0]
-    picture = torch.from_numpy(image).float().permute(2, 0, 1)[None] / 255
+def test_the_true_masks_and_colours_explain_an_image_best():
+    pixels, ids = ObjectImages(1, 16).drawn[0]
+    image = torch.from_numpy(pixels).float().permute(2, 0, 1)[None] / 255
     masks = F.one_hot(torch.from_numpy(ids)).permute(2, 0, 1)[None].float()
-    colours = [(picture * mask).sum((2, 3)) / mask.sum() for mask in masks[0]]
-    slot_pictures = torch.stack(colours, 1)[..., None, None].expand(-1, -1, -1, 16, 16)
-    right = (blended(slot_pictures, masks) - picture).square().mean()
+    colours = [(image * mask).sum((2, 3)) / mask.sum() for mask in masks[0]]
+    slot_images = torch.stack(colours, 1)[..., None, None].expand(-1, -1, -1, 16, 16)
+    right = (blended(slot_images, masks) - image).square().mean()
     assert float(right) == pytest.approx(0, abs=1e-6)
     for shift in (1, 2, 4):
-        wrong, right = (blended(slot_pictures, masks.roll(shift, 3)) - picture).square().mean(), right
+        wrong, right = (blended(slot_images, masks.roll(shift, 3)) - image).square().mean(), right
         assert wrong > right
 
 
 def test_the_gradient_is_that_of_finite_differences(unchecked):
     model, seen = small().double(), samples()
-    picture, noise = unit_range(seen.images[:, 0]).double(), some(4, 3, 8).double()
+    image, noise = unit_range(seen.images[:, 0]).double(), some(4, 3, 8).double()
 
     def loss() -> torch.Tensor:
-        inputs = model.encoder(2 * picture - 1)
+        inputs = model.encoder(2 * image - 1)
         colours, logits = model.decoder(model.slots(inputs, model.mean + model.log_sigma.exp() * noise)[0])
-        return ((colours * logits.softmax(1)[:, :, None]).sum(1) - 2 * picture + 1).square().mean()
+        return ((colours * logits.softmax(1)[:, :, None]).sum(1) - 2 * image + 1).square().mean()
 
     loss().backward()
     for name, parameter in model.named_parameters():
@@ -228,7 +228,7 @@ def test_the_gradient_is_that_of_finite_differences(unchecked):
             )
 
 
-def test_masks_have_the_size_of_the_picture_and_are_a_function_of_it():
+def test_masks_have_the_size_of_the_image_and_are_a_function_of_it():
     model = small().eval()
     image = torch.rand(2, 3, 11, 20)
     masks = model(image)
@@ -289,11 +289,11 @@ class Killer(Callback):
 
 def test_a_killed_training_goes_on_bit_for_bit(tmp_path, unchecked):
     recipe = Recipe(steps=6, batch=4, learning_rate=1e-3, clip=1.0, checkpoint_every=3)
-    whole, resumed, pictures = small(), small(seed=1), ObjectImages(10, 8, (1, 2))
-    fit(whole, pictures, recipe, runtime=CPU)
+    whole, resumed, images = small(), small(seed=1), ObjectImages(10, 8, (1, 2))
+    fit(whole, images, recipe, runtime=CPU)
     with pytest.raises(Stop):
-        fit(small(), pictures, recipe, tmp_path, runtime=CPU, callback=Killer())
-    fit(resumed, pictures, recipe, tmp_path, runtime=CPU)
+        fit(small(), images, recipe, tmp_path, runtime=CPU, callback=Killer())
+    fit(resumed, images, recipe, tmp_path, runtime=CPU)
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), resumed.parameters(), strict=True))
     assert torch.equal(whole(torch.ones(1, 3, 8, 8)), resumed(torch.ones(1, 3, 8, 8)))
 
@@ -317,11 +317,11 @@ def random_masks(new: ObjectImages) -> dict[str, float]:
 
 
 def k_means(new: ObjectImages, clusters: int) -> dict[str, float]:
-    return measured(np.stack([clustered_ids(picture.image, clusters) for picture in new.drawn]), new)
+    return measured(np.stack([clustered_ids(image.image, clusters) for image in new.drawn]), new)
 
 
 def found_by(recipe: Recipe) -> tuple[SlotAttention, dict[str, float], ObjectImages]:
-    """TINY_CONFIG after a training, and its measures on pictures that were not shown."""
+    """TINY_CONFIG after a training, and its measures on images that were not shown."""
     torch.manual_seed(recipe.seed)
     model, new = SlotAttention(TINY_CONFIG), ObjectImages(100, TINY_CONFIG.size[0], THREE, seed=99)
     fit(model, ObjectImages(8000, TINY_CONFIG.size[0], THREE, seed=recipe.seed), recipe, runtime=CPU)
@@ -337,7 +337,7 @@ def test_it_learns_objects_within_a_few_hundred_steps(unchecked):
     assert found["mBO"] > 1.5 * random_masks(new)["mBO"]
     blurred = as_images(new).mean(0)
     with torch.no_grad():
-        drawn = model.explain(as_images(new), model.fixed_noise(len(new))).picture
+        drawn = model.explain(as_images(new), model.fixed_noise(len(new))).image
     assert (drawn - as_images(new)).square().mean() < 0.9 * (blurred - as_images(new)).square().mean()
 
 
@@ -351,14 +351,14 @@ def test_tiny_learns(seed, unchecked):
     assert found["mBO"] > 2 * random_masks(new)["mBO"]
 
 
-def test_pictures_of_shapes_show_enough_of_each():
-    pictures = ObjectImages(30, 16, (3, 4), striped=True).drawn
-    for image, ids in pictures:
+def test_images_of_shapes_show_enough_of_each():
+    images = ObjectImages(30, 16, (3, 4), striped=True).drawn
+    for image, ids in images:
         assert set(np.unique(ids)) in ({0, 1, 2, 3}, {0, 1, 2, 3, 4})
         assert (image[ids == 0] == image[ids == 0][0]).all()
         assert len(np.unique(image[ids == 1], axis=0)) <= 2
     again = ObjectImages(3, 16, (3, 4), striped=True).drawn
-    assert all(np.array_equal(a.image, b.image) for a, b in zip(again, pictures, strict=False))
+    assert all(np.array_equal(a.image, b.image) for a, b in zip(again, images, strict=False))
 
 
 def test_k_means_of_plain_shapes_is_a_strong_baseline():

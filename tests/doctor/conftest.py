@@ -10,7 +10,7 @@ from firstsight.recordings.simulated import simulate
 
 
 def held(recording: Recording) -> Recording:
-    """The recording with its pictures and sweeps in memory."""
+    """The recording with its images and sweeps in memory."""
 
     def kept(channel):
         items = [channel[i] for i in range(len(channel))]

@@ -28,7 +28,7 @@ def unfit(findings: dict[str, Finding]) -> set[str]:
 
 
 def with_intrinsics(recording: Recording, scale: float = 1.0, shift_px: tuple[float, float] = (0.0, 0.0)) -> Recording:
-    """The same pictures with another focal length and principal point written beside them."""
+    """The same images with another focal length and principal point written beside them."""
 
     def wrong(intrinsics: np.ndarray) -> np.ndarray:
         changed = intrinsics * np.array([[scale, scale, 1.0], [scale, scale, 1.0], [1.0, 1.0, 1.0]])
@@ -52,8 +52,8 @@ def test_a_wrong_focal_length_is_measured_against_depth(handheld_samples: Sample
     assert unfit(findings) == {"focal length"}
     assert "intrinsics do not fit" in findings["focal length"].measured
     true_px = handheld.rig.cameras[0].intrinsics[0, 0]
-    told_px = float(findings["focal length"].measured.split("about ")[1].split(" px")[0])
-    assert abs(told_px / true_px - 1) < 0.15
+    estimated_px = float(findings["focal length"].measured.split("about ")[1].split(" px")[0])
+    assert abs(estimated_px / true_px - 1) < 0.15
 
 
 @pytest.mark.parametrize("scale", [0.7, 1.35])
@@ -164,7 +164,7 @@ def test_very_short_recordings(street: Recording, frames: int):
 
 
 def test_slow_motion_brings_a_proposal(rooms: Recording):
-    """Every frame five times, each a fifth of the way: the pictures hardly move."""
+    """Every frame five times, each a fifth of the way: the images hardly move."""
     name = rooms.rig.cameras[0].name
 
     def between(index: int) -> np.ndarray:

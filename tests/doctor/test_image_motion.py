@@ -27,8 +27,8 @@ def test_turning_is_explained_fully():
 
 
 def test_travelling_is_not():
-    turned = seen_after((2.0, 6.0, -3.0), (0.4, 0.0, 0.0))
-    assert motion_beyond_rotation_px(turned, INTRINSICS) > 2
+    rotated = seen_after((2.0, 6.0, -3.0), (0.4, 0.0, 0.0))
+    assert motion_beyond_rotation_px(rotated, INTRINSICS) > 2
 
 
 def test_a_few_moving_points_do_not_bend_the_rotation():

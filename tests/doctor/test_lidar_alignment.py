@@ -1,4 +1,4 @@
-"""Range jumps, picture edges, their correlation, and finding a placement again."""
+"""Range jumps, image edges, their correlation, and finding a placement again."""
 
 import cv2
 import numpy as np
@@ -10,14 +10,14 @@ from firstsight.doctor.lidar import (
     best_placement,
     coefficients,
     correlations,
+    image_edges,
     is_certain,
-    picture_edges,
     range_jumps,
 )
 
 
 def boxes(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """A picture (200, 400) of bright boxes before a dark wall, and the depth of each pixel."""
+    """An image (200, 400) of bright boxes before a dark wall, and the depth of each pixel."""
     random = np.random.default_rng(seed)
     grey, depth = np.full((200, 400), 40, np.uint8), np.full((200, 400), 30.0)
     for _ in range(14):
@@ -36,7 +36,7 @@ def view(moved: Placement) -> View:
     jumps = range_jumps(pixels, depth[rows, columns])
     centre = np.array([199.5, 99.5])
     given = centre + (pixels - centre - np.multiply(moved[2:], 400)) / moved[:2]
-    return View(given, jumps, picture_edges(grey))
+    return View(given, jumps, image_edges(grey))
 
 
 def test_a_jump_belongs_to_the_nearer_side():

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from firstsight.doctor.samples import MAX_PAIRS, MAX_WIDE_PAIRS, gather, picture_of, spread, tracked
+from firstsight.doctor.samples import MAX_PAIRS, MAX_WIDE_PAIRS, gather, grey_image, spread, tracked
 from firstsight.recordings.recording import Channel, Recording
 
 
@@ -38,16 +38,16 @@ def test_a_long_recording_costs_no_more_and_its_sensors_are_looked_at_together(s
     )
     assert len(samples.pairs) == MAX_PAIRS
     assert len(asked["scans"]) == MAX_WIDE_PAIRS == len(samples.scans)
-    assert set(samples.scans) <= set(samples.pictures)
+    assert set(samples.scans) <= set(samples.images)
     assert sum(len(frames) for name, frames in asked.items() if name != "scans") <= 2 * MAX_PAIRS + 4 * MAX_WIDE_PAIRS
 
 
-def test_tracks_are_in_pixels_of_the_full_picture(rooms: Recording):
-    """A picture larger than what is looked at, moved by 8 px."""
+def test_tracks_are_in_pixels_of_the_full_image(rooms: Recording):
+    """An image larger than what is looked at, moved by 8 px."""
     camera = rooms.rig.cameras[0]
     image = np.repeat(np.repeat(rooms.images[camera.name][0], 8, axis=0), 8, axis=1)  # 1536 px wide
     moved = np.roll(image, 8, axis=1)
-    matches = tracked(picture_of(image), picture_of(moved), replace(camera, size=image.shape[:2]))
+    matches = tracked(grey_image(image), grey_image(moved), replace(camera, size=image.shape[:2]))
     assert len(matches.points_a) > 50
     np.testing.assert_allclose(np.median(matches.points_b - matches.points_a, axis=0), [8.0, 0.0], atol=0.1)
-    assert matches.points_a[:, 0].max() > 700  # not in pixels of the small picture
+    assert matches.points_a[:, 0].max() > 700  # not in pixels of the small image

@@ -16,7 +16,7 @@ from firstsight.evaluation.object_masks import (
     overlaps,
 )
 
-# sklearn.metrics.adjusted_rand_score 1.9.1 of `pictures(seed)`: all pixels, and those whose truth is not 0
+# sklearn.metrics.adjusted_rand_score 1.9.1 of `images(seed)`: all pixels, and those whose truth is not 0
 SKLEARN = {
     0: (0.31950264638222314, 0.32026822160518625),
     1: (0.4216232701744119, 0.43726799113195025),
@@ -25,7 +25,7 @@ SKLEARN = {
 }
 
 
-def pictures(seed: int) -> tuple[np.ndarray, np.ndarray]:
+def images(seed: int) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     true = rng.integers(0, 4, (12, 17))
     return np.where(rng.random((12, 17)) < 0.6, true, rng.integers(0, 5, (12, 17))), true
@@ -39,13 +39,13 @@ def two_squares() -> np.ndarray:
 
 @pytest.mark.parametrize("seed", SKLEARN)
 def test_rand_indices_are_scikit_learns(seed):
-    estimated, true = pictures(seed)
+    estimated, true = images(seed)
     assert (ari(estimated, true), foreground_ari(estimated, true)) == pytest.approx(SKLEARN[seed], abs=1e-12)
 
 
 def test_the_rand_index_counts_pairs_of_pixels():
     """(pairs that both put together - chance) / (mean of both's pairs - chance), pair by pair."""
-    estimated, true = (picture[:5, :6].ravel() for picture in pictures(7))
+    estimated, true = (image[:5, :6].ravel() for image in images(7))
     pairs = list(combinations(range(len(true)), 2))
     in_estimated = np.array([estimated[i] == estimated[j] for i, j in pairs])
     in_true = np.array([true[i] == true[j] for i, j in pairs])
@@ -55,7 +55,7 @@ def test_the_rand_index_counts_pairs_of_pixels():
 
 
 def test_overlaps_are_intersection_over_union():
-    estimated, true = pictures(5)
+    estimated, true = images(5)
     slow = [
         [((estimated == e) & (true == t)).sum() / ((estimated == e) | (true == t)).sum() for t in (1, 2, 3)]
         for e in range(5)
@@ -104,16 +104,16 @@ def test_ids_are_of_the_largest_weight_and_0_where_none_is_sure():
     assert ids_of(torch.rand(1, 3, 4, 4).softmax(1)).min() == 1
 
 
-def test_metrics_are_means_over_pictures_with_objects():
+def test_metrics_are_means_over_images_with_objects():
     errors = ObjectMaskErrors()
     assert errors.metrics() == ()
     for seed in range(3):
-        errors.add(*pictures(seed))
+        errors.add(*images(seed))
     errors.add(np.zeros((4, 4), np.int64), np.zeros((4, 4), np.int64))
     values = {metric.name: metric.value for metric in errors.metrics()}
     assert list(values) == ["FG-ARI", "ARI", "mBO", "mIoU"]
     assert values["FG-ARI"] == pytest.approx(np.mean([SKLEARN[seed][1] for seed in range(3)]))
-    assert "3 pictures" in errors.metrics()[0].protocol
+    assert "3 images" in errors.metrics()[0].protocol
     assert np.isnan(foreground_ari(np.ones((2, 2), np.int64), np.zeros((2, 2), np.int64)))
 
 

@@ -73,10 +73,10 @@ def test_the_true_map_in_a_turned_world_is_perfect() -> None:
     truth = random_truth(np.random.default_rng(4))
     # a quarter turn and a shift by whole cells: cell (i, j) of the truth is cell (30 - j, i) of the estimate
     values = np.where(np.rot90(truth.occupied, 1), OCCUPIED, FREE).astype(np.uint8)
-    turned = rotation_about_z(math.pi / 2, 0, 0)
-    corner = np.linalg.inv(turned) @ np.array([-3.0 + 31 * 0.5, 2.0, 0, 1])
+    rotated = rotation_about_z(math.pi / 2, 0, 0)
+    corner = np.linalg.inv(rotated) @ np.array([-3.0 + 31 * 0.5, 2.0, 0, 1])
     grid = Grid(values, (float(corner[0]), float(corner[1])), 0.5)
-    assert set(measured(grid, truth, turned).values()) == {1.0, 100.0}
+    assert set(measured(grid, truth, rotated).values()) == {1.0, 100.0}
 
 
 def test_one_cell_off_is_wrong_exactly_and_right_within_the_tolerance() -> None:

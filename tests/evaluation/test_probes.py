@@ -58,11 +58,11 @@ def test_neighbours_in_any_blocks(monkeypatch, block):
 def test_votes(temperature):
     known, held_out = blobs(90, 0, spread=2.0), blobs(40, 1, spread=2.0)
     cosines, numbers = neighbours(held_out.features, known.features, 9)
-    for row, said in enumerate(nearest_labels(held_out.features, known, 9, temperature).tolist()):
+    for row, label in enumerate(nearest_labels(held_out.features, known, 9, temperature).tolist()):
         votes = [0.0, 0.0, 0.0]
         for cosine, number in zip(cosines[row].tolist(), numbers[row].tolist(), strict=True):
             votes[int(known.labels[number])] += 1.0 if temperature is None else math.exp(cosine / temperature)
-        assert votes[said] == pytest.approx(max(votes), rel=1e-5)
+        assert votes[label] == pytest.approx(max(votes), rel=1e-5)
 
 
 def test_near_neighbours_outvote_many_far_ones():

@@ -10,8 +10,8 @@ def measured(errors: MaskErrors) -> dict[str, float]:
     return {metric.name: metric.value for metric in errors.metrics()}
 
 
-def picture(**blocks: tuple[int, int]) -> np.ndarray:
-    """Ids on a 20 x 40 picture: block `idN=(first column, last column)`, all rows."""
+def image(**blocks: tuple[int, int]) -> np.ndarray:
+    """Ids on a 20 x 40 image: block `idN=(first column, last column)`, all rows."""
     ids = np.zeros((20, 40), np.uint16)
     for name, (first, last) in blocks.items():
         ids[:, first:last] = int(name[2:])
@@ -40,7 +40,7 @@ def test_overlap_equals_sets_of_pixels() -> None:
 def test_perfect_masks_under_other_ids_are_perfect() -> None:
     errors = MaskErrors()
     for frame in range(3):
-        errors.add(picture(id7=(frame, frame + 5), id3=(20, 30)), picture(id1=(frame, frame + 5), id2=(20, 30)))
+        errors.add(image(id7=(frame, frame + 5), id3=(20, 30)), image(id1=(frame, frame + 5), id2=(20, 30)))
     values = measured(errors)
     assert values["moving mask IoU"] == values["moving mask precision"] == values["moving mask recall"] == 1
     assert values["moving objects found"] == 100
@@ -50,8 +50,8 @@ def test_perfect_masks_under_other_ids_are_perfect() -> None:
 def test_a_lost_id_is_one_switch_even_after_frames_without_it() -> None:
     errors = MaskErrors()
     for estimated_id in ("id4", "id4", None, "id9", "id9"):
-        estimated = picture(**({estimated_id: (0, 10)} if estimated_id else {}))
-        errors.add(estimated, picture(id1=(0, 10), id2=(20, 30)))
+        estimated = image(**({estimated_id: (0, 10)} if estimated_id else {}))
+        errors.add(estimated, image(id1=(0, 10), id2=(20, 30)))
     values = measured(errors)
     assert values["id switches per object"] == pytest.approx(1 / 2)
     assert values["moving objects found"] == pytest.approx(100 * 4 / 10)
@@ -59,19 +59,19 @@ def test_a_lost_id_is_one_switch_even_after_frames_without_it() -> None:
 
 def test_an_object_covered_by_less_than_half_is_not_found() -> None:
     errors = MaskErrors()
-    errors.add(picture(id4=(0, 4)), picture(id1=(0, 10)))
+    errors.add(image(id4=(0, 4)), image(id1=(0, 10)))
     assert measured(errors)["moving objects found"] == 0
 
 
 def test_an_object_shared_by_two_ids_is_found_only_where_one_has_half() -> None:
     shared, led = MaskErrors(), MaskErrors()
-    shared.add(picture(id4=(0, 4), id5=(4, 7)), picture(id1=(0, 10)))
-    led.add(picture(id4=(0, 5), id5=(5, 9)), picture(id1=(0, 10)))
+    shared.add(image(id4=(0, 4), id5=(4, 7)), image(id1=(0, 10)))
+    led.add(image(id4=(0, 5), id5=(5, 9)), image(id1=(0, 10)))
     assert measured(shared)["moving objects found"] == 0
     assert measured(led)["moving objects found"] == 100
 
 
 def test_nothing_moving_anywhere_gives_no_metrics() -> None:
     errors = MaskErrors()
-    errors.add(picture(), picture())
+    errors.add(image(), image())
     assert errors.metrics() == ()

@@ -62,11 +62,11 @@ def evo(tmp_path_factory: pytest.TempPathFactory):
             write_tum(home / name, stamps_ns, poses)
         command = [str(program_folder / program), "tum", str(home / "true.txt"), str(home / "estimated.txt"), *options]
         # evo prints six digits; in micrometres and microdegrees those are enough
-        answer = subprocess.run(
+        ended = subprocess.run(
             command, env=os.environ | {"HOME": str(home)}, capture_output=True, text=True, timeout=120
         )
-        found = re.search(r"rmse\s+([\d.e+-]+)", answer.stdout)
-        assert found, answer.stdout + answer.stderr
+        found = re.search(r"rmse\s+([\d.e+-]+)", ended.stdout)
+        assert found, ended.stdout + ended.stderr
         return float(found[1])
 
     return run

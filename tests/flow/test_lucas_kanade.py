@@ -52,7 +52,7 @@ def grey(image: np.ndarray, dtype: torch.dtype = torch.float32) -> torch.Tensor:
 
 
 def shifted(u: float, v: float, texture=waves) -> tuple[torch.Tensor, torch.Tensor]:
-    """Two pictures whose flow is (u, v)."""
+    """Two images whose flow is (u, v)."""
     x, y = grid()
     return grey(texture(x, y)), grey(texture(x - u, y - v))
 
@@ -135,9 +135,9 @@ def test_a_shift_by_parts_of_a_pixel_is_recovered_to_a_hundredth():
 
 
 def test_two_pixels_take_eight_iterations_without_a_pyramid():
-    true, pictures = np.array([2.0, 0.0]), shifted(2.0, 0.0)
-    assert inner_errors(lucas_kanade_numba(*pictures, Config(levels=1, iterations=8)).flow, true).max() < 0.01
-    assert inner_errors(lucas_kanade_numba(*pictures, Config(levels=1, iterations=1)).flow, true).max() > 0.1
+    true, images = np.array([2.0, 0.0]), shifted(2.0, 0.0)
+    assert inner_errors(lucas_kanade_numba(*images, Config(levels=1, iterations=8)).flow, true).max() < 0.01
+    assert inner_errors(lucas_kanade_numba(*images, Config(levels=1, iterations=1)).flow, true).max() > 0.1
 
 
 def test_a_large_shift_takes_the_pyramid():
@@ -156,7 +156,7 @@ def test_an_affine_motion_is_recovered():
 
 @pytest.mark.parametrize("angle_deg", [0, 30, 90])
 def test_stripes_tell_the_flow_along_their_gradient_only(angle_deg):
-    """The aperture problem: the picture moves by (0.8, 0.5), and what stripes show of it is its projection."""
+    """The aperture problem: the image moves by (0.8, 0.5), and what stripes show of it is its projection."""
     x, y = grid()
     normal = np.array([np.cos(np.radians(angle_deg)), np.sin(np.radians(angle_deg))])
     along = normal[0] * x + normal[1] * y
@@ -181,7 +181,7 @@ def test_constant_images_know_nothing():
     assert not LucasKanade()(colour(image), colour(image)).valid.any()
 
 
-def test_truth_explains_the_pictures_better_than_flows_beside_it():
+def test_truth_explains_the_images_better_than_flows_beside_it():
     x, y = grid()
     true = np.stack([0.02 * (x - 64), 0.03 * (y - 48) - 0.3])
     a, b = grey(waves(x + true[0], y + true[1])), grey(waves(x, y))
@@ -246,7 +246,7 @@ def test_what_becomes_hidden_is_not_valid():
     assert (flow[0, 0, 38:58, 58:78] - 6).abs().median() < 0.05
 
 
-def test_what_leaves_the_picture_is_not_valid():
+def test_what_leaves_the_image_is_not_valid():
     _, valid = LucasKanade()(*map(colour, shifted(8.0, 0.0)))
     assert not valid[..., -8:].any()
     assert valid[..., 24:-32].float().mean() > 0.95
@@ -286,13 +286,13 @@ def test_the_smallest_image_and_odd_sizes_give_numbers():
 HOMOGRAPHY = np.array([[1.01, 0.02, -2.0], [-0.015, 0.99, 3.0], [2e-5, -3e-5, 1.0]])
 
 
-def noise_picture(seed: int = 9, size: tuple[int, int] = (240, 320)) -> np.ndarray:
+def noise_image(seed: int = 9, size: tuple[int, int] = (240, 320)) -> np.ndarray:
     noise = np.random.default_rng(seed).uniform(0, 255, size).astype(np.float32)
     return cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 2), None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)
 
 
 def by_homography(image: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The warped picture and where the points are in it."""
+    """The warped image and where the points are in it."""
     warped = cv2.warpPerspective(image, HOMOGRAPHY, image.shape[::-1], flags=cv2.INTER_CUBIC, borderMode=4)
     return warped, cv2.perspectiveTransform(points[:, None].astype(np.float64), HOMOGRAPHY)[:, 0]
 
@@ -309,7 +309,7 @@ def random_points(size: tuple[int, int], margin: float, count: int = 300) -> np.
 
 
 def test_points_agree_with_opencv_and_the_truth():
-    image = noise_picture()
+    image = noise_image()
     points = random_points(image.shape, 20)
     warped, true = by_homography(image, points)
     tracks = track_points(image, warped, points)
@@ -334,7 +334,7 @@ def test_points_of_a_photograph_agree_with_opencv(shared_data):
 
 @pytest.mark.parametrize("window", ["gaussian", "box"])
 def test_the_smallest_eigenvalue_is_that_of_the_weighted_window(window):
-    image, size = noise_picture(), 11
+    image, size = noise_image(), 11
     along_x, along_y = (
         cv2.Scharr(image.astype(np.float64) / 255, -1, *axis, scale=1 / 32) for axis in ((1, 0), (0, 1))
     )
@@ -354,7 +354,7 @@ def test_the_smallest_eigenvalue_is_that_of_the_weighted_window(window):
 
 
 def test_a_gaussian_window_follows_points_too():
-    image = noise_picture()
+    image = noise_image()
     points = random_points(image.shape, 20)
     warped, true = by_homography(image, points)
     tracks = track_points(image, warped, points, point_tracking.Config(window="gaussian"))
@@ -363,7 +363,7 @@ def test_a_gaussian_window_follows_points_too():
 
 def test_points_at_and_beyond_the_border():
     """Those outside and those that leave are not valid, those on the border are followed; all are numbers."""
-    b = noise_picture()
+    b = noise_image()
     a = np.roll(b, (0, -3), (0, 1))  # everything moves 3 px to the right
     points = np.array([[5, 0.5], [0, 100.5], [160, 238.5], [318, 120], [-1, 50], [50, 240], [1e6, -1e6]], np.float32)
     tracks = track_points(a, b, points)
@@ -374,7 +374,7 @@ def test_points_at_and_beyond_the_border():
     assert (tracks.points_b[4:] == points[4:]).all()
 
 
-def test_points_of_a_constant_picture_and_of_stripes_are_not_valid():
+def test_points_of_a_constant_image_and_of_stripes_are_not_valid():
     points = random_points((60, 80), 0)
     flat = np.full((60, 80), 128, np.uint8)
     stripes = np.tile((127 + 100 * np.sin(np.arange(80) / 3)).astype(np.uint8), (60, 1))
@@ -385,7 +385,7 @@ def test_points_of_a_constant_picture_and_of_stripes_are_not_valid():
 
 
 def test_points_that_become_hidden_do_not_return():
-    background, patch = noise_picture(11), noise_picture(12)
+    background, patch = noise_image(11), noise_image(12)
     images = []
     for left in (100, 112):
         image = background.copy()
@@ -400,7 +400,7 @@ def test_points_that_become_hidden_do_not_return():
 
 
 def test_points_that_cannot_be_used_are_refused():
-    image = noise_picture(size=(40, 50))
+    image = noise_image(size=(40, 50))
     with pytest.raises(InputError, match="NaN"):
         track_points(image, image, np.array([[np.nan, 3]], np.float32))
     with pytest.raises(InputError, match="window of 21 px"):

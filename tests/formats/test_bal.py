@@ -135,7 +135,7 @@ def test_gtsams_problem_as_gtsam_reads_it():
         (text() + "1.0\n", "goes on"),
         ("", "does not begin with"),
         ("0 3 5\n", "does not begin with"),
-        ("a picture", "holds more than numbers"),
+        ("an image", "holds more than numbers"),
         (text().replace("1 2     ", "2 2     "), "observation 4 names"),
         (text().replace(f"{480.5:.16e}", "-1"), "camera 1 has a focal length of -1"),
         (text().replace(f"{480.5:.16e}", "nan"), "number 38 is not finite"),

@@ -8,7 +8,7 @@ from firstsight.formats.colmap_model import read_colmap, write_colmap
 from firstsight.roles.reconstruction import Lenses, Observations, Reconstruction
 
 
-def turned(angle: float, translation: list[float]) -> np.ndarray:
+def rotated(angle: float, translation: list[float]) -> np.ndarray:
     c, s = np.cos(angle), np.sin(angle)
     pose = np.eye(4)
     pose[:3, :3], pose[:3, 3] = [[c, 0, s], [0, 1, 0], [-s, 0, c]], translation
@@ -22,7 +22,7 @@ def scene(
     rng = np.random.default_rng(0)
     lenses = len(radial)
     intrinsics = np.tile(np.array([[400.0, 0, 319.5], [0, 400 * aspect, 239.5], [0, 0, 1]]), (lenses, 1, 1))
-    poses = np.stack([turned(0.1 * i - 0.2, [i - 1.5, 0.2 * i, -6.0]) for i in range(4)])
+    poses = np.stack([rotated(0.1 * i - 0.2, [i - 1.5, 0.2 * i, -6.0]) for i in range(4)])
     camera, point = (each.ravel() for each in np.meshgrid(np.arange(4), np.arange(5)))
     keep = rng.permutation(len(camera))[:-4]
     return Reconstruction(

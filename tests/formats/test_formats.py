@@ -38,12 +38,12 @@ def test_flow_png_as_the_kitti_devkit_writes_it(tmp_path: Path):
     assert valid.tolist() == [[True, False, False]]
 
 
-def test_pictures_are_rgb(tmp_path: Path):
-    picture = RNG.integers(0, 255, (4, 5, 3), dtype=np.uint8)
-    Image.fromarray(picture).save(tmp_path / "a.png")
-    assert (png.read_image(tmp_path / "a.png") == picture).all()
-    png.write_image(tmp_path / "b.png", picture)
-    assert (np.asarray(Image.open(tmp_path / "b.png")) == picture).all()
+def test_images_are_rgb(tmp_path: Path):
+    image = RNG.integers(0, 255, (4, 5, 3), dtype=np.uint8)
+    Image.fromarray(image).save(tmp_path / "a.png")
+    assert (png.read_image(tmp_path / "a.png") == image).all()
+    png.write_image(tmp_path / "b.png", image)
+    assert (np.asarray(Image.open(tmp_path / "b.png")) == image).all()
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])
@@ -106,9 +106,9 @@ def test_occupancy_map_puts_high_y_on_top(tmp_path: Path):
     free = ~occupied
     free[0, 0] = False
     occupancy.write_map(tmp_path / "map.pgm", occupied, free, (-1.0, 2.0), 0.5)
-    picture = np.asarray(Image.open(tmp_path / "map.pgm"))
-    assert picture[0].tolist() == [254, 0, 254, 254]
-    assert picture[2, 0] == 205
+    image = np.asarray(Image.open(tmp_path / "map.pgm"))
+    assert image[0].tolist() == [254, 0, 254, 254]
+    assert image[2, 0] == 205
     cells, origin, size = occupancy.read_map(tmp_path / "map.pgm")
     assert ((cells == occupancy.OCCUPIED) == occupied).all()
     assert (origin, size) == ((-1.0, 2.0), 0.5)

@@ -104,7 +104,7 @@ def test_round_trip(tmp_path, dimension, write):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("VERTEX_SE2 0 0 0 0\nEDGE_SE2 0 1 1 0\n", "line 2: not a valid EDGE_SE2; mend or remove"),
+        ("VERTEX_SE2 0 0 0 0\nEDGE_SE2 0 1 1 0\n", "line 2: not a valid EDGE_SE2; fix or remove"),
         ("EDGE_SE2 0 1 1 0 nan 1 0 0 1 0 1\n", "line 1: not a valid EDGE_SE2"),
         ("EDGE_SE2 0 x 1 0 0 1 0 0 1 0 1\n", "line 1: not a valid EDGE_SE2"),
         ("VERTEX_SE3:QUAT 0 0 0 0 0 0 0 0\n", "line 1: not a valid VERTEX_SE3:QUAT"),

@@ -31,8 +31,8 @@ def planes() -> tuple[np.ndarray, np.ndarray]:
 
 def completed(image: np.ndarray, depth: np.ndarray, valid: np.ndarray, config: Config | None = None) -> tuple:
     tensors = (torch.from_numpy(a.copy()) for a in (image.transpose(2, 0, 1), depth[None], valid[None]))
-    picture, sparse, known = (tensor[None] for tensor in tensors)
-    dense = DepthCompletion(config)(picture, Depth(sparse, known))
+    batch, sparse, known = (tensor[None] for tensor in tensors)
+    dense = DepthCompletion(config)(batch, Depth(sparse, known))
     return dense.depth[0, 0].numpy(), dense.valid[0, 0].numpy()
 
 
@@ -174,8 +174,8 @@ def test_held_out_returns_better_than_nearest_and_ip_basic(shared_data):
     depth, measured = project_to_depth(points, camera.intrinsics, *camera.size)
     held_out = np.random.default_rng(0).random(measured.shape) < 0.2
     given = measured & ~held_out
-    picture = to_tensor(recording.images[camera.name][10])[0].permute(1, 2, 0).numpy()
-    ours, valid = completed(picture, depth * given, given)
+    image = to_tensor(recording.images[camera.name][10])[0].permute(1, 2, 0).numpy()
+    ours, valid = completed(image, depth * given, given)
     judged = visible_returns(depth, measured, 8) & held_out
     assert valid[judged].mean() > 0.9
     judged &= valid

@@ -22,9 +22,9 @@ def test_every_figure_is_drawn_and_its_numbers_printed(name, tmp_path: Path, mon
     path, *numbers = capsys.readouterr().out.splitlines()
     assert path == str(tmp_path / f"{name}.png")
     assert len(numbers) >= 3
-    with Image.open(path) as picture:
-        assert picture.width == 1600
-        assert all(low < high for low, high in picture.convert("RGB").getextrema())
+    with Image.open(path) as image:
+        assert image.width == 1600
+        assert all(low < high for low, high in image.convert("RGB").getextrema())
 
 
 def test_every_line_of_the_list_says_what_it_shows_and_for_which_slide(capsys, monkeypatch):

@@ -3,12 +3,12 @@ import torch
 from firstsight.geometry import pixels, se3, warp
 
 
-def picture(batch: int = 2, height: int = 9, width: int = 13) -> torch.Tensor:
+def random_image(batch: int = 2, height: int = 9, width: int = 13) -> torch.Tensor:
     return torch.rand(batch, 3, height, width, generator=torch.Generator().manual_seed(0))
 
 
 def test_identity_warp_is_exact():
-    image = picture()
+    image = random_image()
     values, inside = warp.warp_by_flow(image, torch.zeros(2, 2, 9, 13))
     torch.testing.assert_close(values, image, atol=2e-6, rtol=0)
     assert inside.all()
@@ -16,7 +16,7 @@ def test_identity_warp_is_exact():
 
 def test_one_pixel_shift_is_exact():
     """Flow (1, 0): pixel x of a lies at x + 1 in b, so the value comes from the right; the last column comes from outside."""
-    image = picture()
+    image = random_image()
     flow = torch.zeros(2, 2, 9, 13)
     flow[:, 0] = 1
     values, inside = warp.warp_by_flow(image, flow)
@@ -26,13 +26,13 @@ def test_one_pixel_shift_is_exact():
 
 
 def test_disparity_takes_from_the_left_of_the_right_image():
-    image = picture()
+    image = random_image()
     values, _ = warp.warp_by_disparity(image, torch.full((2, 1, 9, 13), 2.0))
     torch.testing.assert_close(values[..., 2:], image[..., :-2], atol=2e-6, rtol=0)
 
 
 def test_sample_against_a_loop():
-    image = picture(1).double()
+    image = random_image(1).double()
     points = torch.rand(1, 2, 4, 5, dtype=torch.float64) * torch.tensor([12.0, 8.0])[:, None, None]
     values, _ = pixels.sample(image, points)
     for i in range(4):
@@ -46,7 +46,7 @@ def test_sample_against_a_loop():
 
 
 def test_sample_gradient():
-    image = picture(1).double().requires_grad_()
+    image = random_image(1).double().requires_grad_()
     inner = (torch.rand(1, 2, 3, 3, dtype=torch.float64) * 5 + 1.3).requires_grad_()
     assert torch.autograd.gradcheck(lambda i, p: pixels.sample(i, p).values, (image, inner))
 
@@ -59,7 +59,7 @@ def test_resized_flow_scales_its_values():
 
 
 def test_rigid_flow_of_a_step_to_the_right():
-    """The camera moves 0.5 m right: a point 5 m away moves fx * 0.5 / 5 px left in the picture."""
+    """The camera moves 0.5 m right: a point 5 m away moves fx * 0.5 / 5 px left in the image."""
     intrinsics = torch.tensor([[[100.0, 0, 6], [0, 100.0, 4], [0, 0, 1]]])
     b_from_a = se3.se3_exp(torch.tensor([[-0.5, 0, 0, 0, 0, 0]]))
     flow, defined = warp.rigid_flow(torch.full((1, 1, 9, 13), 5.0), b_from_a, intrinsics)
@@ -92,7 +92,7 @@ def test_depth_from_disparity_with_offset_and_without_parallax():
 
 def test_values_at_coordinates_that_are_not_a_number_are_not_one():
     """Neither is this hidden, nor does the backward pass read outside of the image (it crashed); infinity is far outside."""
-    image = picture(1, 4, 6).requires_grad_()
+    image = random_image(1, 4, 6).requires_grad_()
     points = torch.zeros(1, 2, 2, 2)
     points[0, :, 0, 1] = torch.tensor([torch.nan, 1.0])
     points[0, :, 1, 0] = torch.tensor([2.0, torch.nan])
@@ -107,7 +107,7 @@ def test_values_at_coordinates_that_are_not_a_number_are_not_one():
 
 
 def test_a_warp_by_nothing_but_nan_can_be_differentiated():
-    image = picture(1, 64, 192)
+    image = random_image(1, 64, 192)
     values, _ = pixels.sample(image, torch.full((1, 2, 64, 192), torch.nan).requires_grad_())
     assert values.isnan().all()
     values.sum().backward()

@@ -8,7 +8,7 @@ from firstsight.losses.consistency import left_right, returns_near, round_trip
 
 
 def slanted_plane(width: int = 40) -> tuple[torch.Tensor, torch.Tensor]:
-    """Disparities of a plane in both pictures: x_right = x - d^l(x), d^r(x_right) = d^l(x)."""
+    """Disparities of a plane in both images: x_right = x - d^l(x), d^r(x_right) = d^l(x)."""
     x = torch.arange(width, dtype=torch.float64).expand(1, 1, 3, width)
     left = 2 + 0.1 * x
     return left, 2 + 0.1 * (x + 2) / 0.9

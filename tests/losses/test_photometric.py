@@ -6,11 +6,11 @@ import torch
 from jaxtyping import TypeCheckError
 
 from firstsight.losses import photometric as module
-from firstsight.losses.photometric import ALPHA, LEAST_WIDTH, absolute, dissimilarity, photometric
+from firstsight.losses.photometric import ALPHA, MIN_WIDTH, absolute, dissimilarity, photometric
 
 
 def pair(shape: tuple[int, ...], dtype: torch.dtype = torch.float32, seed: int = 0) -> tuple[torch.Tensor, ...]:
-    """A picture with even and rough parts, and one like it."""
+    """An image with even and rough parts, and one like it."""
     draw = torch.Generator().manual_seed(seed)
     a = torch.rand(shape, generator=draw, dtype=torch.float64)
     a[..., : shape[-1] // 2] = a[..., : shape[-1] // 2] * 1e-3 + 0.8
@@ -19,14 +19,14 @@ def pair(shape: tuple[int, ...], dtype: torch.dtype = torch.float32, seed: int =
 
 
 def slow(a: np.ndarray, b: np.ndarray, alpha: float) -> np.ndarray:
-    """Eq. 2 of Godard et al. (2017), one window of one colour of one picture at a time."""
+    """Eq. 2 of Godard et al. (2017), one window of one colour of one image at a time."""
     batch, colours, height, width = a.shape
     out = np.zeros((batch, 1, height - 2, width - 2))
     for n in range(batch):
         for y in range(height - 2):
             for x in range(width - 2):
                 for c in range(colours):
-                    one, other = (picture[n, c, y : y + 3, x : x + 3].ravel() for picture in (a, b))
+                    one, other = (image[n, c, y : y + 3, x : x + 3].ravel() for image in (a, b))
                     cov = np.cov(one, other, bias=True)
                     ssim = (2 * one.mean() * other.mean() + 0.01**2) * (2 * cov[0, 1] + 0.03**2)
                     ssim /= one.mean() ** 2 + other.mean() ** 2 + 0.01**2
@@ -42,16 +42,16 @@ def test_equation(shape, alpha):
     a, b = pair(shape, torch.float64)
     expected = slow(a.numpy(), b.numpy(), alpha)
     assert photometric(a, b, alpha).numpy() == pytest.approx(expected, abs=1e-12)
-    tolerance = 1e-6 if shape[-1] >= LEAST_WIDTH else 3e-4  # E[a^2] - E[a]^2 where the kernels do not reach
+    tolerance = 1e-6 if shape[-1] >= MIN_WIDTH else 3e-4  # E[a^2] - E[a]^2 where the kernels do not reach
     assert photometric(a.float(), b.float(), alpha).numpy() == pytest.approx(expected, abs=tolerance)
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 11, 37), (1, 1, 3, 18), (1, 2, 4, 34), (3, 3, 20, 64)])
 def test_the_kernels_derivatives_are_those_of_float64(shape):
-    a, b = (picture.requires_grad_() for picture in pair(shape))
+    a, b = (image.requires_grad_() for image in pair(shape))
     arriving = torch.randn(shape[0], 1, shape[2] - 2, shape[3] - 2, generator=torch.Generator().manual_seed(1))
     (photometric(a, b) * arriving).sum().backward()
-    exact = [picture.detach().double().requires_grad_() for picture in (a, b)]
+    exact = [image.detach().double().requires_grad_() for image in (a, b)]
     plain = ALPHA * dissimilarity(*exact).mean(1, keepdim=True) + (1 - ALPHA) * absolute(*exact)
     (plain * arriving.double()).sum().backward()
     for mine, theirs in zip((a, b), exact, strict=True):
@@ -61,7 +61,7 @@ def test_the_kernels_derivatives_are_those_of_float64(shape):
 
 
 def test_gradient():
-    a, b = (picture.requires_grad_() for picture in pair((1, 2, 5, 6), torch.float64))
+    a, b = (image.requires_grad_() for image in pair((1, 2, 5, 6), torch.float64))
     assert torch.autograd.gradcheck(photometric, (a, b), fast_mode=True)
 
 
@@ -98,6 +98,6 @@ def test_strides_and_threads_change_nothing(monkeypatch):
     assert torch.equal(photometric(a, b), expected)
 
 
-def test_pictures_of_different_sizes_are_refused():
+def test_images_of_different_sizes_are_refused():
     with pytest.raises(TypeCheckError):
         photometric(torch.zeros(1, 3, 5, 20), torch.zeros(1, 3, 5, 21))

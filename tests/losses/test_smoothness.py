@@ -34,7 +34,7 @@ def test_planes_are_smooth():
 
 
 def test_truth_beats_perturbation():
-    """A step costs less where the picture has one."""
+    """A step costs less where the image has one."""
     image = (torch.arange(8) >= 4).float().expand(1, 3, 5, 8)
     step = image[:, :1]
     assert (

@@ -8,19 +8,19 @@ from firstsight.roles import Observation
 WALL = (10.0, 10.5, -20.0, 20.0, 5.0)
 
 
-def picture(seed: int) -> torch.Tensor:
+def image(seed: int) -> torch.Tensor:
     """Large grey blobs: what a place looks like."""
     coarse = torch.from_numpy(np.random.default_rng(seed).random((1, 3, 6, 8)).astype(np.float32))
     return torch.nn.functional.interpolate(coarse, (48, 64), mode="bilinear", align_corners=False)
 
 
 def walk(see, world_from_camera, stops: list[tuple[float, float, float, int]]) -> dict:
-    """The graph of frames taken at (x, y, yaw_rad), each showing the picture of the given seed."""
+    """The graph of frames taken at (x, y, yaw_rad), each showing the image of the given seed."""
     graph = KeyframeGraph()
     for x, y, yaw_rad, seed in stops:
         pose = world_from_camera(x, y, yaw_rad)
         boxes = [(x + 10, x + 10.5, y - 20, y + 20, 5.0)]  # a wall ahead, wherever one stands
-        graph.integrate(see(pose, boxes, picture(seed)), pose)
+        graph.integrate(see(pose, boxes, image(seed)), pose)
     return graph.places()
 
 
@@ -73,12 +73,12 @@ def test_a_place_that_looks_different_or_faces_another_way_is_not_joined(see, wo
 
 
 def test_thumbnails_are_of_unit_length_and_ignore_brightness(see, world_from_camera):
-    first = thumbnail(Observation(0, image=picture(1)))
+    first = thumbnail(Observation(0, image=image(1)))
     assert first.shape == (192,)
     assert np.linalg.norm(first) == pytest.approx(1, abs=1e-5)
-    darker = thumbnail(Observation(0, image=picture(1) * 0.5 + 0.1))
+    darker = thumbnail(Observation(0, image=image(1) * 0.5 + 0.1))
     assert first @ darker > 0.99
-    assert abs(first @ thumbnail(Observation(0, image=picture(2)))) < 0.6
+    assert abs(first @ thumbnail(Observation(0, image=image(2)))) < 0.6
     assert np.isfinite(thumbnail(Observation(0, image=torch.zeros(1, 3, 48, 64)))).all()
 
 
@@ -100,9 +100,9 @@ def test_stopped_and_restored_it_goes_on_to_the_same_bits(see, world_from_camera
     direct = KeyframeGraph()
     for i in range(6):
         pose = world_from_camera(2.0 * i)
-        direct.integrate(see(pose, [WALL], picture(i)), pose)
+        direct.integrate(see(pose, [WALL], image(i)), pose)
     resumed = carried_on(direct, KeyframeGraph())
     for graph in (direct, resumed):
-        graph.integrate(see(world_from_camera(0.1), [WALL], picture(0)), world_from_camera(0.1))
+        graph.integrate(see(world_from_camera(0.1), [WALL], image(0)), world_from_camera(0.1))
     assert direct.places() == resumed.places()
     assert len(shortcuts(direct.places())) == 1

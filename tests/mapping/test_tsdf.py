@@ -20,13 +20,13 @@ INTRINSICS = np.array([[90.0, 0, (PIXELS - 1) / 2], [0, 90.0, (PIXELS - 1) / 2],
 
 
 def rays() -> np.ndarray:
-    """(h, w, 3) with z = 1, of a square picture."""
+    """(h, w, 3) with z = 1, of a square image."""
     v, u = np.mgrid[:PIXELS, :PIXELS].astype(np.float64)
     return np.stack([(u - INTRINSICS[0, 2]) / 90, (v - INTRINSICS[1, 2]) / 90, np.ones(u.shape)], -1)
 
 
 def frame(depth: np.ndarray, colour: tuple[float, float, float] = (0.5, 0.5, 0.5)) -> Observation:
-    """An observation of a depth picture, invalid where it is not finite."""
+    """An observation of a depth image, invalid where it is not finite."""
     image = torch.tensor(colour, dtype=torch.float32)[None, :, None, None].expand(1, 3, *depth.shape)
     known = torch.from_numpy(np.isfinite(depth))[None, None]
     values = torch.from_numpy(np.nan_to_num(depth, posinf=0.0).astype(np.float32))[None, None]
@@ -364,8 +364,8 @@ def test_what_one_frame_saw_is_left_out_unless_it_is_all(see, world_from_camera)
     tsdf.integrate(see(pose, [WALL]), pose)
     assert len(tsdf.mesh().faces) > 1000, "a single frame is all there is"
     tsdf.integrate(see(pose, [WALL]), pose)
-    turned = world_from_camera(yaw_rad=np.pi)
-    tsdf.integrate(see(turned, []), turned)
+    rotated = world_from_camera(yaw_rad=np.pi)
+    tsdf.integrate(see(rotated, []), rotated)
     assert tsdf.mesh().vertices[:, 0].min() > 0
 
 

@@ -161,11 +161,11 @@ def test_an_object_outlives_frames_without_flow():
         frame = render([CROSSING], i)
         lost = i in (3, 4)
         found = segmentation.step(*tensors(frame, flow_valid=np.full((HEIGHT, WIDTH), not lost)), B_FROM_A, INTRINSICS)
-        covering = found.ids.numpy()[frame.owner == 1]
+        found_ids = found.ids.numpy()[frame.owner == 1]
         if i == 2:
-            before = int(np.bincount(covering).argmax())
+            before = int(np.bincount(found_ids).argmax())
         if i >= 3:
-            assert int(np.bincount(covering).argmax()) == before, f"frame {i}"
+            assert int(np.bincount(found_ids).argmax()) == before, f"frame {i}"
     assert iou(found, frame) > 0.8
 
 

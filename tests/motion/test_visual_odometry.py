@@ -111,7 +111,7 @@ def test_what_is_remembered_does_not_grow(drive):
 
 
 def room(frames: int) -> tuple[list[Observation], np.ndarray]:
-    """A depth camera before a wall with pictures and a plain floor: 160x120, noise of a Kinect."""
+    """A depth camera before a wall with images and a plain floor: 160x120, noise of a Kinect."""
     rng = np.random.default_rng(0)
     texture = cv2.GaussianBlur(rng.uniform(0, 255, (600, 800)).astype(np.float32), (0, 0), 3)
     texture = cv2.normalize(texture, None, 0, 1, cv2.NORM_MINMAX)

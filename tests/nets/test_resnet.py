@@ -98,11 +98,11 @@ def test_channels_that_enter_are_free():
 def test_the_decoder_answers_at_four_scales():
     torch.manual_seed(0)
     encoder = ResNet(18, width=8, norm="none")
-    decoder = UNet(encoder.channels, answers=2, width=4)
+    decoder = UNet(encoder.channels, outputs=2, width=4)
     image = torch.rand(2, 3, 64, 96, requires_grad=True)
-    answers = decoder(encoder.features(image))
-    assert [a.shape for a in answers] == [(2, 2, 64 // k, 96 // k) for k in (1, 2, 4, 8)]
-    assert all(bool(((a > 0) & (a < 1)).all()) for a in answers)
-    sum(a.sum() for a in answers).backward()
+    outputs = decoder(encoder.features(image))
+    assert [a.shape for a in outputs] == [(2, 2, 64 // k, 96 // k) for k in (1, 2, 4, 8)]
+    assert all(bool(((a > 0) & (a < 1)).all()) for a in outputs)
+    sum(a.sum() for a in outputs).backward()
     assert image.grad.abs().sum() > 0
     assert all(p.grad is not None for p in decoder.parameters())

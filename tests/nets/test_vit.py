@@ -24,12 +24,12 @@ def network(seed: int = 0, **changes) -> VisionTransformer:
     return net
 
 
-def pictures(count: int = 2, size: tuple[int, int] = (16, 24), seed: int = 1) -> torch.Tensor:
+def random_images(count: int = 2, size: tuple[int, int] = (16, 24), seed: int = 1) -> torch.Tensor:
     return torch.rand(count, 3, *size, generator=torch.Generator().manual_seed(seed))
 
 
 def slow(net: VisionTransformer, image: torch.Tensor) -> torch.Tensor:
-    """All tokens of one picture, one token and one head at a time."""
+    """All tokens of one image, one token and one head at a time."""
     w, config = net.state_dict(), net.config
     tokens = [w["cls_token"][0, 0] + w["pos_embed"][0, 0]]
     tokens += [] if net.register_tokens is None else list(w["register_tokens"][0])
@@ -68,7 +68,7 @@ def slow_block(w: dict[str, torch.Tensor], tokens: list[torch.Tensor], heads: in
 
 @pytest.mark.parametrize("changes", [{}, {"registers": 2, "layer_scale": 0.5}], ids=["plain", "registers, layer scale"])
 def test_equation(changes):
-    net, images = network(**changes), pictures()
+    net, images = network(**changes), random_images()
     expected = torch.stack([slow(net, image) for image in images])
     cls, patches = net(images)
     assert torch.allclose(cls, expected[:, 0], atol=1e-5)
@@ -89,7 +89,7 @@ def test_the_explicit_path_is_the_fused_one():
 
 @pytest.mark.parametrize("block", [0, 1, -1])
 def test_attend_is_of_the_block_that_is_asked_for(block):
-    net, images = network(), pictures()
+    net, images = network(), random_images()
     seen = {}
     handles = [
         b.attn.register_forward_pre_hook(lambda _, given, i=i: seen.update({i: given[0]}))
@@ -114,18 +114,18 @@ def test_positions_on_another_grid(size):
     assert torch.allclose(
         net.positions(rows, columns)[0].T.unflatten(1, (rows, columns)), torch.from_numpy(expected), atol=1e-5
     )
-    assert net(pictures(size=size)).patches.shape == (2, 24, rows, columns)
+    assert net(random_images(size=size)).patches.shape == (2, 24, rows, columns)
 
 
-def test_pictures_are_normalised():
-    net, images = network(), pictures()
+def test_images_are_normalised():
+    net, images = network(), random_images()
     by_hand = VisionTransformer(replace(SMALL, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)))
     by_hand.load_state_dict(net.state_dict())
     assert torch.allclose(net(images).cls, by_hand((images - net.mean) / net.std).cls, atol=1e-6)
 
 
 def test_patches_may_be_left_out_before_encoding():
-    net, images = network(), pictures()
+    net, images = network(), random_images()
     patches = net.embed(images)
     order = torch.tensor([4, 0, 2, 5, 1, 3])
     assert torch.allclose(net.encode(patches[:, order])[:, 1:], net.encode(patches)[:, 1:][:, order], atol=1e-5)
@@ -134,12 +134,12 @@ def test_patches_may_be_left_out_before_encoding():
 
 def test_gradients():
     net = network(registers=2, layer_scale=0.1).double()
-    image = pictures(1).double().requires_grad_()
+    image = random_images(1).double().requires_grad_()
     for name in ("mean", "std"):
         setattr(net, name, getattr(net, name).double())
 
-    def cls(picture):
-        return net.encode(net.patch_embed(picture).flatten(2).transpose(1, 2) + net.positions(2, 3))[:, 0]
+    def cls(image):
+        return net.encode(net.patch_embed(image).flatten(2).transpose(1, 2) + net.positions(2, 3))[:, 0]
 
     assert torch.autograd.gradcheck(cls, image, fast_mode=True)
     net.zero_grad()
@@ -189,7 +189,7 @@ LAYOUTS = {
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_published_layouts(name, tmp_path):
     net = network(**{"size": (32, 32), **LAYOUTS[name]})
-    images = pictures(size=net.config.size)
+    images = random_images(size=net.config.size)
     read = from_published(layout(net, name.split(", r")[0]), tmp_path, heads=3)
     assert read.config.grid == net.config.grid
     assert torch.allclose(read(images).cls, net(images).cls, atol=1e-6)
@@ -202,7 +202,7 @@ def test_files_of_weights(tmp_path):
     for name in ("dino.pth", "dinov2.safetensors"):
         read = load_published(tmp_path / name)
         assert read.config.heads == 2
-        assert torch.equal(read(pictures(size=(32, 32))).cls, net(pictures(size=(32, 32))).cls)
+        assert torch.equal(read(random_images(size=(32, 32))).cls, net(random_images(size=(32, 32))).cls)
 
 
 def test_files_that_cannot_be_used_are_one_line(tmp_path):
@@ -225,6 +225,6 @@ def test_files_that_cannot_be_used_are_one_line(tmp_path):
 
 def test_sizes_that_patches_do_not_fill():
     with pytest.raises(InputError, match="20x24 px are not whole patches of 8 px; crop or resize to 16x24"):
-        network()(pictures(size=(20, 24)))
+        network()(random_images(size=(20, 24)))
     with pytest.raises(InputError, match="a width of 24 cannot be shared by 5 heads"):
         network(heads=5)

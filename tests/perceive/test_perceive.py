@@ -144,13 +144,13 @@ def drive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_kitti_raw(simulate("street", frames=6, height=96, width=320), tmp_path_factory.mktemp("kitti"))
 
 
-def test_a_truncated_picture_flags_its_frame(drive: Path, tmp_path: Path):
+def test_a_truncated_image_flags_its_frame(drive: Path, tmp_path: Path):
     copy = shutil.copytree(drive.parent, tmp_path / drive.parent.name) / drive.name
-    picture = sorted((copy / "image_02" / "data").iterdir())[2]
-    picture.write_bytes(picture.read_bytes()[:2000])
+    image = sorted((copy / "image_02" / "data").iterdir())[2]
+    image.write_bytes(image.read_bytes()[:2000])
     run = perceive(str(copy), tmp_path / "run", console=QUIET)
     record = run.read_record()
-    assert [flag["frame"] for flag in record.flagged_frames if picture.name in flag["reason"]]
+    assert [flag["frame"] for flag in record.flagged_frames if image.name in flag["reason"]]
     assert run.read_depth(2) is None
     assert run.read_depth(3) is not None
     assert run.report_path.exists()

@@ -29,7 +29,7 @@ DEPTH_CAMERA = "SensorDepth FlowStage DepthCameraMotion DepthCameraLoops MovingS
 ONE_PAIR = "StereoDepth -flow -motion -loops -moving -map -occupancy -places -mesh"
 STEREO_PAIR = "StereoDepth FlowStage DepthCameraMotion DepthCameraLoops MovingStage CloudStage OccupancyStage PlacesStage MeshStage"
 
-# Sensors -> stages in their order, "-" for a skipped one, and the scale of the run: what the plan said when all of it was
+# Sensors -> stages in their order, "-" for a skipped one, and the scale of the run: what the plan described when all of it was
 # written out by hand. "alone" is a recording of one frame.
 TABLE = {
     "alone": (NOTHING, "metric"),
@@ -161,7 +161,7 @@ def test_every_role_can_be_exchanged():
 
 
 class Compass(Odometry):
-    """An odometry of one's own, which needs no more than a picture."""
+    """An odometry of one's own, which needs no more than an image."""
 
     needs = frozenset({"image"})
     scale = "metric"
@@ -231,9 +231,9 @@ def test_what_no_stage_takes_is_refused_in_one_line():
 
 
 def test_the_plan_in_words():
-    said = dict(describe_plan(recording_with("stereo")))
-    assert said["depth"] == "semi-global-matching"
-    assert said["loops"] == "loop-closing"
+    described = dict(describe_plan(recording_with("stereo")))
+    assert described["depth"] == "semi-global-matching"
+    assert described["loops"] == "loop-closing"
     assert dict(describe_plan(recording_with("odometry")))["map"] == "skipped: needs depth or LiDAR points"
 
 

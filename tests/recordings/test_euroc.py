@@ -71,7 +71,7 @@ def test_distortion(tmp_path, model):
     assert distortion.coefficients == (-0.1, 0.01, 0.001, -0.002)
 
 
-def test_frames_are_the_stamps_with_both_pictures(tmp_path):
+def test_frames_are_the_stamps_with_both_images(tmp_path):
     write_asl(tmp_path)
     (tmp_path / "mav0" / "cam1" / "data" / f"{STAMPS[1]}.png").unlink()
     recording = euroc.read(tmp_path)

@@ -8,13 +8,13 @@ from firstsight.errors import InputError
 from firstsight.recordings import files
 
 
-def test_pictures_are_in_natural_order_and_hidden_files_left_out(tmp_path):
+def test_images_are_in_natural_order_and_hidden_files_left_out(tmp_path):
     for name in ("frame10.png", "frame2.png", "frame1.png", ".frame3.png", "notes.txt"):
         (tmp_path / name).write_bytes(b"")
     assert [path.name for path in files.image_files(tmp_path)] == ["frame1.png", "frame2.png", "frame10.png"]
 
 
-def test_a_truncated_picture_is_named_when_its_frame_is_loaded(tmp_path):
+def test_a_truncated_image_is_named_when_its_frame_is_loaded(tmp_path):
     paths = [tmp_path / "0.png", tmp_path / "1.png"]
     for path in paths:
         cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 255, (40, 60, 3), np.uint8))
@@ -25,9 +25,9 @@ def test_a_truncated_picture_is_named_when_its_frame_is_loaded(tmp_path):
         channel[1]
 
 
-def test_a_damaged_first_picture_does_not_lose_the_recording(tmp_path):
+def test_a_damaged_first_image_does_not_lose_the_recording(tmp_path):
     paths = [tmp_path / "0.png", tmp_path / "1.png"]
-    paths[0].write_bytes(b"not a picture")
+    paths[0].write_bytes(b"not an image")
     cv2.imwrite(str(paths[1]), np.zeros((4, 6, 3), np.uint8))
     assert files.common_image_size(paths) == (4, 6)
     with pytest.raises(InputError, match="none of its 1 images"):
@@ -49,10 +49,10 @@ def test_the_size_is_that_of_the_decoded_image_where_a_photo_is_stored_turned(tm
     from PIL import Image
 
     stored = Image.new("RGB", (60, 40))
-    turned = Image.Exif()
+    rotated = Image.Exif()
     # orientation: turn by 90 degrees when it is shown
-    turned[0x0112] = 6
-    stored.save(tmp_path / "0.jpg", exif=turned)
+    rotated[0x0112] = 6
+    stored.save(tmp_path / "0.jpg", exif=rotated)
     assert files.common_image_size([tmp_path / "0.jpg"]) == (60, 40)
     assert files.image_channel([tmp_path / "0.jpg"], (60, 40))[0].shape == (60, 40, 3)
 
@@ -84,7 +84,7 @@ def test_a_link_in_the_folder_is_followed_to_a_regular_file(tmp_path):
     assert files.image_channel([path], (4, 6))[0][0, 0].tolist() == [7, 7, 7]
 
 
-def test_a_picture_of_another_size_is_named(tmp_path):
+def test_an_image_of_another_size_is_named(tmp_path):
     for index, shape in enumerate([(4, 6, 3), (5, 6, 3)]):
         cv2.imwrite(str(tmp_path / f"{index}.png"), np.zeros(shape, np.uint8))
     paths = files.image_files(tmp_path)

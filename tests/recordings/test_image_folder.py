@@ -20,14 +20,14 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_pictures_are_in_natural_order(folder):
+def test_images_are_in_natural_order(folder):
     recording = open_recording(str(folder))
     assert recording.format == image_folder.NAME
     assert [int(frame.image()[0, 0, 0]) for frame in recording] == [1, 2, 10]
 
 
 @pytest.mark.parametrize("name", ["camera-intrinsics.txt", "intrinsics.txt"])
-def test_a_matrix_beside_the_pictures_is_the_calibration(folder, name):
+def test_a_matrix_beside_the_images_is_the_calibration(folder, name):
     (folder / name).write_text("33 0 20\n0 34 12\n0 0 1\n")
     camera = open_recording(str(folder)).rig.reference
     np.testing.assert_array_equal(camera.intrinsics, [[33, 0, 20], [0, 34, 12], [0, 0, 1]])
@@ -61,8 +61,8 @@ def test_the_camera_looks_ahead(folder):
     np.testing.assert_array_equal(camera.body_from_camera, BODY_FROM_FORWARD_CAMERA)
 
 
-def test_a_folder_of_unreadable_pictures_is_an_error(tmp_path):
-    (tmp_path / "0.png").write_bytes(b"no picture")
+def test_a_folder_of_unreadable_images_is_an_error(tmp_path):
+    (tmp_path / "0.png").write_bytes(b"no image")
     with pytest.raises(InputError, match="none of its 1 images can be read"):
         open_recording(str(tmp_path))
 

@@ -137,28 +137,28 @@ def test_frames_that_cannot_be_chosen(text):
 
 
 @pytest.fixture
-def pictures(tmp_path):
+def images(tmp_path):
     for frame in range(5):
         cv2.imwrite(str(tmp_path / f"{frame}.png"), np.full((*SIZE, 3), frame, np.uint8))
     return tmp_path
 
 
-def test_frames_of_an_opened_recording(pictures):
-    recording = open_recording(str(pictures), frames="1:5:2")
+def test_frames_of_an_opened_recording(images):
+    recording = open_recording(str(images), frames="1:5:2")
     assert [int(frame.image()[0, 0, 0]) for frame in recording] == [1, 3]
     np.testing.assert_array_equal(recording.stamps_ns, [100_000_000, 300_000_000])
 
 
 @pytest.mark.parametrize("fov_deg", [0.0, 180.0, -5.0, float("nan")])
-def test_an_impossible_field_of_view_is_an_error(pictures, fov_deg):
+def test_an_impossible_field_of_view_is_an_error(images, fov_deg):
     with pytest.raises(InputError, match="must be between 1 and 175 degrees"):
-        open_recording(str(pictures), fov_deg=fov_deg)
+        open_recording(str(images), fov_deg=fov_deg)
 
 
-def test_a_field_of_view_for_a_calibrated_camera_is_an_error(pictures):
-    (pictures / "intrinsics.txt").write_text("10 0 9.5\n0 10 5.5\n0 0 1\n")
+def test_a_field_of_view_for_a_calibrated_camera_is_an_error(images):
+    (images / "intrinsics.txt").write_text("10 0 9.5\n0 10 5.5\n0 0 1\n")
     with pytest.raises(InputError, match="brings its own calibration"):
-        open_recording(str(pictures), fov_deg=60.0)
+        open_recording(str(images), fov_deg=60.0)
 
 
 def test_a_path_that_does_not_exist(tmp_path):
@@ -179,12 +179,12 @@ def test_a_binary_file_is_not_a_recording(tmp_path):
         open_recording(str(tmp_path / "data.xyz"))
 
 
-def test_a_folder_of_recordings_names_them(pictures):
-    (pictures / "clip").mkdir()
-    for picture in list(pictures.glob("*.png")):
-        picture.rename(pictures / "clip" / picture.name)
+def test_a_folder_of_recordings_names_them(images):
+    (images / "clip").mkdir()
+    for image in list(images.glob("*.png")):
+        image.rename(images / "clip" / image.name)
     with pytest.raises(InputError, match="not a recording, but it contains clip"):
-        open_recording(str(pictures))
+        open_recording(str(images))
 
 
 def test_a_simulated_world_takes_settings():

@@ -14,18 +14,18 @@ from firstsight.recordings.opening import open_recording
 FRAMES, RATE_HZ, SIZE = 90, 20.0, (48, 64)
 
 
-def numbered_picture(frame: int) -> np.ndarray:
+def numbered_image(frame: int) -> np.ndarray:
     """RGB; seven 16 px squares, black or white, spell the frame's number; a red strip below tells RGB from BGR."""
-    picture = np.zeros((*SIZE, 3), np.uint8)
+    image = np.zeros((*SIZE, 3), np.uint8)
     for bit in range(7):
         row, column = divmod(bit, 4)
-        picture[16 * row : 16 * row + 16, 16 * column : 16 * column + 16] = 255 * (frame >> bit & 1)
-    picture[32:, :, 0] = 250
-    return picture
+        image[16 * row : 16 * row + 16, 16 * column : 16 * column + 16] = 255 * (frame >> bit & 1)
+    image[32:, :, 0] = 250
+    return image
 
 
-def number_of(picture: np.ndarray) -> int:
-    centres = [picture[16 * (bit // 4) + 8, 16 * (bit % 4) + 8].mean() > 127 for bit in range(7)]
+def number_of(image: np.ndarray) -> int:
+    centres = [image[16 * (bit // 4) + 8, 16 * (bit % 4) + 8].mean() > 127 for bit in range(7)]
     return sum(int(centre) << bit for bit, centre in enumerate(centres))
 
 
@@ -33,7 +33,7 @@ def write_video(path: Path, codec: str) -> Path:
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*codec), RATE_HZ, SIZE[::-1])
     assert writer.isOpened()
     for frame in range(FRAMES):
-        writer.write(numbered_picture(frame)[:, :, ::-1])
+        writer.write(numbered_image(frame)[:, :, ::-1])
     writer.release()
     return path
 
@@ -51,7 +51,7 @@ def test_frames_are_exact_in_any_order(file):
     assert [number_of(images[frame]) for frame in order] == order
 
 
-def test_pictures_are_rgb(file):
+def test_images_are_rgb(file):
     red, green, blue = video.read(file).images["video"][7][40, 30]
     assert red > 200
     assert green < 60
@@ -88,15 +88,15 @@ def test_a_file_that_is_no_video_is_an_error(tmp_path, content):
 
 @pytest.mark.parametrize("name", ["dashcam.mp4", "tree.avi"])
 def test_a_jump_reaches_the_same_frame_as_decoding_from_the_start(shared_data, name):
-    """tree.avi shows each of its 68 pictures for a different time, so a seek by frame number goes wrong there."""
+    """tree.avi shows each of its 68 images for a different time, so a seek by frame number goes wrong there."""
     path = shared_data / "video" / name
     capture = cv2.VideoCapture(str(path))
     expected = {}
     for frame in range(66):
-        decoded, picture = capture.read()
+        decoded, image = capture.read()
         assert decoded
         if frame in (3, 30, 31, 65):
-            expected[frame] = picture[:, :, ::-1]
+            expected[frame] = image[:, :, ::-1]
     recorded = video.Video(path)
     for frame in (65, 30, 31, 3):
         np.testing.assert_array_equal(recorded.frame(frame), expected[frame])

@@ -22,13 +22,13 @@ def network(registers: int = 0) -> VisionTransformer:
     return net
 
 
-def pictures(size: tuple[int, int] = (32, 32)) -> torch.Tensor:
+def random_images(size: tuple[int, int] = (32, 32)) -> torch.Tensor:
     return torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(1))
 
 
 @pytest.mark.parametrize("registers", [0, 2])
 def test_maps_are_the_rows_of_the_tokens_that_ask(registers):
-    net, images = network(registers), pictures((24, 32))
+    net, images = network(registers), random_images((24, 32))
     attention = net.attend(images).attention
     whole, asked = cls_attention(net, images), query_attention(net, images, (1, 2))
     assert whole.shape == asked.shape == (2, 3, 3, 4)
@@ -42,9 +42,9 @@ def test_maps_are_the_rows_of_the_tokens_that_ask(registers):
     assert not torch.allclose(cls_attention(net, images, block=0), whole)
 
 
-def test_what_a_patch_asks_moves_with_the_picture():
+def test_what_a_patch_asks_moves_with_the_image():
     """Without positions nothing tells patches apart but their pixels."""
-    net, images = network(), pictures()
+    net, images = network(), random_images()
     net.pos_embed.data.zero_()
     shifted = images.roll((8, -16), (2, 3))
     asked = query_attention(net, images, (1, 3))
@@ -59,7 +59,7 @@ def test_the_fewest_patches_that_hold_a_share():
 
 
 def test_the_share_is_held_and_with_one_patch_less_it_is_not():
-    maps = cls_attention(network(), pictures())
+    maps = cls_attention(network(), random_images())
     kept = mass_threshold(maps, 0.6)
     total = maps.sum((2, 3))
     held = torch.where(kept, maps, 0.0).sum((2, 3))

@@ -35,7 +35,7 @@ def recording() -> Recording:
     world_from_body[:, 0, 3] = np.arange(FRAMES)
     odometry = world_from_body.copy()
     odometry[:, 1, 3] = 0.1 * np.arange(FRAMES)
-    pictures = rng.integers(0, 255, (FRAMES, HEIGHT, WIDTH, 3), dtype=np.uint8)
+    images = rng.integers(0, 255, (FRAMES, HEIGHT, WIDTH, 3), dtype=np.uint8)
     scans = [Scan(rng.uniform(-20, 20, (500, 3)).astype(np.float32)) for _ in range(FRAMES)]
     return Recording(
         source="/recordings/made <up> & small",
@@ -46,7 +46,7 @@ def recording() -> Recording:
             lidar=Lidar(body_from_lidar=np.eye(4)),
         ),
         stamps_ns=np.arange(FRAMES, dtype=np.int64) * 10**8,
-        images={name: Channel(FRAMES, lambda i: pictures[i]) for name in ("left", "right")},
+        images={name: Channel(FRAMES, lambda i: images[i]) for name in ("left", "right")},
         scans=Channel(FRAMES, lambda i: scans[i]),
         odometry=odometry,
         truth=Truth(world_from_camera=world_from_body @ BODY_FROM_FORWARD_CAMERA),
@@ -61,7 +61,7 @@ def make_record(recording: Recording) -> RunRecord:
         frames=len(recording),
         settings={"fov_deg": None, "frames": "0:3"},
         remarks=["the field of view is <assumed>"],
-        flagged_frames=[{"frame": 1, "reason": "picture damaged"}],
+        flagged_frames=[{"frame": 1, "reason": "image damaged"}],
         findings=[Finding(check="exposure", verdict="note", measured="12 % saturated", advice="expose less")],
         stages=[
             StageRecord(name="depth", method="semi-global matching", status="done", frames=3, seconds=0.6),

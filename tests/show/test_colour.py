@@ -132,4 +132,4 @@ def test_overlay_tints_objects_alone_and_writes_their_id() -> None:
     assert np.abs(drawn[22, 44] - expected).max() <= 2
     inside = drawn[22:48, 42:88].reshape(-1, 3)
     assert (inside > 210).all(1).any(), "the id is written in white"
-    assert (image == 120).all(), "the picture itself stays as it was"
+    assert (image == 120).all(), "the image itself stays as it was"

@@ -54,8 +54,8 @@ def test_missing_poses_interrupt_the_line() -> None:
 def test_map_lies_under_the_line_where_it_belongs() -> None:
     line = Line("way", np.array([[0, 0], [8, 0.0]]))
     root = parsed(plan([line], Backdrop("data:image/png;base64,", (0.0, 0.0), (8.0, 4.0)), "m", "map"))
-    picture, drawn = root.findall("image")[0], path_points(root.findall("path")[0])
-    x, y, width, height = (float(picture.get(name, 0)) for name in ("x", "y", "width", "height"))
+    image, drawn = root.findall("image")[0], path_points(root.findall("path")[0])
+    x, y, width, height = (float(image.get(name, 0)) for name in ("x", "y", "width", "height"))
     np.testing.assert_allclose([x, y + height], drawn[0], atol=0.2)
     np.testing.assert_allclose([x + width, y + height], drawn[1], atol=0.2)
     assert width / height == pytest.approx(2, rel=0.01)

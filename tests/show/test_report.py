@@ -60,9 +60,9 @@ class Page(HTMLParser):
 def decoded(address: str) -> np.ndarray:
     head, _, body = address.partition(",")
     assert re.fullmatch(r"data:image/(webp|png|jpeg);base64", head)
-    picture = cv2.imdecode(np.frombuffer(base64.b64decode(body, validate=True), np.uint8), cv2.IMREAD_UNCHANGED)
-    assert picture is not None
-    return picture
+    image = cv2.imdecode(np.frombuffer(base64.b64decode(body, validate=True), np.uint8), cv2.IMREAD_UNCHANGED)
+    assert image is not None
+    return image
 
 
 def report(run: RunFolder, recording: Recording) -> Page:
@@ -97,7 +97,7 @@ def test_report_says_what_the_run_says(run: RunFolder, recording: Recording) -> 
     for words in (
         recording.source,
         "the field of view is <assumed>",
-        "picture damaged",
+        "image damaged",
         "12 % saturated",
         "expose less",
         "0.0123",
@@ -109,7 +109,7 @@ def test_report_says_what_the_run_says(run: RunFolder, recording: Recording) -> 
         assert words in text, words
 
 
-def test_every_kind_of_picture_is_there(run: RunFolder, recording: Recording) -> None:
+def test_every_kind_of_image_is_there(run: RunFolder, recording: Recording) -> None:
     text = report(run, recording).text
     for caption in ("Camera", "Depth", "Flow to the next frame", "Moving objects", "Where it went", "Speed (m/s)"):
         assert caption in text
@@ -149,11 +149,11 @@ def test_a_recording_of_lidar_alone_shows_its_scans(
     assert "Camera" not in page.text
 
 
-def test_damaged_pictures_do_not_stop_the_report(
+def test_damaged_images_do_not_stop_the_report(
     run: RunFolder, recording: Recording, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def damaged(channel: Channel, index: int) -> Image:
-        raise InputError("picture damaged")
+        raise InputError("image damaged")
 
     monkeypatch.setattr(Channel, "__getitem__", damaged)
     page = report(run, recording)

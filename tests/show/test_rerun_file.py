@@ -58,7 +58,7 @@ def test_timelines_are_the_frame_and_the_time_since_the_start(run: RunFolder, re
     np.testing.assert_array_equal(sorted(times), recording.stamps_ns)
 
 
-def test_occupancy_picture_has_the_highest_y_in_its_first_row(run: RunFolder, recording: Recording) -> None:
+def test_occupancy_image_has_the_highest_y_in_its_first_row(run: RunFolder, recording: Recording) -> None:
     chunk = pytest.importorskip("rerun.chunk", reason="rerun-sdk is not installed (pip install 'firstsight[view]')")
     occupied = np.zeros((2, 3), bool)
     occupied[1, 0] = True

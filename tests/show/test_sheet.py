@@ -7,10 +7,10 @@ from firstsight.formats.png import read_image
 from firstsight.show.sheet import GAP_PX, TILE_PX, TITLE_PX, write_sheet
 
 
-def test_pictures_maps_and_labels_each_get_a_row(tmp_path):
+def test_images_maps_and_labels_each_get_a_row(tmp_path):
     maps = torch.linspace(-1, 1, 64).reshape(1, 1, 8, 8).repeat(2, 1, 1, 1)
     maps[0, 0, 0, 0] = torch.nan
-    sheet = {"picture": torch.ones(3, 3, 8, 8), "map": maps, "labels": torch.arange(64).reshape(1, 8, 8) // 32}
+    sheet = {"image": torch.ones(3, 3, 8, 8), "map": maps, "labels": torch.arange(64).reshape(1, 8, 8) // 32}
     write_sheet(tmp_path / "sheet.png", sheet)
     drawn = read_image(tmp_path / "sheet.png")
     row = TITLE_PX + TILE_PX + GAP_PX

@@ -50,10 +50,10 @@ def test_the_real_viewer_listens_on_loopback_and_leaves_no_usage_data(tmp_path: 
     ended = subprocess.run(
         viewer_command(tmp_path / "recording.rrd"), env=environment, capture_output=True, timeout=60, check=False
     )
-    said = (ended.stdout + ended.stderr).decode()
-    assert "0.0.0.0" not in said
-    assert "127.0.0.1" in said
-    assert "usage data" not in said
+    output = (ended.stdout + ended.stderr).decode()
+    assert "0.0.0.0" not in output
+    assert "127.0.0.1" in output
+    assert "usage data" not in output
     assert not list((tmp_path / "home").rglob("*.json"))
 
 

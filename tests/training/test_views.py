@@ -30,7 +30,7 @@ from firstsight.training.views import (
 PLAIN = {"jitter": 0.0, "grey": 0.0, "blur": 0.0, "flip": 0.0}
 
 
-def pictures(count: int = 3, size: tuple[int, int] = (12, 16), seed: int = 0) -> torch.Tensor:
+def random_images(count: int = 3, size: tuple[int, int] = (12, 16), seed: int = 0) -> torch.Tensor:
     return torch.rand(count, 3, *size, generator=torch.Generator().manual_seed(seed))
 
 
@@ -45,20 +45,20 @@ def slow_bilinear(image: np.ndarray, x: float, y: float) -> np.ndarray:
 
 
 def test_crops_and_flips_of_any_box():
-    images = pictures(2)
+    images = random_images(2)
     boxes = torch.tensor([[2.25, 1.5, 9.5, 7.0], [0.0, 0.0, 16.0, 12.0]])
     done = cropped(images, boxes, torch.tensor([False, True]), (5, 6)).numpy()
-    for picture, box, flip, got in zip(images.numpy(), boxes.tolist(), (False, True), done, strict=True):
+    for image, box, flip, got in zip(images.numpy(), boxes.tolist(), (False, True), done, strict=True):
         for row in range(5):
             for column in range(6):
                 across = (column + 0.5) / 6
                 x = box[0] + box[2] * (1 - across if flip else across) - 0.5
                 y = box[1] + box[3] * (row + 0.5) / 5 - 0.5
-                assert got[:, row, column] == pytest.approx(slow_bilinear(picture, x, y), abs=1e-5)
+                assert got[:, row, column] == pytest.approx(slow_bilinear(image, x, y), abs=1e-5)
 
 
-def test_a_whole_box_is_the_picture_and_a_flip_its_mirror():
-    images, whole = pictures(2), torch.tensor([[0.0, 0.0, 16.0, 12.0]] * 2)
+def test_a_whole_box_is_the_image_and_a_flip_its_mirror():
+    images, whole = random_images(2), torch.tensor([[0.0, 0.0, 16.0, 12.0]] * 2)
     done = cropped(images, whole, torch.tensor([False, True]), (12, 16))
     assert torch.allclose(done, torch.stack([images[0], images[1].flip(-1)]), atol=1e-5)
 
@@ -110,11 +110,11 @@ def slow_grey(pixel: np.ndarray) -> float:
 
 def per_pixel(images: torch.Tensor, factors: torch.Tensor, change) -> np.ndarray:
     done = np.empty(images.shape)
-    for i, (picture, factor) in enumerate(zip(images.numpy(), factors.tolist(), strict=True)):
-        mean = np.mean([slow_grey(picture[:, r, c]) for r in range(picture.shape[1]) for c in range(picture.shape[2])])
-        for row in range(picture.shape[1]):
-            for column in range(picture.shape[2]):
-                done[i, :, row, column] = change(picture[:, row, column], factor, mean)
+    for i, (image, factor) in enumerate(zip(images.numpy(), factors.tolist(), strict=True)):
+        mean = np.mean([slow_grey(image[:, r, c]) for r in range(image.shape[1]) for c in range(image.shape[2])])
+        for row in range(image.shape[1]):
+            for column in range(image.shape[2]):
+                done[i, :, row, column] = change(image[:, row, column], factor, mean)
     return done
 
 
@@ -135,7 +135,7 @@ CHANGES = {
 @pytest.mark.parametrize("name", CHANGES)
 def test_colours_equal_those_of_every_pixel_alone(name):
     ours, change, factors = CHANGES[name]
-    images = pictures()
+    images = random_images()
     images[0, :, 0, :3] = torch.tensor([[0.4, 1.0, 0.0]]).expand(3, 3)  # grey, white, black
     images[0, :, 1, 0] = torch.tensor([0.7, 0.7, 0.1])  # two largest alike
     expected = per_pixel(images.clone(), torch.tensor(factors), change)
@@ -143,10 +143,10 @@ def test_colours_equal_those_of_every_pixel_alone(name):
 
 
 def test_blur_is_opencvs():
-    images, sigmas = pictures(size=(20, 24)), torch.tensor([0.3, 1.0, 2.0])
+    images, sigmas = random_images(size=(20, 24)), torch.tensor([0.3, 1.0, 2.0])
     done = blurred(images, sigmas, 6)
-    for picture, sigma, got in zip(images.numpy(), sigmas.tolist(), done.numpy(), strict=True):
-        expected = cv2.GaussianBlur(picture.transpose(1, 2, 0), (13, 13), sigma, borderType=cv2.BORDER_REFLECT_101)
+    for image, sigma, got in zip(images.numpy(), sigmas.tolist(), done.numpy(), strict=True):
+        expected = cv2.GaussianBlur(image.transpose(1, 2, 0), (13, 13), sigma, borderType=cv2.BORDER_REFLECT_101)
         assert got == pytest.approx(expected.transpose(2, 0, 1), abs=1e-5)
 
 
@@ -164,9 +164,9 @@ def test_what_is_drawn_is_distributed_as_it_says():
     assert counts.max() < 230
 
 
-def test_each_picture_has_its_order():
+def test_each_image_has_its_order():
     """Brightness up and contrast down do not commute where values are cut off."""
-    images, kind = pictures(40), View(size=(12, 16), **{**PLAIN, "jitter": 1.0})
+    images, kind = random_images(40), View(size=(12, 16), **{**PLAIN, "jitter": 1.0})
     colours = random_colours(StepRandom(3, 0, 40), kind)
     together = module.coloured(images.clone(), colours, kind)
     changes = (brightened, contrasted, saturated, hue_turned)
@@ -181,7 +181,7 @@ KIND = View(size=(8, 10), solarise=0.3)
 
 
 def test_any_split_into_processes_and_chunks_gives_the_same(monkeypatch):
-    images = pictures(8, (16, 16))
+    images = random_images(8, (16, 16))
     whole = view(images, KIND, StepRandom(5, 2, 8))
     parts = [view(images[rows], KIND, StepRandom(5, 2, 8, rows)) for rows in (slice(0, 2), slice(2, 8))]
     assert torch.allclose(torch.cat(parts), whole, atol=1e-6)
@@ -189,8 +189,8 @@ def test_any_split_into_processes_and_chunks_gives_the_same(monkeypatch):
     assert torch.allclose(view(images, KIND, StepRandom(5, 2, 8)), whole, atol=1e-6)
 
 
-def test_the_given_pictures_stay_as_they_are_and_views_differ():
-    images = pictures(8, (16, 16))
+def test_the_given_images_stay_as_they_are_and_views_differ():
+    images = random_images(8, (16, 16))
     before = images.clone()
     one, other, small = views(images, [KIND, KIND, View(size=(4, 4))], StepRandom(0, 0, 8))
     assert torch.equal(images, before)
@@ -202,6 +202,6 @@ def test_the_given_pictures_stay_as_they_are_and_views_differ():
 
 
 def test_nothing_drawn_is_nothing_done():
-    images = pictures(4)
+    images = random_images(4)
     kind = View(size=(12, 16), scale=(1.0, 1.0), ratio=(4 / 3, 4 / 3), **PLAIN)
     assert torch.allclose(view(images, kind, StepRandom(0, 0, 4)), images, atol=1e-5)

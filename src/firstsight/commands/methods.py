@@ -91,7 +91,7 @@ def described(entry: catalogue.Entry) -> dict[str, Any]:
         "role": role_of(entry),
         "trainable": learns(entry),
         "summary": summary(entry),
-        "paper": entry.said("Paper"),
+        "paper": entry.section("Paper"),
         "class": entry.target.replace(":", "."),
     }
 
@@ -102,8 +102,8 @@ def summary(entry: catalogue.Entry) -> str:
 
 def role_of(entry: catalogue.Entry) -> str:
     """Returns the name of the role that a method fulfils."""
-    said = entry.said("Role")
-    return "".join(letter if letter.isalnum() else " " for letter in said).split()[0] if said else ""
+    role_line = entry.section("Role")
+    return "".join(letter if letter.isalnum() else " " for letter in role_line).split()[0] if role_line else ""
 
 
 @cache

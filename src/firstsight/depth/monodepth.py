@@ -1,19 +1,19 @@
-"""Depth from one picture, learned from stereo pairs without depth: each camera's picture must explain the other's.
+"""Depth from one image, learned from stereo pairs without depth: each camera's image must explain the other's.
 
 Paper:  Godard, Mac Aodha, Brostow. Unsupervised Monocular Depth Estimation with Left-Right Consistency. CVPR 2017.
-Idea:   a network sees the left picture alone and answers with the disparities of both, d^l and d^r, at four scales. The
-        right picture moved by d^l must look like the left one, and the left one moved by d^r like the right one.
+Idea:   a network sees the left image alone and answers with the disparities of both, d^l and d^r, at four scales. The
+        right image moved by d^l must look like the left one, and the left one moved by d^r like the right one.
         I~^l(x) = I^r(x - d^l(x)),  I~^r(x) = I^l(x + d^r(x))                       -> geometry.warp.warp_by_disparity()
         C_ap = mean of alpha (1 - SSIM(I, I~)) / 2 + (1 - alpha) |I - I~|     eq. 2    -> losses.photometric
         C_ds = mean of |d_x| exp(-|I_x|) + |d_y| exp(-|I_y|)                  eq. 3    -> losses.smoothness
         C_lr^l = mean of |d^l(x) - d^r(x - d^l(x))|                           eq. 4    -> losses.consistency
         C_s = a_ap (C_ap^l + C_ap^r) + a_ds / 2^s (C_ds^l + C_ds^r) + a_lr (C_lr^l + C_lr^r) eq. 1 -> terms(), weighted()
-        C = sum over the four scales s, each with the pictures of its size                     -> Monodepth.loss()
+        C = sum over the four scales s, each with the images of its size                     -> Monodepth.loss()
         afterwards one camera is enough: depth = fx baseline / d, of the cameras that trained it.
-        Its left border, which the right camera did not see, is taken from the mirrored picture -> blended()
-Differs: the encoder is a residual network without batch normalisation and with 7 maps fewer (nets.unet); pictures are
-        centred; the loss is that of whole 3x3 windows. `first_share` begins where small pictures have theirs.
-Role:   DepthEstimator in metres, for cameras like those it learned from, whatever the size of the picture.
+        Its left border, which the right camera did not see, is taken from the mirrored image -> blended()
+Differs: the encoder is a residual network without batch normalisation and with 7 maps fewer (nets.unet); images are
+        centred; the loss is that of whole 3x3 windows. `first_share` begins where small images have theirs.
+Role:   DepthEstimator in metres, for cameras like those it learned from, whatever the size of the image.
 Units:  disparities are shares of the width, as in the paper's code, so that losses of all scales weigh the same.
 """
 
@@ -44,7 +44,7 @@ from firstsight.training.recipe import Recipe
 from firstsight.training.trainable import Loss, Preset, StepContext, Trainable
 from firstsight.training.views import recoloured
 
-Shares = Float[Tensor, "batch 2 height width"]  # disparity of the left and of the right picture
+Shares = Float[Tensor, "batch 2 height width"]  # disparity of the left and of the right image
 # Share of the cameras' reach that a step keeps.
 KEPT = 0.99
 # Of the width, at both borders.
@@ -85,7 +85,7 @@ class Batch(NamedTuple):
 
 
 class Terms(NamedTuple):
-    """Of one scale, left and right added."""
+    """The terms of the loss at one scale, left and right added."""
 
     appearance: Float[Tensor, ""]
     smoothness: Float[Tensor, ""]
@@ -93,7 +93,7 @@ class Terms(NamedTuple):
 
 
 def terms(left: Float[Tensor, "batch 3 height width"], right: Tensor, shares: Shares, alpha: float = 0.85) -> Terms:
-    """C_ap, C_ds and C_lr of pictures and disparities of one size."""
+    """C_ap, C_ds and C_lr of images and disparities of one size."""
     width = shares.shape[-1]
     of_left, of_right = shares.split(1, 1)
     left_again = warp_by_disparity(right, width * of_left).values
@@ -133,7 +133,7 @@ def mirrored_pairs(left: Images, right: Images, random: StepRandom) -> tuple[Ima
 def blended(
     shares: Float[Tensor, "batch 1 height width"], mirrored: Float[Tensor, "batch 1 height width"]
 ) -> Float[Tensor, "batch 1 height width"]:
-    """The mean of the answer and of the mirrored picture's, mirrored back; at each border that which saw both sides."""
+    """The mean of the answer and of the mirrored image's, mirrored back; at each border that which saw both sides."""
     from_left = torch.linspace(0, 1, shares.shape[-1], dtype=shares.dtype, device=shares.device)
     at_left = 1 - ((from_left - RAMP) / RAMP).clamp(0, 1)
     at_right = at_left.flip(-1)
@@ -142,7 +142,7 @@ def blended(
 
 @final
 class Monodepth(DepthEstimator, Trainable[Batch]):
-    """`reach_m` = fx baseline / width is the depth whose disparity is as wide as the picture; it is kept with the weights."""
+    """`reach_m` = fx baseline / width is the depth whose disparity is as wide as the image; it is kept with the weights."""
 
     PRESETS: ClassVar = {
         # 50 epochs of KITTI's 29,000 pairs
@@ -198,7 +198,7 @@ class Monodepth(DepthEstimator, Trainable[Batch]):
         self.reach_m.copy_(kept * self.reach_m + (1 - kept) * seen)
 
     def left_share(self, image: Images) -> Float32[Tensor, "batch 1 height width"]:
-        """The disparity of the picture as if it were a left one, post-processed, at the size of training."""
+        """The disparity of the image as if it were a left one, post-processed, at the size of training."""
         share = self.disparities(image)[0][:, :1]
         if not self.config.post_process:
             return share

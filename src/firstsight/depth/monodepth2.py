@@ -1,9 +1,9 @@
-"""Depth from one picture, learned from what one moving camera records: pictures must explain those before and after.
+"""Depth from one image, learned from what one moving camera records: images must explain those before and after.
 
 Paper:  Godard, Mac Aodha, Firman, Brostow. Digging Into Self-Supervised Monocular Depth Estimation. ICCV 2019; after
         Zhou, Brown, Snavely, Lowe. Unsupervised Learning of Depth and Ego-Motion from Video. CVPR 2017.
-Idea:   one network answers with the depth D of picture I_t, another with the camera's motion T to the picture before
-        and the one after; where both are right, those pictures seen from where I_t was taken look like it.
+Idea:   one network answers with the depth D of image I_t, another with the camera's motion T to the image before
+        and the one after; where both are right, those images seen from where I_t was taken look like it.
         D = 1 / (1 / far + (1 / near - 1 / far) sigma)                                section 3.2 -> inverse_depth()
         I_t'->t(p) = I_t'(project(K T_t->t' D(p) K^-1 p))                             eq. 2       -> seen_from()
         L_p(p) = min over t' of pe(I_t, I_t'->t)(p), pe = losses.photometric          eq. 4       -> min_reprojection()
@@ -86,7 +86,7 @@ def seen_from(
     source_from_target: Motion,
     intrinsics: Float[Tensor, "batch 3 3"],
 ) -> Float[Tensor, "batch 3 height width"]:
-    """The source picture from where the target was taken, whose depth is given."""
+    """The source image from where the target was taken, whose depth is given."""
     flow, _ = rigid_flow(depth, source_from_target, intrinsics)
     return warp_by_flow(source, flow).values
 
@@ -98,7 +98,7 @@ def min_reprojection(errors: Sequence[ErrorMap], minimum: bool = True) -> ErrorM
 
 
 def automask(moved: ErrorMap, unmoved: ErrorMap) -> Bool[Tensor, "batch 1 rows columns"]:
-    """Where moving the neighbour explains the picture better than leaving it as it is."""
+    """Returns where moving the neighbour explains the image better than leaving it as it is."""
     return moved < unmoved
 
 
@@ -107,17 +107,17 @@ def mirrored_clips(
 ) -> tuple[list[Images], Float32[Tensor, "batch 3 3"]]:
     """Half of the samples as a mirror shows them, with the principal point where it then is."""
     mirrored = random.uniform() < 0.5
-    turned = intrinsics.clone()
-    turned[:, 0, 2] = views[0].shape[-1] - 1 - intrinsics[:, 0, 2]
+    mirrored_intrinsics = intrinsics.clone()
+    mirrored_intrinsics[:, 0, 2] = views[0].shape[-1] - 1 - intrinsics[:, 0, 2]
     chosen = mirrored[:, None, None, None]
     return [torch.where(chosen, view.flip(-1), view) for view in views], torch.where(
-        mirrored[:, None, None], turned, intrinsics
+        mirrored[:, None, None], mirrored_intrinsics, intrinsics
     )
 
 
 @final
 class PoseNet(nn.Module):
-    """Two pictures in the order of time in, later_from_earlier out."""
+    """Two images in the order of time in, later_from_earlier out."""
 
     def __init__(self, layers: Literal[18, 34, 50, 101], width: int, norm: Norm):
         super().__init__()
@@ -155,7 +155,7 @@ class Terms(NamedTuple):
 
 @final
 class Monodepth2(DepthEstimator, Trainable[Batch]):
-    """Learns from each picture with the one before and the one after."""
+    """Learns from each image with the one before and the one after."""
 
     PRESETS: ClassVar = {
         # 20 epochs of KITTI's 39,810 clips
@@ -188,7 +188,7 @@ class Monodepth2(DepthEstimator, Trainable[Batch]):
         return Wanted(Batch, self.config.size, clip=frames(-1, 0, 1))
 
     def inverse_depths(self, image: Images) -> list[Output]:
-        """1 / D at each scale, at the picture's size."""
+        """1 / D at each scale, at the image's size."""
         outputs = self.net(image)
         return [inverse_depth(resize(a, *image.shape[-2:]), self.config.near, self.config.far) for a in outputs]
 
@@ -213,7 +213,7 @@ class Monodepth2(DepthEstimator, Trainable[Batch]):
         inverse_depths: Sequence[Output],
         motions: Sequence[Motion],
     ) -> list[Terms]:
-        """mu L_p and L_s of each scale, for pictures (before, target, after)."""
+        """mu L_p and L_s of each scale, for images (before, target, after)."""
         before, target, after = views
         sources, c = (before, after), self.config
         unmoved = min_reprojection([photometric(target, source, c.alpha) for source in sources], c.minimum)
@@ -241,7 +241,7 @@ class Monodepth2(DepthEstimator, Trainable[Batch]):
         inverse_d, motions = self.inverse_depths(target)[0], self.motions(before, target, after)
         again = seen_from(after, 1 / inverse_d, motions[1], batch.intrinsics)
         return {
-            "picture": target,
-            "picture from the next": again,
+            "image": target,
+            "image from the next": again,
             "inverse depth": inverse_d / inverse_d.amax((-2, -1), keepdim=True),
         }

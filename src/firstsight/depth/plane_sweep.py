@@ -11,7 +11,7 @@ Idea:   sweep a plane through space; where it cuts a surface, all neighbours war
 Differs: census codes by default instead of absolute differences (exposure changes along a recording); the better half of the neighbours, since what
          one of two directions of motion hides the other mostly shows (Kang, Szeliski, Chai, CVPR 2001, "temporal selection").
 Role:   MultiViewDepthEstimator, in the unit of the motion. A static world is assumed: what moves along with the camera looks far
-        away, and no test of the pictures alone can tell. Choose neighbours so far away that surfaces move by several pixels.
+        away, and no test of the images alone can tell. Choose neighbours so far away that surfaces move by several pixels.
 """
 
 from dataclasses import dataclass, field
@@ -59,7 +59,7 @@ class Config:
 def homography(
     neighbour_from_image: Float64[np.ndarray, "4 4"], intrinsics: Float64[np.ndarray, "3 3"], inverse_depth: float
 ) -> Float64[np.ndarray, "3 3"]:
-    """Where the neighbour sees the image's pixels, were they all on the plane z = 1 / inverse_depth."""
+    """Returns where the neighbour sees the image's pixels, were they all on the plane z = 1 / inverse_depth."""
     motion = neighbour_from_image[:3, :3].copy()
     motion[:, 2] += inverse_depth * neighbour_from_image[:3, 3]
     return intrinsics @ motion @ np.linalg.inv(intrinsics)
@@ -167,7 +167,7 @@ def _order(a, b):
 
 
 def trusted(config: Config, peaks: Peaks, planes: int) -> Bool[np.ndarray, "height width"]:
-    """Where the answer stands out, matches well, and is not the nearest plane, beyond which nothing was tried."""
+    """Returns where the estimate stands out, matches well, and is not the nearest plane, beyond which nothing was tried."""
     low = peaks.lowest <= config.max_cost * config.cost.largest * config.paths
     return low & (peaks.ratio <= config.max_peak_ratio) & (peaks.position < planes - 1.5)
 

@@ -163,7 +163,7 @@ class SemiGlobalMatching(StereoEstimator):
             yield take_winners(total, config.sub_pixel)
 
     def winners_on_gpu(self, work: Work) -> Winners:
-        """In one piece; costs that have no kernel there are computed on the CPU."""
+        """Matches the image in one piece; costs that have no kernel there are computed on the CPU."""
         config = self.config
         left, right = (torch.from_numpy(image).to(work.device) for image in (work.left, work.right))
         if isinstance(config.cost, Census) and config.cross_based is None:
@@ -200,7 +200,7 @@ class SemiGlobalMatching(StereoEstimator):
         return volume[first : first + rows.stop - rows.start]
 
     def _total_type(self) -> np.dtype:
-        """Of the sums of path costs."""
+        """The data type of the sums of path costs."""
         config = self.config
         return np.dtype(path_types(config.cost.dtype, config.cost.largest, config.penalties, config.paths)[1])
 

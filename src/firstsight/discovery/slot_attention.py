@@ -1,28 +1,28 @@
-"""Slot attention: a few vectors compete for the pixels of a picture until each explains one object of it.
+"""Slot attention: a few vectors compete for the pixels of an image until each explains one object of it.
 
 Paper:  Locatello, Weissenborn, Unterthiner, Mahendran, Heigold, Uszkoreit, Dosovitskiy, Kipf. Object-Centric Learning
         with Slot Attention. NeurIPS 2020; Watters, Matthey, Burgess, Lerchner. Spatial Broadcast Decoder. 2019.
-Idea:   x = MLP(LN(CNN(picture) + position)), one row for each place                               -> ImageEncoder
+Idea:   x = MLP(LN(CNN(image) + position)), one row for each place                               -> ImageEncoder
         slots m = mu + sigma n, n ~ N(0, 1): all from one learnt Gaussian; then T times
           A_ij = exp(k(x_i) q(m_j)' / sqrt(D)), divided by its sum over the slots j                  -> competition()
           w_ij = (A_ij + eps) / sum_i (A_ij + eps),  u_j = sum_i w_ij v(x_i)                       -> weighted_means()
           m = GRU(u, m),  m = m + MLP(LN(m))                                                  -> Slots.forward()
         with q of LN(m), k and v of LN(x)
         every slot alone is drawn at all places: RGB_j and a_j                                       -> SlotDecoder
-        picture' = sum_j alpha_j RGB_j,  alpha = softmax of a over the slots                             -> blended()
-        loss = mean (picture - picture')^2                                                             -> SlotAttention
+        image' = sum_j alpha_j RGB_j,  alpha = softmax of a over the slots                             -> blended()
+        loss = mean (image - image')^2                                                             -> SlotAttention
         Which slot takes what is decided by n alone: permuting the slots' noise permutes the result.
 Differs: the slides lack exp in the softmax, add up values where the paper takes their weighted mean, and give the MLP
         the slots before the GRU; here as in the paper. Layer norms use PyTorch's epsilon. Where the paper's rate decays
         smoothly, RECIPE halves it every 100,000 steps. When not training, n is one fixed draw (Config.draw), the same
-        for every picture, so that the result is a function of the picture; the mean of the Gaussian would give all
+        for every image, so that the result is a function of the image; the mean of the Gaussian would give all
         slots the same object. The official code begins with Glorot's weights; here so do the slots, but the encoder's
         convolutions begin with He's, that colour is not drowned by place, and the decoder as PyTorch's layers do.
         Places are numbered as Config.edges says, in the paper from 0 to 1, in TINY from -3 to 3 (benchmarks/slots.md).
-        Pictures of other sizes are scaled to the config's, masks back. The paper's encoder takes no strides;
-        encoder_strides makes larger pictures affordable. The number of slots is no part of the weights.
+        Images of other sizes are scaled to the config's, masks back. The paper's encoder takes no strides;
+        encoder_strides makes larger images affordable. The number of slots is no part of the weights.
 Role:   Discoverer: alpha, which sums to 1 over the slots. One of them may become the background. explain() also
-        gives the attention masks of every iteration, each slot's picture and the slots.
+        gives the attention masks of every iteration, each slot's image and the slots.
 Units:  RGB in [0, 1] outside, in [-1, 1] where it is compared.
 """
 
@@ -77,11 +77,11 @@ class Config:
 
 
 class Explanation(NamedTuple):
-    """What became of a picture. `masks` and `attention[t]` sum to 1 over the slots; attention is per place."""
+    """What became of an image. `masks` and `attention[t]` sum to 1 over the slots; attention is per place."""
 
-    picture: Float32[Tensor, "batch 3 height width"]
+    image: Float32[Tensor, "batch 3 height width"]
     masks: Float32[Tensor, "batch slots height width"]
-    slot_pictures: Float32[Tensor, "batch slots 3 height width"]
+    slot_images: Float32[Tensor, "batch slots 3 height width"]
     attention: Float32[Tensor, "iterations batch slots rows columns"]
     slots: SlotVectors
 
@@ -92,15 +92,15 @@ def competition(keys: Tokens, queries: SlotVectors) -> Shares:
 
 
 def weighted_means(shares: Shares, values: Tokens) -> SlotVectors:
-    """Of the values of all places, for every slot."""
+    """Returns the weighted mean of the values of all places, for every slot."""
     weights = shares + EPSILON
     return (weights / weights.sum(1, keepdim=True)).mT @ values
 
 
 def blended(
-    slot_pictures: Float32[Tensor, "batch slots 3 height width"], masks: Float32[Tensor, "batch slots height width"]
+    slot_images: Float32[Tensor, "batch slots 3 height width"], masks: Float32[Tensor, "batch slots height width"]
 ) -> Float32[Tensor, "batch 3 height width"]:
-    return (slot_pictures * masks[:, :, None]).sum(1)
+    return (slot_images * masks[:, :, None]).sum(1)
 
 
 class Slots(nn.Module):
@@ -140,7 +140,7 @@ class Position(nn.Module):
 
 
 class ImageEncoder(nn.Module):
-    """A picture as one vector for each place."""
+    """An image as one vector for each place."""
 
     def __init__(self, config: Config):
         super().__init__()
@@ -156,8 +156,8 @@ class ImageEncoder(nn.Module):
             nn.LayerNorm(features), nn.Linear(features, features), nn.ReLU(), nn.Linear(features, features)
         )
 
-    def forward(self, picture: Images) -> Tokens:
-        maps = self.convolutions(picture.contiguous(memory_format=torch.channels_last))
+    def forward(self, image: Images) -> Tokens:
+        maps = self.convolutions(image.contiguous(memory_format=torch.channels_last))
         return self.mlp(self.position(maps).flatten(2).mT)
 
 
@@ -179,7 +179,7 @@ def encoded_size(config: Config) -> tuple[int, int]:
 
 
 class SlotDecoder(nn.Module):
-    """The picture that each slot draws alone, and where it is sure of it (logits)."""
+    """The image that each slot draws alone, and where it is sure of it (logits)."""
 
     def __init__(self, config: Config):
         super().__init__()
@@ -201,7 +201,7 @@ class SlotDecoder(nn.Module):
 
 @final
 class SlotAttention(Discoverer, Trainable[ImageBatch]):
-    """Learns to take pictures apart by having to draw them from few slots."""
+    """Learns to take images apart by having to draw them from few slots."""
 
     PRESETS: ClassVar = {
         "paper": Preset(
@@ -260,14 +260,14 @@ class SlotAttention(Discoverer, Trainable[ImageBatch]):
         return Wanted(ImageBatch, self.config.size)
 
     def loss(self, batch: ImageBatch, context: StepContext) -> Loss:
-        picture = unit_range(batch.images[:, 0])
-        found = self.explain(picture, context.random.normal(self.config.slots, self.config.features))
-        total = 4 * (found.picture - picture).square().mean()  # 4: of RGB in [-1, 1]
+        image = unit_range(batch.images[:, 0])
+        found = self.explain(image, context.random.normal(self.config.slots, self.config.features))
+        total = 4 * (found.image - image).square().mean()  # 4: of RGB in [-1, 1]
         return Loss(total, {}, found.slots.detach().flatten(0, 1))
 
-    def explain(self, picture: Images, noise: Noise) -> Explanation:
-        """Of pictures of the config's size; `noise` says how many slots there are and where they begin."""
-        inputs = self.encoder(2 * picture - 1)
+    def explain(self, image: Images, noise: Noise) -> Explanation:
+        """Explains images of the config's size; `noise` says how many slots there are and where they begin."""
+        inputs = self.encoder(2 * image - 1)
         slots, shares = self.slots(inputs, self.mean + self.log_sigma.exp() * noise)
         colours, logits = self.decoder(slots)
         colours, masks = (colours + 1) / 2, logits.softmax(1)
@@ -288,12 +288,12 @@ class SlotAttention(Discoverer, Trainable[ImageBatch]):
 
     @torch.no_grad()
     def preview(self, batch: ImageBatch, context: StepContext) -> dict[str, Tensor]:
-        picture = unit_range(batch.images[:, 0])
-        found = self.explain(picture, self.fixed_noise(len(picture)))
+        image = unit_range(batch.images[:, 0])
+        found = self.explain(image, self.fixed_noise(len(image)))
         return {
-            "input": picture,
-            "drawn from slots": found.picture.clamp(0, 1),
+            "input": image,
+            "drawn from slots": found.image.clamp(0, 1),
             "masks": found.masks.argmax(1),
             "attention in the last iteration": found.attention[-1].argmax(1),
-            **{f"slot {j + 1}": found.slot_pictures[:, j].clamp(0, 1) for j in range(self.config.slots)},
+            **{f"slot {j + 1}": found.slot_images[:, j].clamp(0, 1) for j in range(self.config.slots)},
         }

@@ -37,18 +37,18 @@ def implausible(camera: Camera, fov_deg: float) -> tuple[Verdict, str]:
     height, width = camera.size
     (fx, _, cx), (_, fy, cy), _ = camera.intrinsics
     if not NARROWEST_DEG <= fov_deg <= WIDEST_DEG:
-        return "unfit", "wrong intrinsics: no such lens; were the pictures resized after calibration?"
+        return "unfit", "wrong intrinsics: no such lens; were the images resized after calibration?"
     if not (0 <= cx < width and 0 <= cy < height):
-        return "unfit", "wrong intrinsics: the principal point lies outside the picture"
+        return "unfit", "wrong intrinsics: the principal point lies outside the image"
     if abs(fx / fy - 1) > SQUARE:
-        return "note", "fx and fy differ: were the pictures stretched after calibration?"
+        return "note", "fx and fy differ: were the images stretched after calibration?"
     if abs(cx / width - 0.5) > CENTRED or abs(cy / height - 0.5) > CENTRED:
-        return "note", "the principal point is far from the middle: were the pictures cropped after calibration?"
+        return "note", "the principal point is far from the middle: were the images cropped after calibration?"
     return "ok", ""
 
 
 def stereo_rows(samples: Samples) -> Finding:
-    """Rectification: the same point must lie in the same row of left and right, further left in the right picture."""
+    """Rectification: the same point must lie in the same row of left and right, further left in the right image."""
     rig = samples.recording.rig
     assert rig.stereo is not None, "asked about the rows of a recording without a stereo pair"
     pairs = [pair.matches for pair in samples.stereo if len(pair.matches.points_a) >= MIN_MATCHES]
@@ -56,7 +56,7 @@ def stereo_rows(samples: Samples) -> Finding:
         return Finding(
             check=STEREO_ROWS,
             verdict="unfit",
-            measured="no corner of the left picture is found in the right one",
+            measured="no corner of the left image is found in the right one",
             advice="are left and right of the same instant, and is the pair calibrated?",
         )
     shift = np.concatenate([matches.points_a - matches.points_b for matches in pairs])

@@ -25,7 +25,7 @@ def clock(recording: Recording) -> Finding:
             check="clock",
             verdict="unfit",
             measured=f"timestamps are not in order: {back} of {len(steps_ns)} steps go back in time",
-            advice="mend the timestamps file, or sort frames and times together",
+            advice="fix the timestamps file, or sort frames and times together",
         )
     if same:
         return Finding(

@@ -1,6 +1,6 @@
 """All checks of one recording."""
 
-from firstsight.doctor import calibration, clocks, focal_length, lidar, motion, pictures, sensors
+from firstsight.doctor import calibration, clocks, focal_length, images, lidar, motion, sensors
 from firstsight.doctor.samples import Samples, gather
 from firstsight.recordings.recording import Recording
 from firstsight.run_folder import Finding
@@ -15,10 +15,10 @@ def findings_of(samples: Samples) -> tuple[Finding, ...]:
     """The findings in the order in which a person would look: is it all there, can it be seen, does it fit together."""
     recording = samples.recording
     found = [sensors.length(samples), sensors.readability(samples), clocks.clock(recording)]
-    if samples.pictures:
-        found += [check(samples) for check in (pictures.colour, pictures.exposure, pictures.sharpness)]
+    if samples.images:
+        found += [check(samples) for check in (images.colour, images.exposure, images.sharpness)]
     if samples.pairs:
-        found += [check(samples) for check in (pictures.texture, pictures.repeated_frames, pictures.frame_order)]
+        found += [check(samples) for check in (images.texture, images.repeated_frames, images.frame_order)]
         found += [motion.image_motion(samples)]
     if samples.wide and not motion.is_still(samples):
         found += [motion.parallax(samples)]
@@ -32,7 +32,7 @@ def findings_of(samples: Samples) -> tuple[Finding, ...]:
         found += [sensors.depth_coverage(samples)]
     if recording.scans is not None:
         found += [lidar.sweeps(samples)]
-    if samples.pictures and samples.scans:
+    if samples.images and samples.scans:
         found += [lidar.alignment(samples)]
     if recording.odometry is not None:
         found += [sensors.odometry(samples)]

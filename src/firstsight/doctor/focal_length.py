@@ -33,7 +33,7 @@ CLEAR = {"depth": 0.08, "epipolar": 0.07}
 0.19 and more with depth where the camera turns, but without depth sometimes less than this: see docs/doctor.md."""
 CERTAIN = 2.0  # standard errors over the pairs, of which those that hardly turn gain nothing
 EXPLAINED = 1.5  # per point; where even the best focal length leaves more, the matches are wrong
-LEAST_POINTS = 150  # of all pairs together: fewer leave the sum to chance
+MIN_POINTS = 150  # of all pairs together: fewer leave the sum to chance
 UNSOLVED_PX = 10.0  # the error where no motion is found at all
 
 
@@ -93,15 +93,15 @@ def focal_length(samples: Samples) -> Finding:
     return Finding(
         check=check,
         verdict="unfit",
-        measured=f"intrinsics do not fit the pictures: {given:.0f} px given, about {better:.0f} px fits the motion better",
-        advice="wrong calibration or --fov-deg, or pictures resized or cropped after calibration",
+        measured=f"intrinsics do not fit the images: {given:.0f} px given, about {better:.0f} px fits the motion better",
+        advice="wrong calibration or --fov-deg, or images resized or cropped after calibration",
     )
 
 
 def sweep(samples: Samples) -> Sweep | None:
     """What stays unexplained over SCALES; None where this motion cannot tell: few points, hardly a turn, nothing that fits."""
     found = evidence(samples)
-    if sum(len(pair.depth_m) for pair in found.pairs) < LEAST_POINTS:
+    if sum(len(pair.depth_m) for pair in found.pairs) < MIN_POINTS:
         return None
     clear, tolerance_px = CLEAR[found.kind], TOLERANCE_PX[found.kind] * samples.unit_px
 
@@ -122,11 +122,11 @@ def sweep(samples: Samples) -> Sweep | None:
 def evidence(samples: Samples) -> Evidence:
     """A depth sensor tells most, a stereo pair as much; without either the epipolar geometry has to do."""
     with_depth = limited(samples.wide, lambda pair: pair.depth_m)
-    if sum(len(pair.depth_m) for pair in with_depth) >= LEAST_POINTS:
+    if sum(len(pair.depth_m) for pair in with_depth) >= MIN_POINTS:
         return Evidence("depth", with_depth, lambda pair, k: reprojection_errors_px(pair.matches, pair.depth_m, k))
     rig = samples.recording.rig
     with_disparity = limited(samples.wide, lambda pair: pair.disparity_px)
-    if rig.stereo is None or sum(len(pair.depth_m) for pair in with_disparity) < LEAST_POINTS:
+    if rig.stereo is None or sum(len(pair.depth_m) for pair in with_disparity) < MIN_POINTS:
         everything = limited(samples.wide, lambda pair: np.zeros(len(pair.depth_m)))
         return Evidence("epipolar", everything, lambda pair, k: sampson_errors_px(pair.matches, k))
     baseline_m = rig.baseline_m

@@ -1,11 +1,11 @@
-"""Is the LiDAR whole, and do its edges fall on the edges of the pictures?
+"""Is the LiDAR whole, and do its edges fall on the edges of the images?
 
-Where the range jumps, pictures have edges. The correlation of range jumps with picture edges peaks at the right calibration; here
+Where the range jumps, images have edges. The correlation of range jumps with image edges peaks at the right calibration; here
 it is computed for the given one and for others that scale and shift the projection (another focal length, another principal
 point or a turned sensor), over all sampled sweeps.
 
 Source: Levinson and Thrun, Automatic Online Calibration of Cameras and Lasers (RSS 2013), sections III and IV; differs by the
-correlation coefficient in place of the product sum, which does not reward sliding into a part of the picture rich in edges.
+correlation coefficient in place of the product sum, which does not reward sliding into a part of the image rich in edges.
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ FEW_POINTS = 500  # of a sweep; too sparse for a map of anything but walls
 MANY_MISSING = 0.1
 NEAREST_M = 1.0  # nearer returns come from the vehicle
 NEIGHBOURS, NEIGHBOUR_PX = 8, 12.0  # where to look for a jump, at WIDTH_PX
-LARGEST_JUMP = 0.5  # relative range jump that counts fully
+MAX_JUMP = 0.5  # relative range jump that counts fully
 EDGE_BLUR_PX = 2.0  # at WIDTH_PX: how far an edge attracts
 MAX_POINTS = 4000  # of a sweep
 SCALES = (0.5, 0.6, 0.7, 0.77, 0.84, 0.92, 1.0, 1.09, 1.19, 1.3, 1.43, 1.7, 2.0)
@@ -40,7 +40,7 @@ FINE = (0.9, 0.95, 0.975, 1.0, 1.025, 1.05, 1.1)
 FINE_SHIFTS = (-0.02, -0.01, -0.005, 0.0, 0.005, 0.01, 0.02)
 BETTER = 1.4  # times the correlation; the best placement near a right calibration reaches 1.2
 CERTAIN = 3.0  # standard errors; the best of 3,000 placements by chance gains 2
-LEAST_CORRELATION = 0.08  # chance makes 0.05
+MIN_CORRELATION = 0.08  # chance makes 0.05
 OFF_SCALE, OFF_SHIFT = 0.1, 0.03  # wrong; half of it is worth a note
 
 
@@ -60,7 +60,7 @@ class Placement(NamedTuple):
 
 
 class View(NamedTuple):
-    """A sweep in a picture: where its points fall (px at WIDTH_PX, also outside), their range jumps, the picture's edges."""
+    """A sweep in an image: where its points fall (px at WIDTH_PX, also outside), their range jumps, the image's edges."""
 
     points: Float64[np.ndarray, "points 2"]
     jumps: Values
@@ -100,21 +100,21 @@ def range_text(scans: list[Scan]) -> tuple[str, float]:
 
 
 def alignment(samples: Samples) -> Finding:
-    """Whether another projection of the sweeps fits the pictures clearly better than the given one."""
+    """Whether another projection of the sweeps fits the images clearly better than the given one."""
     rig = samples.recording.rig
-    frames = [frame for frame in samples.scans if frame in samples.pictures]
-    views = [view_of(samples.scans[f], rig, samples.camera, samples.pictures[f].grey) for f in frames]
+    frames = [frame for frame in samples.scans if frame in samples.images]
+    views = [view_of(samples.scans[f], rig, samples.camera, samples.images[f].grey) for f in frames]
     views = [view for view in views if (view.jumps > 0).sum() > FEW_POINTS / 10]
     if not views:
         return Finding(
-            check=ALIGNMENT, verdict="note", measured="no sweep falls into the picture", advice="check extrinsics"
+            check=ALIGNMENT, verdict="note", measured="no sweep falls into the image", advice="check extrinsics"
         )
     centre = small_intrinsics(samples.camera)[:2, 2]
     best = best_placement(views, centre)
     each = correlations(views, centre, [Placement(), best])
     given, best_value = each.mean(0).tolist()
-    measured = f"correlation of range jumps with picture edges {given:.2f}"
-    if best_value < LEAST_CORRELATION:
+    measured = f"correlation of range jumps with image edges {given:.2f}"
+    if best_value < MIN_CORRELATION:
         return Finding(check=ALIGNMENT, verdict="ok", measured=f"{measured}: too little structure to tell")
     if best.off < 0.5 or best_value < BETTER * max(given, 0.0) or not is_certain(each[:, 1] - each[:, 0]):
         return Finding(check=ALIGNMENT, verdict="ok", measured=f"{measured}, best nearby {best_value:.2f}")
@@ -146,14 +146,14 @@ def placement_text(best: Placement, camera: Camera) -> str:
 
 
 def small_intrinsics(camera: Camera) -> Float64[np.ndarray, "3 3"]:
-    """Intrinsics of the picture at WIDTH_PX (or its own width if smaller)."""
+    """Intrinsics of the image at WIDTH_PX (or its own width if smaller)."""
     scale = min(WIDTH_PX / camera.size[1], 1.0)
     change = np.array([[scale, 0, (scale - 1) / 2], [0, scale, (scale - 1) / 2], [0, 0, 1]])
     return change @ camera.intrinsics
 
 
 def view_of(scan: Scan, rig: Rig, camera: Camera, grey: Grey) -> View:
-    """The sweep projected with the given calibration, kept as far outside the picture as a placement may bring it inside."""
+    """The sweep projected with the given calibration, kept as far outside the image as a placement may bring it inside."""
     assert rig.lidar is not None, "a sweep without a LiDAR"
     camera_from_lidar = np.linalg.inv(camera.body_from_camera) @ rig.lidar.body_from_lidar
     points = scan.points[np.isfinite(scan.points).all(1)].astype(np.float64)
@@ -166,7 +166,7 @@ def view_of(scan: Scan, rig: Rig, camera: Camera, grey: Grey) -> View:
     pixels, z = pixels[near], points[near, 2]
     jumps = range_jumps(pixels, z)
     rows = slice(None, None, max(len(z) // MAX_POINTS, 1))
-    return View(pixels[rows], jumps[rows], picture_edges(grey))
+    return View(pixels[rows], jumps[rows], image_edges(grey))
 
 
 def range_jumps(pixels: Float64[np.ndarray, "points 2"], z: Values) -> Values:
@@ -177,10 +177,10 @@ def range_jumps(pixels: Float64[np.ndarray, "points 2"], z: Values) -> Values:
         return np.zeros(len(z))
     _, neighbours = KDTree(pixels).query(pixels, k=NEIGHBOURS + 1, distance_upper_bound=NEIGHBOUR_PX)
     background = np.append(z, -np.inf)[neighbours].max(1)  # a neighbour that is missing has index len(z)
-    return np.clip((background - z) / z, 0, LARGEST_JUMP) / LARGEST_JUMP
+    return np.clip((background - z) / z, 0, MAX_JUMP) / MAX_JUMP
 
 
-def picture_edges(grey: Grey) -> Float32[np.ndarray, "height width"]:
+def image_edges(grey: Grey) -> Float32[np.ndarray, "height width"]:
     """Gradient magnitude, the strongest clipped, spread a little so that near misses count."""
     smooth = cv2.GaussianBlur(grey, (0, 0), 1.0).astype(np.float32)
     strength = np.hypot(cv2.Sobel(smooth, cv2.CV_32F, 1, 0), cv2.Sobel(smooth, cv2.CV_32F, 0, 1))
@@ -191,7 +191,7 @@ def picture_edges(grey: Grey) -> Float32[np.ndarray, "height width"]:
 def correlations(
     views: Sequence[View], centre: Float64[np.ndarray, "2"], placements: Sequence[Placement]
 ) -> Float64[np.ndarray, "views placements"]:
-    """The correlation coefficient of range jumps with picture edges in each view with each placement."""
+    """The correlation coefficient of range jumps with image edges in each view with each placement."""
     table = np.array(placements, np.float64)
     return np.stack([coefficients(points, jumps, edges, centre, table) for points, jumps, edges in views])
 
@@ -201,7 +201,7 @@ def correlations(
 def coefficients(points, jumps, edges, centre, placements):
     """Pearson's coefficient of jumps (points) with the edges under the placed points (points, 2), for (placements, 4).
 
-    0 where too few points fall into the picture or where jumps or edges do not vary.
+    0 where too few points fall into the image or where jumps or edges do not vary.
     """
     height, width = edges.shape
     found = np.zeros(len(placements))

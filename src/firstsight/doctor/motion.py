@@ -7,12 +7,12 @@ from firstsight.doctor.samples import MIN_MATCHES, WIDTH_PX, Samples, Verdict, W
 from firstsight.doctor.tracking import Points
 from firstsight.run_folder import Finding
 
-# All motions are px of a picture WIDTH_PX = 640 wide.
+# All motions are px of an image WIDTH_PX = 640 wide.
 STATIC_PX = 0.3  # tracking noise of a camera that stands still stays below it
-STILL_PX = 3.0  # a camera that moves at all moves the picture by more over half of a recording
+STILL_PX = 3.0  # a camera that moves at all moves the image by more over half of a recording
 MANY_STATIC = 0.3
 TOO_SMALL_PX = 1.0  # depth and motion drown in tracking noise
-TOO_LARGE_PX = 0.12 * WIDTH_PX  # neighbouring pictures share too little; flow and trackers search about this far
+TOO_LARGE_PX = 0.12 * WIDTH_PX  # neighbouring images share too little; flow and trackers search about this far
 GOOD_PX = 6.0
 PARALLAX_PX = 1.0  # motion that turning alone does not explain
 TURNS_ONLY = 0.5
@@ -27,7 +27,7 @@ def is_still(samples: Samples) -> bool:
 
 
 def proposed_step(samples: Samples) -> int:
-    """Which frames to take, every k-th, so that the picture moves by about GOOD_PX between them."""
+    """Which frames to take, every k-th, so that the image moves by about GOOD_PX between them."""
     motions = samples.motions_px(samples.pairs)
     if len(motions) == 0 or np.median(motions) >= TOO_SMALL_PX or is_still(samples):
         return 1
@@ -41,7 +41,7 @@ def image_motion(samples: Samples) -> Finding:
         return Finding(
             check="image motion",
             verdict="unfit",
-            measured="no corner of a picture is found again in the next one",
+            measured="no corner of an image is found again in the next one",
             advice="too little light or texture, too much blur, or the frames are not in order",
         )
     typical, static = float(np.median(motions)), float((motions < STATIC_PX).mean())
@@ -107,8 +107,8 @@ def motion_beyond_rotation_px(pair: WidePair, intrinsics: Float64[np.ndarray, "3
     for _ in range(10):
         u, _, vt = np.linalg.svd((b * weights[:, None]).T @ a)
         b_from_a = u @ np.diag([1.0, 1.0, np.linalg.det(u @ vt)]) @ vt
-        turned = a @ b_from_a.T @ intrinsics.T
-        distance = np.linalg.norm(turned[:, :2] / turned[:, 2:] - points_b, axis=1)
+        rotated = a @ b_from_a.T @ intrinsics.T
+        distance = np.linalg.norm(rotated[:, :2] / rotated[:, 2:] - points_b, axis=1)
         weights = 1 / np.maximum(distance, STATIC_PX)
     return float(np.median(distance))
 

@@ -1,4 +1,4 @@
-"""What the checks look at: a bounded number of frames, loaded and tracked once, however long the recording is."""
+"""What the checks load_small at: a bounded number of frames, loaded and tracked once, however long the recording is."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -16,14 +16,14 @@ Verdict = Literal["ok", "note", "unfit"]
 
 MAX_PAIRS = 24
 MAX_WIDE_PAIRS = 8
-WIDTH_PX = 640  # pictures are made this narrow before they are looked at
+WIDTH_PX = 640  # images are made this narrow before they are looked at
 WIDE_MOTION_PX = 50.0  # at WIDTH_PX: far enough apart to tell geometry, near enough to share most of what is seen
 WIDE_RETRY = 4  # times nearer is tried where a view was left altogether
 MIN_MATCHES = 15  # fewer say nothing about a pair
 
 
-class Picture(NamedTuple):
-    """A picture of the reference camera: made small and grey, with what is lost by that."""
+class GreyImage(NamedTuple):
+    """An image of the reference camera: made small and grey, with what is lost by that."""
 
     grey: Grey
     dark: float  # share of pixels without any light
@@ -32,7 +32,7 @@ class Picture(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """Points that frames `a` and `b` share, in px of the full picture."""
+    """Points that frames `a` and `b` share, in px of the full image."""
 
     a: int
     b: int
@@ -57,7 +57,7 @@ class Samples:
     """`pairs` are neighbouring frames, `stereo` the same instant in left and right, `unreadable` says what could not be loaded."""
 
     recording: Recording
-    pictures: dict[int, Picture] = field(default_factory=dict)
+    images: dict[int, GreyImage] = field(default_factory=dict)
     pairs: tuple[Pair, ...] = ()
     wide: tuple[WidePair, ...] = ()
     stereo: tuple[Pair, ...] = ()
@@ -69,18 +69,18 @@ class Samples:
     @property
     def camera(self) -> Camera:
         camera = self.recording.rig.reference
-        assert camera is not None, "a check of pictures was asked about a recording without a camera"
+        assert camera is not None, "a check of images was asked about a recording without a camera"
         return camera
 
     @property
     def unit_px(self) -> float:
-        """Pixels of the full picture per pixel of one WIDTH_PX wide: thresholds are given in the latter."""
+        """Pixels of the full image per pixel of one WIDTH_PX wide: thresholds are given in the latter."""
         return self.camera.size[1] / WIDTH_PX
 
     def motions_px(self, pairs: Sequence[Pair | WidePair]) -> Float64[np.ndarray, " pairs"]:
-        """How far the picture moves in each pair that can be told, px at WIDTH_PX."""
-        told = [pair.matches.motion_px for pair in pairs if len(pair.matches.points_a) >= MIN_MATCHES]
-        return np.array(told, np.float64) / self.unit_px
+        """How far the image moves in each pair that can be told, px at WIDTH_PX."""
+        motions = [pair.matches.motion_px for pair in pairs if len(pair.matches.points_a) >= MIN_MATCHES]
+        return np.array(motions, np.float64) / self.unit_px
 
 
 def gather(recording: Recording) -> Samples:
@@ -91,7 +91,7 @@ def gather(recording: Recording) -> Samples:
         if channel is not None:
             loaded |= load_all(channel, asked, name, unreadable)
     samples = Samples(recording=recording, scans=scans, depths=depths, asked_scans=len(asked), unreadable=unreadable)
-    return samples if recording.rig.reference is None else with_pictures(samples)
+    return samples if recording.rig.reference is None else with_images(samples)
 
 
 def starts_of(recording: Recording) -> list[int]:
@@ -100,12 +100,12 @@ def starts_of(recording: Recording) -> list[int]:
 
 
 def few(frames: Sequence[int]) -> list[int]:
-    """At most MAX_WIDE_PAIRS of the frames, evenly."""
+    """Returns at most MAX_WIDE_PAIRS of the frames, evenly."""
     return [frames[i] for i in spread(len(frames), MAX_WIDE_PAIRS)]
 
 
 def spread(length: int, count: int) -> Int64[np.ndarray, " chosen"]:
-    """At most `count` indices, evenly over 0 ... length - 1."""
+    """Returns at most `count` indices, evenly over 0 ... length - 1."""
     return np.unique(np.linspace(0, length - 1, min(count, length)).round().astype(np.int64))
 
 
@@ -123,37 +123,37 @@ def load_all(channel: Channel[Any], frames: Sequence[int], name: str, unreadable
     return loaded
 
 
-def with_pictures(samples: Samples) -> Samples:
-    """The samples with the reference camera's pictures, what was tracked in them, and the stereo partner's view."""
+def with_images(samples: Samples) -> Samples:
+    """The samples with the reference camera's images, what was tracked in them, and the stereo partner's view."""
     recording, camera = samples.recording, samples.camera
     starts, last = starts_of(recording), len(recording) - 1
-    pictures = look(samples, camera.name, sorted({*starts, *(min(start + 1, last) for start in starts)}))
-    neighbours = [(f, f + 1) for f in starts if f in pictures and f + 1 in pictures]
-    pairs = tuple(Pair(a, b, tracked(pictures[a], pictures[b], camera)) for a, b in neighbours)
+    images = load_small(samples, camera.name, sorted({*starts, *(min(start + 1, last) for start in starts)}))
+    neighbours = [(f, f + 1) for f in starts if f in images and f + 1 in images]
+    pairs = tuple(Pair(a, b, tracked(images[a], images[b], camera)) for a, b in neighbours)
     partner = {}
     if recording.rig.stereo is not None:
-        partner = look(samples, recording.rig.stereo[1], few(starts))
+        partner = load_small(samples, recording.rig.stereo[1], few(starts))
     return replace(
         samples,
         pairs=pairs,
-        stereo=tuple(Pair(f, f, tracked(pictures[f], partner[f], camera)) for f in partner if f in pictures),
-        wide=wide_pairs(samples, pictures, partner, wide_hop(samples, pairs)),
-        pictures=pictures,
+        stereo=tuple(Pair(f, f, tracked(images[f], partner[f], camera)) for f in partner if f in images),
+        wide=wide_pairs(samples, images, partner, wide_hop(samples, pairs)),
+        images=images,
     )
 
 
-def look(samples: Samples, camera: str, frames: Sequence[int]) -> dict[int, Picture]:
-    """The pictures that can be read."""
+def load_small(samples: Samples, camera: str, frames: Sequence[int]) -> dict[int, GreyImage]:
+    """The images that can be read."""
     images = load_all(samples.recording.images[camera], frames, f"image {camera}", samples.unreadable)
-    return {frame: picture_of(image) for frame, image in images.items()}
+    return {frame: grey_image(image) for frame, image in images.items()}
 
 
-def picture_of(image: Image) -> Picture:
+def grey_image(image: Image) -> GreyImage:
     height, width = image.shape[:2]
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     some = image[::4, ::4].astype(np.int16)
     small = (WIDTH_PX, max(round(height * WIDTH_PX / width), 1)) if width > WIDTH_PX else (width, height)
-    return Picture(
+    return GreyImage(
         grey=cv2.resize(grey, small, interpolation=cv2.INTER_AREA),
         dark=float((grey <= 2).mean()),
         bright=float((grey >= 253).mean()),
@@ -162,17 +162,17 @@ def picture_of(image: Image) -> Picture:
 
 
 def full_px(points: Points, grey: Grey, camera: Camera) -> Points:
-    """Points of the small picture in px of the full one; both have pixel centres at integers."""
+    """Points of the small image in px of the full one; both have pixel centres at integers."""
     return (points + 0.5) * (camera.size[1] / grey.shape[1]) - 0.5
 
 
-def tracked(a: Picture, b: Picture, camera: Camera) -> Matches:
+def tracked(a: GreyImage, b: GreyImage, camera: Camera) -> Matches:
     small = track(a.grey, b.grey)
     return Matches(full_px(small.points_a, a.grey, camera), full_px(small.points_b, b.grey, camera), small.sought)
 
 
 def wide_hop(samples: Samples, pairs: Sequence[Pair]) -> int:
-    """Over how many frames the picture moves by about WIDE_MOTION_PX, at most half of the recording; 0 if that is unknown."""
+    """Returns over how many frames the image moves by about WIDE_MOTION_PX, at most half of the recording; 0 if unknown."""
     motions = samples.motions_px(pairs)
     if len(motions) == 0:
         return 0
@@ -180,25 +180,27 @@ def wide_hop(samples: Samples, pairs: Sequence[Pair]) -> int:
 
 
 def wide_pairs(
-    samples: Samples, pictures: dict[int, Picture], partner: dict[int, Picture], hop: int
+    samples: Samples, images: dict[int, GreyImage], partner: dict[int, GreyImage], hop: int
 ) -> tuple[WidePair, ...]:
-    """Pairs `hop` frames apart, nearer where most of those share too little. Adds the pictures it loads to `pictures`."""
+    """Pairs `hop` frames apart, nearer where most of those share too little. Adds the images it loads to `images`."""
     last = len(samples.recording) - 1
-    starts = sorted(partner) or sorted(pictures)  # with the partner's view their depth is known
-    starts = [frame for frame in starts if frame in pictures and frame + hop <= last]
+    starts = sorted(partner) or sorted(images)  # with the partner's view their depth is known
+    starts = [frame for frame in starts if frame in images and frame + hop <= last]
     if hop == 0 or not starts:
         return ()
     chosen = few(starts)
-    pictures |= look(samples, samples.camera.name, [a + hop for a in chosen if a + hop not in pictures])
-    pairs = tuple(wide_pair(samples, pictures, partner, a, a + hop) for a in chosen if a + hop in pictures)
-    told = sum(len(pair.matches.points_a) >= MIN_MATCHES for pair in pairs)
-    return pairs if 2 * told >= len(pairs) else wide_pairs(samples, pictures, partner, hop // WIDE_RETRY)
+    images |= load_small(samples, samples.camera.name, [a + hop for a in chosen if a + hop not in images])
+    pairs = tuple(wide_pair(samples, images, partner, a, a + hop) for a in chosen if a + hop in images)
+    matched = sum(len(pair.matches.points_a) >= MIN_MATCHES for pair in pairs)
+    return pairs if 2 * matched >= len(pairs) else wide_pairs(samples, images, partner, hop // WIDE_RETRY)
 
 
-def wide_pair(samples: Samples, pictures: dict[int, Picture], partner: dict[int, Picture], a: int, b: int) -> WidePair:
+def wide_pair(
+    samples: Samples, images: dict[int, GreyImage], partner: dict[int, GreyImage], a: int, b: int
+) -> WidePair:
     """The points that a and b share, with their depth where a sensor or the right camera tells it."""
     camera = samples.camera
-    grey_a, grey_b = pictures[a].grey, pictures[b].grey
+    grey_a, grey_b = images[a].grey, images[b].grey
     small = match(grey_a, grey_b)
     points_a = full_px(small.points_a, grey_a, camera)
     disparity = np.full(len(points_a), np.nan)

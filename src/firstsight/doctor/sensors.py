@@ -37,7 +37,7 @@ def readability(samples: Samples) -> Finding | None:
     unreadable = samples.unreadable
     if not unreadable:
         return None
-    asked = len(samples.pictures) + len(unreadable)
+    asked = len(samples.images) + len(unreadable)
     first = next(iter(unreadable))
     return Finding(
         check="readable frames",

@@ -14,7 +14,7 @@ SENSOR_OF_CHECK = {
     lidar.SWEEPS: "lidar",
     lidar.ALIGNMENT: "lidar",
 }
-"""The sensor that can be left out where a check fails; other faults have to be mended."""
+"""The sensor that can be left out where a check fails; other faults have to be fixed."""
 
 
 def proposed_command(

@@ -1,4 +1,4 @@
-"""Points followed from picture to picture: corners over a small motion, described blobs over a large one."""
+"""Points followed from image to image: corners over a small motion, described blobs over a large one."""
 
 from typing import NamedTuple
 
@@ -21,7 +21,7 @@ EPIPOLAR_PX = 1.5
 
 
 class Matches(NamedTuple):
-    """Where points of one picture are in another, px; `sought` is how many were looked for."""
+    """Points of one image and where they are in another, px; `sought` is how many were looked for."""
 
     points_a: Points
     points_b: Points
@@ -42,7 +42,7 @@ def corners(grey: Grey) -> Float32[np.ndarray, "points 2"]:
 def follow(
     a: Grey, b: Grey, points: Float32[np.ndarray, "points 2"]
 ) -> tuple[Float64[np.ndarray, "points 2"], Bool[np.ndarray, " points"]]:
-    """Where points of a are in b (pyramidal Lucas-Kanade) and which of them return to their start on the way back."""
+    """Returns where points of a are in b (pyramidal Lucas-Kanade) and which of them return to their start on the way back."""
     if len(points) == 0:
         return np.empty((0, 2)), np.empty(0, bool)
     no_guess = np.empty(0, np.float32)

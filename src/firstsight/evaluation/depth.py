@@ -85,7 +85,7 @@ class DepthErrors:
 
 
 def judged_pixels(truth: DepthImage, protocol: DepthProtocol) -> Bool[np.ndarray, "height width"]:
-    """Where the protocol judges."""
+    """Returns the pixels that the protocol judges."""
     judged = truth.valid & (truth.depth > protocol.min_m) & (truth.depth < protocol.cap_m)
     if protocol.crop == "garg":
         height, width = judged.shape

@@ -53,12 +53,12 @@ def adjusted_rand_index(counts: Counts) -> float:
 
 
 def ari(estimated_ids: Ids, true_ids: Ids) -> float:
-    """Over all pixels; the background counts as one more object."""
+    """Returns the adjusted Rand index over all pixels; the background counts as one more object."""
     return adjusted_rand_index(contingency(estimated_ids, true_ids))
 
 
 def foreground_ari(estimated_ids: Ids, true_ids: Ids) -> float:
-    """Over the pixels of true objects. NaN where there is none."""
+    """Returns the adjusted Rand index over the pixels of true objects. NaN where there is none."""
     judged = true_ids != BACKGROUND
     return adjusted_rand_index(contingency(estimated_ids[judged], true_ids[judged])) if judged.any() else float("nan")
 
@@ -71,7 +71,7 @@ def overlaps(estimated_ids: Ids, true_ids: Ids) -> Float64[np.ndarray, "estimate
 
 
 def best_overlap(estimated_ids: Ids, true_ids: Ids) -> float:
-    """Of each true object the largest overlap with any mask, their mean. NaN where there is no object."""
+    """Returns the mean over true objects of the largest overlap with any mask. NaN where there is no object."""
     overlap = overlaps(estimated_ids, true_ids)
     return float(overlap.max(0).mean()) if overlap.shape[1] else float("nan")
 
@@ -86,7 +86,7 @@ def matched_overlap(estimated_ids: Ids, true_ids: Ids) -> float:
 
 @dataclass
 class ObjectMaskErrors:
-    """The measures of each picture with a true object."""
+    """The measures of each image with a true object."""
 
     fg_ari: list[float] = field(default_factory=list)
     ari: list[float] = field(default_factory=list)
@@ -94,7 +94,7 @@ class ObjectMaskErrors:
     matched: list[float] = field(default_factory=list)
 
     def add(self, estimated_ids: Ids, true_ids: Ids) -> None:
-        """Takes the next picture."""
+        """Takes the next image."""
         if (true_ids == BACKGROUND).all():
             return
         self.fg_ari.append(foreground_ari(estimated_ids, true_ids))
@@ -103,18 +103,18 @@ class ObjectMaskErrors:
         self.matched.append(matched_overlap(estimated_ids, true_ids))
 
     def metrics(self) -> tuple[Metric, ...]:
-        """Means over pictures; nothing where no picture had an object."""
+        """Means over images; nothing where no image had an object."""
         if not self.fg_ari:
             return ()
-        count = f"mean over {len(self.fg_ari)} pictures"
+        count = f"mean over {len(self.fg_ari)} images"
         found = [
             ("FG-ARI", self.fg_ari, "pixels of true objects only"),
             ("ARI", self.ari, "all pixels, the background one object more"),
-            ("mBO", self.best, "IoU of each true object with its best mask, mean over a picture's objects"),
+            ("mBO", self.best, "IoU of each true object with its best mask, mean over an image's objects"),
             (
                 "mIoU",
                 self.matched,
-                "IoU after Hungarian matching, 0 for unmatched objects, mean over a picture's objects",
+                "IoU after Hungarian matching, 0 for unmatched objects, mean over an image's objects",
             ),
         ]
         return tuple(

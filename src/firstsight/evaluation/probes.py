@@ -39,8 +39,8 @@ def encoded(
     """The features (an Encoder's, or any other function's) of the first view of some samples, on the CPU."""
     blocks = []
     for start in range(0, len(indices), batch):
-        pictures = np.stack([samples.sample(int(i))["images"][0] for i in indices[start : start + batch]])
-        blocks.append(encoder(torch.from_numpy(pictures).float() / 255).cpu())
+        images = np.stack([samples.sample(int(i))["images"][0] for i in indices[start : start + batch]])
+        blocks.append(encoder(torch.from_numpy(images).float() / 255).cpu())
     return torch.cat(blocks)
 
 

@@ -47,13 +47,13 @@ class MaskErrors:
             if size >= MIN_OBJECT_PX:
                 self._follow(int(true_id), estimated_ids[true_ids == true_id])
 
-    def _follow(self, true_id: int, covering: Integer[np.ndarray, " pixels"]) -> None:
+    def _follow(self, true_id: int, found_ids: Integer[np.ndarray, " pixels"]) -> None:
         """Found where one estimated id covers at least half of the object; a switch where that id is not the last one."""
         self.seen += 1
         self.true_ids.add(true_id)
-        ids, counts = np.unique(covering, return_counts=True)
+        ids, counts = np.unique(found_ids, return_counts=True)
         best = int(ids[counts.argmax()])
-        if best == 0 or counts.max() * 2 < len(covering):
+        if best == 0 or counts.max() * 2 < len(found_ids):
             return
         self.found += 1
         self.switches += self.last_id.get(true_id, best) != best

@@ -22,7 +22,7 @@ MEAN_WINDOW_PX = 15
 
 
 class Matches(NamedTuple):
-    """On the grid of the whole image: displacement in px, a multiple of `step_px`, and whether both directions agree on it."""
+    """Matches on the grid of the whole image: displacement in px, a multiple of `step_px`, and whether both directions agree."""
 
     flow: Float32[np.ndarray, "height width 2"]
     consistent: Bool[np.ndarray, "height width"]
@@ -70,7 +70,7 @@ def best_displacements(a, b, search_x, search_y, radius):
 @njit(cache=True)
 @no_type_check
 def agree(there, back):
-    """Where going there and back misses by at most one pixel; displacements (h, w, 2) int32."""
+    """Returns where going there and back misses by at most one pixel; displacements (h, w, 2) int32."""
     height, width, _ = there.shape
     agreed = np.zeros((height, width), np.bool_)
     for y in range(height):

@@ -31,10 +31,10 @@ PRESETS = {
     "medium": cv2.DISOPTICAL_FLOW_PRESET_MEDIUM,
 }
 FINEST_PIXELS = 640 * 480  # the finest scale searched has at most so many, for time
-MOST_MISMATCH, MISMATCH_WINDOW_PX = 40.0, 7  # grey levels; px
+MAX_MISMATCH, MISMATCH_WINDOW_PX = 40.0, 7  # grey levels; px
 ELSEWHERE = 1.5  # steps of the coarse search: a match this far from the flow is another one
 CLEARLY = 0.75
-SMALLEST_PX = 48  # OpenCV crashes on images a few patches wide
+MIN_PX = 48  # OpenCV crashes on images a few patches wide
 
 Grey = UInt8[np.ndarray, "height width"]
 Displacement = Float32[np.ndarray, "height width 2"]
@@ -76,7 +76,7 @@ def mismatch(grey_a: Grey, grey_b: Grey, flow: Displacement) -> Float32[np.ndarr
     u, v = x + flow[..., 0], y + flow[..., 1]
     gap = np.abs(cv2.remap(grey_b, u, v, cv2.INTER_LINEAR).astype(np.float32) - grey_a)
     inside = (u >= 0) & (u <= width - 1) & (v >= 0) & (v <= height - 1)
-    bounded = np.where(inside, np.minimum(gap, MOST_MISMATCH), MOST_MISMATCH / 2)
+    bounded = np.where(inside, np.minimum(gap, MAX_MISMATCH), MAX_MISMATCH / 2)
     return cv2.blur(bounded, (MISMATCH_WINDOW_PX, MISMATCH_WINDOW_PX))
 
 
@@ -92,7 +92,7 @@ def start(grey_a: Grey, grey_b: Grey, matches: Matches) -> Displacement:
 
 
 def displacements(grey_a: Grey, grey_b: Grey, config: Config) -> tuple[Displacement, Displacement]:
-    """Where each pixel of a goes in b and of b in a, in px; dense, also where it cannot be right."""
+    """Returns where each pixel of a goes in b and of b in a, in px; dense, also where it cannot be right."""
     height, width = grey_a.shape
     finest = finest_scale(height, width) if config.finest_scale is None else config.finest_scale
     size = (width >> finest, height >> finest)
@@ -111,16 +111,16 @@ def displacements(grey_a: Grey, grey_b: Grey, config: Config) -> tuple[Displacem
 
 @final
 class DenseInverseSearch(FlowEstimator):
-    """Raises InputError for images less than SMALLEST_PX high or wide."""
+    """Raises InputError for images less than MIN_PX high or wide."""
 
     def __init__(self, config: Config | None = None):
         self.config = config or Config()
 
     def estimate(self, image_a: Images, image_b: Images) -> Flow:
         height, width = image_a.shape[-2:]
-        if min(height, width) < SMALLEST_PX:
+        if min(height, width) < MIN_PX:
             raise InputError(
-                f"images of {width}x{height} px: flow needs at least {SMALLEST_PX} px each way; use larger ones"
+                f"images of {width}x{height} px: flow needs at least {MIN_PX} px each way; use larger ones"
             )
         pairs = [
             displacements(to_grey(a[None]), to_grey(b[None]), self.config)

@@ -108,7 +108,7 @@ def pyramid(grey: Grey, levels: int) -> list[Float[Tensor, "batch 1 _ _"]]:
 
 
 def gradients(grey: Grey) -> Vectors:
-    """Along x and y per px (Scharr)."""
+    """Returns the gradients along x and y per px (Scharr)."""
     along_x = filtered(grey, SCHARR_SMOOTH, SCHARR_SLOPE)
     return torch.cat([along_x, filtered(grey, SCHARR_SLOPE, SCHARR_SMOOTH)], 1)
 
@@ -222,7 +222,7 @@ def _interleaved(planes: Float32[np.ndarray, "3 height width"]) -> Float32[np.nd
 
 
 def _enlarge(flow: Planes, rows: int, columns: int) -> Float32[np.ndarray, "2 {rows} {columns}"]:
-    """As `enlarged`."""
+    """Does the same as `enlarged`."""
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     planes = [
         cv2.warpAffine(axis, HALF, (columns, rows), flags=flags, borderMode=cv2.BORDER_REPLICATE) for axis in flow
@@ -263,7 +263,7 @@ def _solve(
 def lucas_kanade_numba(
     grey_a: Float32[Tensor, "batch 1 height width"], grey_b: Float32[Tensor, "batch 1 height width"], config: Config
 ) -> LocalFlow:
-    """As `lucas_kanade`, on the CPU, without derivatives."""
+    """Does the same as `lucas_kanade`, on the CPU, without derivatives."""
     solved = [_solve(a[0].numpy(), b[0].numpy(), config) for a, b in zip(grey_a, grey_b, strict=True)]
     flow, equations = (torch.from_numpy(np.stack(parts)) for parts in zip(*solved, strict=True))
     return known(equations[:, :3], flow, config.min_eigenvalue)

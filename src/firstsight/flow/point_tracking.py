@@ -1,4 +1,4 @@
-"""Points followed from one picture into the next: Lucas-Kanade on the windows around them alone.
+"""Points followed from one image into the next: Lucas-Kanade on the windows around them alone.
 
 Paper:  Lucas, Kanade. An Iterative Image Registration Technique with an Application to Stereo Vision. IJCAI 1981;
         Bouguet. Pyramidal Implementation of the Lucas Kanade Feature Tracker. Intel 2000 (one template per level);
@@ -8,9 +8,9 @@ Idea:   per level of a pyramid, coarse to fine, and per point p with the guess q
         G = sum w grad T grad T^T;  lost where its smallest eigenvalue is small               -> smallest_eigenvalue()
         q <- q - G^-1 sum w grad T (b(q) - T), until the step is short or turns back                     -> _search()
         valid = inside both, the eigenvalue large, and (if asked) found again on the way back        -> track_points()
-Differs: nothing in the method: the gradients are those of the first picture alone, which keeps G and T constant. Beyond
-        the border the picture is mirrored and its gradients weigh nothing. Unlike OpenCV, a point must end inside.
-Role:   none; `track_points` takes grey pictures and points. The dense method is in lucas_kanade.py.
+Differs: nothing in the method: the gradients are those of the first image alone, which keeps G and T constant. Beyond
+        the border the image is mirrored and its gradients weigh nothing. Unlike OpenCV, a point must end inside.
+Role:   none; `track_points` takes grey images and points. The dense method is in lucas_kanade.py.
 """
 
 from dataclasses import dataclass
@@ -37,10 +37,10 @@ class Config:
 
     window_px: int = 21  # odd
     window: Literal["box", "gaussian"] = "box"
-    levels: int = 4  # pictures of the pyramid, the full one included; fewer where one would be smaller than a window
+    levels: int = 4  # images of the pyramid, the full one included; fewer where one would be smaller than a window
     max_iterations: int = 30  # per level
     min_step_px: float = 0.01  # a shorter step is the last one of its level
-    min_eigenvalue: float = 1.6e-6  # of the mean of grad T grad T^T, pictures in [0, 1]: 0.3 grey levels per px
+    min_eigenvalue: float = 1.6e-6  # of the mean of grad T grad T^T, images in [0, 1]: 0.3 grey levels per px
     max_return_px: float | None = None  # how far from its start the way back may end; None: it is not tried
 
 
@@ -48,7 +48,7 @@ class Tracks(NamedTuple):
     """Points of a in b (x, y) in px, finite everywhere, true where `valid`.
 
     `smallest_eigenvalue` of the window's mean grad grad^T and `mismatch`, the mean absolute difference of the two
-    windows, are of pictures in [0, 1]; both are 0 where a window could not be taken.
+    windows, are of images in [0, 1]; both are 0 where a window could not be taken.
     """
 
     points_b: Points
@@ -65,7 +65,7 @@ def window_profile(kind: Literal["box", "gaussian"], size_px: int) -> Float32[np
 
 
 def level_count(height: int, width: int, window_px: int, most: int) -> int:
-    """How many pictures, each half the size of the one before, hold a window."""
+    """How many images, each half the size of the one before, hold a window."""
     smallest, count = min(height, width), 1
     while count < most and (smallest + 1) // 2 >= window_px:
         smallest, count = (smallest + 1) // 2, count + 1
@@ -75,7 +75,7 @@ def level_count(height: int, width: int, window_px: int, most: int) -> int:
 @njit(cache=True, fastmath=True)
 @no_type_check
 def smallest_eigenvalue(xx, xy, yy):
-    """Of the symmetric matrix (xx, xy; xy, yy)."""
+    """Returns the smallest eigenvalue of the symmetric matrix (xx, xy; xy, yy)."""
     half_gap = np.sqrt((xx - yy) * (xx - yy) / 4 + xy * xy)
     return (xx + yy) / 2 - half_gap
 
@@ -93,7 +93,7 @@ def _copy_window(image, top, left, rows, stride, out):
 @njit(cache=True, fastmath=True)
 @no_type_check
 def _bilinear_weights(fx, fy):
-    """Of the pixels at (0, 0), (1, 0), (0, 1), (1, 1)."""
+    """Returns the weights of the pixels at (0, 0), (1, 0), (0, 1), (1, 1)."""
     return (
         np.float32((1 - fx) * (1 - fy)),
         np.float32(fx * (1 - fy)),
@@ -166,8 +166,8 @@ def _mismatch(raw, at, stride, values, weights):
 
 @njit(cache=True, fastmath=True)
 @no_type_check
-def _weigh_inside(weights, corner, shape, window, out):
-    """out (n,) = weights of the window that begins at corner (x, y), 0 beyond the border of a picture of that shape."""
+def _inside_weights(weights, corner, shape, window, out):
+    """out (n,) = weights of the window that begins at corner (x, y), 0 beyond the border of an image of that shape."""
     out[:] = weights
     (x, y), stride = corner, len(weights) // window
     if min(x, y) >= 0 and x + window <= shape[1] and y + window <= shape[0]:
@@ -187,7 +187,7 @@ def _open_window(a, pad, corner, profile, window, buffers):
     left, top = int(np.floor(corner[0])), int(np.floor(corner[1]))
     _copy_window(a, top - 1 + pad, left - 1 + pad, window + 3, stride, raw)
     _interpolate(raw, (corner[0] - left, corner[1] - top), stride, patch[: (window + 2) * stride])
-    _weigh_inside(profile, corner, (a.shape[0] - 2 * pad, a.shape[1] - 2 * pad), window, weights)
+    _inside_weights(profile, corner, (a.shape[0] - 2 * pad, a.shape[1] - 2 * pad), window, weights)
     return _take_template(patch, weights, stride, template)
 
 
@@ -217,9 +217,9 @@ def _search(b, pad, corner, inverse, limits, buffers):
         step_x = -(inverse[0] * right_x + inverse[1] * right_y)
         step_y = -(inverse[1] * right_x + inverse[2] * right_y)
         short = step_x * step_x + step_y * step_y <= min_step * min_step
-        turned = iteration > 0 and max(abs(step_x + before_x), abs(step_y + before_y)) < TURN_BACK_PX
-        settled = short or turned
-        share = 0.5 if turned and not short else 1.0
+        turned_back = iteration > 0 and max(abs(step_x + before_x), abs(step_y + before_y)) < TURN_BACK_PX
+        settled = short or turned_back
+        share = 0.5 if turned_back and not short else 1.0
         x, y = x + share * step_x, y + share * step_y
         before_x, before_y = step_x, step_y
     return x, y, _mismatch(raw, (x - left, y - top), stride, template[0], weights)
@@ -227,10 +227,10 @@ def _search(b, pad, corner, inverse, limits, buffers):
 
 @njit(cache=True, fastmath=True)
 @no_type_check
-def _track_level(pictures, pad, points, profile, limits, results):
+def _track_level(images, pad, points, profile, limits, results):
     """One level: moves results = (points_b (n, 2), found (n,) bool, eigenvalue (n,), mismatch (n,)), all of this level.
 
-    pictures = (a, b), each (h + 2 pad, w + 2 pad) uint8; points (n, 2) float32, inside a; profile (window * stride,)
+    images = (a, b), each (h + 2 pad, w + 2 pad) uint8; points (n, 2) float32, inside a; profile (window * stride,)
     float32; limits = (steps, shortest step, smallest eigenvalue, window).
     """
     points_b, found, eigenvalues, mismatches = results
@@ -240,14 +240,14 @@ def _track_level(pictures, pad, points, profile, limits, results):
     buffers = (raw, patch, np.zeros(cells, np.float32), np.zeros((3, cells), np.float32))
     for i in range(len(points)):
         corner = (points[i, 0] - half, points[i, 1] - half)
-        xx, xy, yy = _open_window(pictures[0], pad, corner, profile, window, buffers)
+        xx, xy, yy = _open_window(images[0], pad, corner, profile, window, buffers)
         eigenvalues[i] = max(smallest_eigenvalue(xx, xy, yy), np.float32(0))
         determinant = xx * yy - xy * xy
         found[i] = eigenvalues[i] > limits[2] and determinant > 0
         if found[i]:
             inverse = (yy / determinant, -xy / determinant, xx / determinant)
             guess = (points_b[i, 0] - half, points_b[i, 1] - half)
-            x, y, mismatch = _search(pictures[1], pad, guess, inverse, limits, buffers)
+            x, y, mismatch = _search(images[1], pad, guess, inverse, limits, buffers)
             points_b[i, 0], points_b[i, 1] = x + half, y + half
             found[i], mismatches[i] = mismatch >= 0, max(mismatch, np.float32(0))
 
@@ -256,11 +256,11 @@ Pyramid = list[UInt8[np.ndarray, "_ _"]]
 
 
 def _pyramid(grey: Grey, levels: int, pad: int) -> Pyramid:
-    """The picture and its halves, each continued by its mirror image on every side."""
-    pictures = [grey]
-    while len(pictures) < levels:
-        pictures.append(cv2.pyrDown(pictures[-1]))
-    return [cv2.copyMakeBorder(picture, pad, pad, pad, pad, cv2.BORDER_REFLECT_101) for picture in pictures]
+    """The image and its halves, each continued by its mirror image on every side."""
+    images = [grey]
+    while len(images) < levels:
+        images.append(cv2.pyrDown(images[-1]))
+    return [cv2.copyMakeBorder(image, pad, pad, pad, pad, cv2.BORDER_REFLECT_101) for image in images]
 
 
 def _profile(config: Config) -> tuple[Float32[np.ndarray, " cells"], int]:
@@ -273,14 +273,14 @@ def _profile(config: Config) -> tuple[Float32[np.ndarray, " cells"], int]:
 
 
 def _inside(points: Points, grey: Grey) -> Bool[np.ndarray, " points"]:
-    """Which points lie on the picture, between the centres of its outermost pixels."""
+    """Which points lie on the image, between the centres of its outermost pixels."""
     (height, width) = grey.shape
     (x, y) = points.T
     return (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
 
 
 def _follow(pyramids: tuple[Pyramid, Pyramid], points: Points, config: Config) -> Tracks:
-    """Points that lie in the first picture, one way, coarse to fine."""
+    """Points that lie in the first image, one way, coarse to fine."""
     profile, pad = _profile(config)
     limits = (config.max_iterations, config.min_step_px, np.float32(config.min_eigenvalue * 255**2), config.window_px)
     levels = len(pyramids[0])
@@ -297,16 +297,16 @@ def _check(grey: Grey, points: Points, config: Config) -> None:
     height, width = grey.shape
     if min(height, width) < config.window_px:
         raise InputError(
-            f"pictures of {width}x{height} px: a window of {config.window_px} px does not fit; use a smaller window"
+            f"images of {width}x{height} px: a window of {config.window_px} px does not fit; use a smaller window"
         )
     if not np.isfinite(points).all():
         raise InputError("points with NaN or infinite coordinates: leave them out of what is tracked")
 
 
 def track_points(grey_a: Grey, grey_b: Grey, points: Points, config: Config | None = None) -> Tracks:
-    """Where points (x, y) of a are in b. One that is not `valid` is where its search ended; outside a, where it began.
+    """Finds where points (x, y) of a are in b. One that is not `valid` is where its search ended; outside a, where it began.
 
-    Raises InputError for pictures that hold no window and for points that are not finite.
+    Raises InputError for images that hold no window and for points that are not finite.
     """
     config = config or Config()
     _check(grey_a, points, config)

@@ -47,7 +47,7 @@ def read_bal(path: Path) -> Reconstruction:
     wrong = (seen[:, :2] < 0).any(1) | (seen[:, 0] >= cameras) | (seen[:, 1] >= points)
     if wrong.any():
         raise InputError(
-            f"{path}: observation {int(wrong.argmax())} names a camera or a point it does not have; mend it"
+            f"{path}: observation {int(wrong.argmax())} names a camera or a point it does not have; fix it"
         )
     if (placed[:, 6] <= 0).any():
         camera = int((placed[:, 6] <= 0).argmax())
@@ -80,8 +80,8 @@ def write_bal(path: Path, reconstruction: Reconstruction) -> None:
     pixels = (seen.pixels - centre) * [1, -1]
     bal_from_world = FLIP @ reconstruction.world_from_camera[:, :3, :3].transpose(0, 2, 1)
     translation = -np.einsum("cij,cj->ci", bal_from_world, reconstruction.world_from_camera[:, :3, 3])
-    turned = Rotation.from_matrix(bal_from_world).as_rotvec()
-    placed = np.column_stack([turned, translation, focal[lens, 0], lenses.radial[lens]])
+    rotations = Rotation.from_matrix(bal_from_world).as_rotvec()
+    placed = np.column_stack([rotations, translation, focal[lens, 0], lenses.radial[lens]])
     lines = [f"{len(cameras)} {len(points)} {len(seen.camera)}"]
     for camera, point, (x, y) in zip(seen.camera.tolist(), seen.point.tolist(), pixels.tolist(), strict=True):
         lines.append(f"{camera} {point} {x!r} {y!r}")
@@ -108,5 +108,5 @@ def _numbers(path: Path) -> np.ndarray:
     except ValueError:
         raise InputError(f"{path}: holds more than numbers; give a BAL file") from None
     if not np.isfinite(numbers).all():
-        raise InputError(f"{path}: number {int((~np.isfinite(numbers)).argmax())} is not finite; mend it")
+        raise InputError(f"{path}: number {int((~np.isfinite(numbers)).argmax())} is not finite; fix it")
     return numbers

@@ -68,14 +68,14 @@ def _camera_lines(lenses: Lenses) -> str:
 
 def _image_lines(reconstruction: Reconstruction, order: np.ndarray, start: np.ndarray) -> str:
     camera_from_world = np.linalg.inv(reconstruction.world_from_camera)
-    turned = matrix_to_quaternion_wxyz(torch.from_numpy(camera_from_world[:, :3, :3].copy())).numpy()
+    quaternions = matrix_to_quaternion_wxyz(torch.from_numpy(camera_from_world[:, :3, :3].copy())).numpy()
     seen = reconstruction.observations
     lines = [
         "# Image list: IMAGE_ID, QW, QX, QY, QZ, TX, TY, TZ, CAMERA_ID, NAME",
         "# and below each its keypoints: X, Y, POINT3D_ID ...",
     ]
     for camera, name in enumerate(reconstruction.names):
-        pose = _words([*turned[camera], *camera_from_world[camera, :3, 3]])
+        pose = _words([*quaternions[camera], *camera_from_world[camera, :3, 3]])
         lines.append(f"{camera + 1} {pose} {reconstruction.lens[camera] + 1} {name}")
         rows = order[start[camera] : start[camera + 1]]
         pixels, points = (seen.pixels[rows] + HALF).tolist(), (seen.point[rows] + 1).tolist()

@@ -160,7 +160,7 @@ def read_g2o(path: Path) -> GraphFile:
         try:
             lines.take(words[0], words[1:])
         except (ValueError, TypeError, IndexError):
-            raise InputError(f"{path}, line {number}: not a valid {words[0]}; mend or remove the line") from None
+            raise InputError(f"{path}, line {number}: not a valid {words[0]}; fix or remove the line") from None
     return _as_graph(path, lines)
 
 

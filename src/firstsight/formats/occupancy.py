@@ -1,6 +1,6 @@
 """Occupancy grids as the PGM and YAML pair of ROS map_server.
 
-In memory row i grows with y, as in the world; the picture's first row is the highest y, so rows are flipped on the way out.
+In memory row i grows with y, as in the world; the image's first row is the highest y, so rows are flipped on the way out.
 """
 
 from pathlib import Path

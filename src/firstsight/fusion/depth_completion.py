@@ -5,7 +5,7 @@ Paper:  Levin, The Approximation Power of Moving Least-Squares, Math. Comp. 1998
 Idea:   the inverse depth of a plane is affine in the pixel, so around each pixel p fit a plane to the returns q near it that look
         alike and lie on one surface, the one of the heaviest return q*:
         b(q) = exp(-|p - q|^2 / 2 s^2 - |I(p) - I(q)|^2 / 2 c^2)                            -> _gather()
-        w(q) = b(q) exp(-(rho(q) / rho(q*) - 1)^2 / 2 t^2),  rho = 1 / depth                 -> _weigh()
+        w(q) = b(q) exp(-(rho(q) / rho(q*) - 1)^2 / 2 t^2),  rho = 1 / depth                 -> _downweight()
         rho(p) = value at p of the affine least-squares fit of rho(q) with weights w(q)      -> _fit()
         valid where most of b agrees on that surface and returns lie around p, not only beside it.
         Before that, returns that the LiDAR sees over or past an object that hides them from the camera go -> visible_returns()
@@ -93,11 +93,11 @@ def complete(
     seen = visible_returns(sparse, valid, config.hidden_reach_px)
     spacing = mean_spacing_px(seen, config.reach_px)
     falloff = (0.5 / (config.spatial_share * spacing) ** 2, 0.5 / config.colour**2, 0.5 / config.surface**2)
-    begins = np.concatenate([[0], np.cumsum(seen)]).astype(np.int64)  # returns before each pixel, row by row
+    offsets = np.concatenate([[0], np.cumsum(seen)]).astype(np.int64)  # returns before each pixel, row by row
     rows, columns = np.nonzero(seen)
     returns = np.column_stack([columns, rows, 1 / sparse[seen].astype(np.float64)]).astype(np.float32)
     inverse_depth, agreement, offset_px = (np.zeros(sparse.shape, np.float32) for _ in range(3))
-    _complete(image, (returns, begins), falloff, config.reach_px, (inverse_depth, agreement, offset_px))
+    _complete(image, (returns, offsets), falloff, config.reach_px, (inverse_depth, agreement, offset_px))
     dense = (inverse_depth > 0) & (agreement >= config.min_agreement) & (offset_px <= spacing)
     return np.divide(1, inverse_depth, out=np.zeros_like(inverse_depth), where=dense), dense
 
@@ -107,7 +107,7 @@ def complete(
 def _complete(image, sparse, falloff, reach, results):
     """Fills results = (inverse depth, agreement, offset of the returns used), each (height, width) float32.
 
-    image (height, width, 3) float32; sparse = (returns (n, 3) float32: x, y, inverse depth; begins (height * width + 1,) int64).
+    image (height, width, 3) float32; sparse = (returns (n, 3) float32: x, y, inverse depth; offsets (height * width + 1,) int64).
     """
     near, alike, surface = falloff
     inverse_depth, agreement, offset_px = results
@@ -117,7 +117,7 @@ def _complete(image, sparse, falloff, reach, results):
         for x in range(width):
             count, heaviest = _gather(image, sparse, (y, x), reach, (near, alike), around)
             if count > 0:
-                agreement[y, x] = _weigh(around[:count], around[heaviest, 3], surface)
+                agreement[y, x] = _downweight(around[:count], around[heaviest, 3], surface)
                 inverse_depth[y, x], offset_px[y, x] = _fit(around[:count])
 
 
@@ -125,14 +125,14 @@ def _complete(image, sparse, falloff, reach, results):
 @no_type_check
 def _gather(image, sparse, at, reach, falloff, around):
     """Writes (b, dx, dy, rho) of the returns in the window to around (MAX_RETURNS, 4); their number and which is heaviest."""
-    (returns, begins) = sparse
+    (returns, offsets) = sparse
     (y, x) = at
     (near, alike) = falloff
     height, width, _ = image.shape
     first, last = max(x - reach, 0), min(x + reach + 1, width)
     count, heaviest = 0, 0
     for row in range(max(y - reach, 0), min(y + reach + 1, height)):
-        for i in range(begins[row * width + first], begins[row * width + last]):
+        for i in range(offsets[row * width + first], offsets[row * width + last]):
             column = np.int64(returns[i, 0])
             dx, dy = np.float32(column - x), np.float32(row - y)
             difference = np.float32(0)
@@ -150,7 +150,7 @@ def _gather(image, sparse, at, reach, falloff, around):
 
 @njit(cache=True, fastmath=True)
 @no_type_check
-def _weigh(around, surface_inverse_depth, falloff):
+def _downweight(around, surface_inverse_depth, falloff):
     """Turns b into w for around (n, 4); returns the share of the weight that stays."""
     before, after = np.float32(1e-30), np.float32(0)
     for i in range(around.shape[0]):
@@ -199,8 +199,8 @@ class DepthCompletion(DepthCompleter):
 
     def complete(self, image: Images, sparse: Depth) -> Depth:
         completed = [
-            complete(picture.permute(1, 2, 0).contiguous().numpy(), depth[0].numpy(), valid[0].numpy(), self.config)
-            for picture, depth, valid in zip(image.detach().cpu(), sparse.depth.cpu(), sparse.valid.cpu(), strict=True)
+            complete(one.permute(1, 2, 0).contiguous().numpy(), depth[0].numpy(), valid[0].numpy(), self.config)
+            for one, depth, valid in zip(image.detach().cpu(), sparse.depth.cpu(), sparse.valid.cpu(), strict=True)
         ]
         depth, valid = (
             torch.from_numpy(np.stack(maps))[:, None].to(image.device) for maps in zip(*completed, strict=True)

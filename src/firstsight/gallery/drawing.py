@@ -1,4 +1,4 @@
-"""What all figures share: a canvas of one width, pictures on it, and what a figure's function returns."""
+"""What all figures share: a canvas of one width, images on it, and what a figure's function returns."""
 
 from typing import NamedTuple
 
@@ -26,7 +26,7 @@ def canvas(height_px: int, title: str) -> Figure:
     return figure
 
 
-def show_picture(axes: Axes, picture: np.ndarray, title: str, caption: str = "") -> None:
-    """A picture without ticks, its title above and its caption below."""
-    axes.imshow(picture, cmap="gray", interpolation="nearest")
+def show_image(axes: Axes, image: np.ndarray, title: str, caption: str = "") -> None:
+    """An image without ticks, its title above and its caption below."""
+    axes.imshow(image, cmap="gray", interpolation="nearest")
     axes.set(title=title, xlabel=caption, xticks=[], yticks=[])

@@ -55,4 +55,4 @@ def find(name: str) -> Callable[..., Any]:
 def listed() -> list[tuple[str, str, str]]:
     """(name, what it shows, the course's slide) of every figure, without importing it."""
     entries = (Entry(name, target) for name, target in FIGURES.items())
-    return [(entry.name, entry.said("Shows"), entry.said("Slide")) for entry in entries]
+    return [(entry.name, entry.section("Shows"), entry.section("Slide")) for entry in entries]

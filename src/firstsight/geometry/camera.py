@@ -56,7 +56,7 @@ def scale_intrinsics(intrinsics: Float[Tensor, "... 3 3"], scale_x: float, scale
 def distort_radial_tangential(
     normalised: Float[Tensor, "... points 2"], coefficients: Float[Tensor, " k"]
 ) -> Float[Tensor, "... points 2"]:
-    """Where the lens puts points of the plane z = 1; coefficients (k1, k2, p1, p2[, k3])."""
+    """Returns where the lens puts points of the plane z = 1; coefficients (k1, k2, p1, p2[, k3])."""
     k1, k2, p1, p2 = coefficients[:4]
     k3 = coefficients[4] if len(coefficients) > 4 else torch.zeros_like(k1)
     x, y = normalised.unbind(-1)
@@ -74,7 +74,7 @@ def distort_radial_tangential(
 def distort_equidistant(
     normalised: Float[Tensor, "... points 2"], coefficients: Float[Tensor, "4"]
 ) -> Float[Tensor, "... points 2"]:
-    """Where a fisheye lens puts points of the plane z = 1: the radius grows with the angle, not its tangent."""
+    """Returns where a fisheye lens puts points of the plane z = 1: the radius grows with the angle, not its tangent."""
     radius = normalised.norm(dim=-1, keepdim=True)
     safe = radius.clamp(min=1e-9)
     theta = torch.atan(safe)

@@ -21,7 +21,7 @@ def to_array(image: Float32[Tensor, "1 3 height width"]) -> UInt8[np.ndarray, "h
 
 
 def to_grey(image: Float32[Tensor, "1 3 height width"]) -> UInt8[np.ndarray, "height width"]:
-    """float32 RGB in [0, 1] -> uint8 luma (ITU-R BT.601), as OpenCV computes it from the uint8 picture."""
+    """float32 RGB in [0, 1] -> uint8 luma (ITU-R BT.601), as OpenCV computes it from the uint8 image."""
     return cv2.cvtColor(to_array(image), cv2.COLOR_RGB2GRAY)
 
 

@@ -55,7 +55,7 @@ def forward_backward_consistent(
     relative: float = 0.01,
     absolute_px2: float = 0.5,
 ) -> Bool[Tensor, "batch 1 height width"]:
-    """Where going to b and back returns: |f + f'|^2 < relative (|f|^2 + |f'|^2) + absolute, and p + f lies inside b."""
+    """Returns where |f + f'|^2 < relative (|f|^2 + |f'|^2) + absolute (there and back returns), and p + f lies inside b."""
     back, inside = warp_by_flow(flow_ba, flow_ab)
     gap = (flow_ab + back).square().sum(1, keepdim=True)
     size = (flow_ab.square() + back.square()).sum(1, keepdim=True)

@@ -10,11 +10,11 @@ class Announcement(event.Listener):
     """Prints one line on stderr when numba compiles something, then is silent."""
 
     def __init__(self) -> None:
-        self.said = False
+        self.announced = False
 
     def on_start(self, event: event.Event) -> None:
-        if not self.said:
-            self.said = True
+        if not self.announced:
+            self.announced = True
             print("firstsight: compiling kernels for this processor; they are kept for the next start", file=sys.stderr)
 
     def on_end(self, event: event.Event) -> None:
@@ -22,7 +22,7 @@ class Announcement(event.Listener):
 
 
 def announce_compilation() -> None:
-    """From now on the first compilation of this process is announced."""
+    """Announces the first compilation of this process from now on."""
     global _announcement
     if _announcement is None:
         _announcement = Announcement()

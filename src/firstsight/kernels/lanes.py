@@ -60,7 +60,7 @@ class LanesModel(models.PrimitiveModel):
 
 
 def element_pointer(context, builder, array_type, array, index):
-    """Where lanes that start at `index` of a flat array lie."""
+    """Returns where lanes that start at `index` of a flat array lie."""
     data = context.make_array(array_type)(context, builder, array).data
     return builder.bitcast(builder.gep(data, [index]), vector(array_type.dtype).as_pointer())
 

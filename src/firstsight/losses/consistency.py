@@ -26,7 +26,7 @@ def left_right(left: Disparities, right: Disparities) -> tuple[Disparities, Disp
 
 
 def round_trip(flow_ab: Flow, flow_ba: Flow) -> Sampled:
-    """Where going to b and back ends, from where it began (px); `inside` where b is not left."""
+    """Returns where going to b and back ends, from where it began (px); `inside` where b is not left."""
     back = warp_by_flow(flow_ba, flow_ab)
     return Sampled(flow_ab + back.values, back.inside)
 

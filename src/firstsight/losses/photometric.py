@@ -1,4 +1,4 @@
-"""How differently two pictures look, pixel by pixel: structural similarity and absolute difference.
+"""How differently two images look, pixel by pixel: structural similarity and absolute difference.
 
 Paper:  Wang, Bovik, Sheikh, Simoncelli. Image Quality Assessment: From Error Visibility to Structural Similarity. 2004;
         Godard, Mac Aodha, Brostow. Unsupervised Monocular Depth Estimation with Left-Right Consistency. 2017, eq. 2.
@@ -12,7 +12,7 @@ Idea:   colours differ between two cameras where structure does not, so most of 
         L, K the two fractions of SSIM (light, contrast), d1, d2 below them:
         P = 2 K (mu_a - mu_b L) / d1,  R = 2 L / d2,  T = 2 L K / d2
 Differs: boxes as in the paper's code, not Gaussian windows; only whole windows, so that the map is two pixels smaller
-        than the picture each way, and so is the absolute difference. float32 on a CPU takes kernels that walk down the
+        than the image each way, and so is the absolute difference. float32 on a CPU takes kernels that walk down the
         rows once each way and keep nothing; elsewhere torch does the same, and differentiates it as often as wanted.
 """
 
@@ -26,37 +26,37 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from firstsight.errors import InputError
-from firstsight.losses.photometric_kernels import C1, C2, LEAST_WIDTH, compare, differentiate
+from firstsight.losses.photometric_kernels import C1, C2, MIN_WIDTH, compare, differentiate
 
 ALPHA = 0.85
 # px: width of the squares that are compared.
 WINDOW = 3
 
-Pictures = Float[Tensor, "batch colours height width"]
+Images = Float[Tensor, "batch colours height width"]
 
 
-def photometric(a: Pictures, b: Pictures, alpha: float = ALPHA) -> Float[Tensor, "batch 1 height-2 width-2"]:
-    """How the surroundings of each pixel differ, the outermost rows and columns left out; in [0, 1] for pictures in [0, 1].
+def photometric(a: Images, b: Images, alpha: float = ALPHA) -> Float[Tensor, "batch 1 height-2 width-2"]:
+    """How the surroundings of each pixel differ, the outermost rows and columns left out; in [0, 1] for images in [0, 1].
 
-    Raises InputError for pictures that differ in shape or hold no whole window.
+    Raises InputError for images that differ in shape or hold no whole window.
     """
     if a.ndim != 4 or a.shape != b.shape or min(a.shape[2:]) < WINDOW:
         raise InputError(
-            f"photometric: pictures of {tuple(a.shape)} and {tuple(b.shape)}; give two of one shape "
+            f"photometric: images of {tuple(a.shape)} and {tuple(b.shape)}; give two of one shape "
             f"(batch, channels, height, width), at least {WINDOW}x{WINDOW} px"
         )
-    plain = any(picture.dtype != torch.float32 or picture.device.type != "cpu" for picture in (a, b))
-    if not plain and a.shape[-1] >= LEAST_WIDTH:
+    plain = any(image.dtype != torch.float32 or image.device.type != "cpu" for image in (a, b))
+    if not plain and a.shape[-1] >= MIN_WIDTH:
         return _Photometric.apply(a, b, alpha)
     return alpha * dissimilarity(a, b).mean(1, keepdim=True) + (1 - alpha) * absolute(a, b)
 
 
-def absolute(a: Pictures, b: Pictures) -> Float[Tensor, "batch 1 height-2 width-2"]:
+def absolute(a: Images, b: Images) -> Float[Tensor, "batch 1 height-2 width-2"]:
     """|a - b| where windows are whole, mean over the colours."""
     return (a - b)[..., 1:-1, 1:-1].abs().mean(1, keepdim=True)
 
 
-def dissimilarity(a: Pictures, b: Pictures) -> Float[Tensor, "batch colours height-2 width-2"]:
+def dissimilarity(a: Images, b: Images) -> Float[Tensor, "batch colours height-2 width-2"]:
     """clip((1 - SSIM) / 2, 0, 1), 0 where the surroundings are equal."""
     mean_a, mean_b = box(a), box(b)
     means, squares = mean_a * mean_b, mean_a * mean_a + mean_b * mean_b
@@ -105,8 +105,8 @@ class _Photometric(torch.autograd.Function):
         return by[0], by[1], None
 
 
-def planes(pictures: Tensor) -> Float32[np.ndarray, "batch colours pixels"]:
-    return pictures.detach().flatten(2).numpy()
+def planes(images: Tensor) -> Float32[np.ndarray, "batch colours pixels"]:
+    return images.detach().flatten(2).numpy()
 
 
 def flat(maps: Tensor) -> Float32[np.ndarray, "batch pixels"]:

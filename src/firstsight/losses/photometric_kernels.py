@@ -1,4 +1,4 @@
-"""Kernels of photometric(): the map and its derivative by one of the pictures, in one walk down the rows each.
+"""Kernels of photometric(): the map and its derivative by one of the images, in one walk down the rows each.
 
 Everything is computed for sixteen neighbours at once and nothing is kept but three rows of the backward's window terms.
 Sums over windows are centred at their means: in float32 E[a^2] - E[a]^2 would lose the small variances that C2 is for.
@@ -13,8 +13,8 @@ from numba import njit
 from firstsight.kernels.lanes import FLOAT_LANES, broadcast, call, lanewise, load, store
 
 CONTRACT = ("contract",)  # a product and a sum may become one instruction
-C1, C2 = 0.01**2, 0.03**2  # for pictures in [0, 1]
-LEAST_WIDTH = FLOAT_LANES + 2
+C1, C2 = 0.01**2, 0.03**2  # for images in [0, 1]
+MIN_WIDTH = FLOAT_LANES + 2
 TERMS = 6  # that the backward keeps of each window
 
 
@@ -36,11 +36,11 @@ copy_sign = lanewise(_copy_sign)  # 0 where `like` is
 
 @njit(cache=True)
 @no_type_check
-def _mean(picture, at, width, ninth):
-    """Of the window whose first pixel is `at`."""
-    total = plus(plus(load(picture, at), load(picture, at + 1)), load(picture, at + 2))
+def _mean(image, at, width, ninth):
+    """Returns the mean of the window whose first pixel is `at`."""
+    total = plus(plus(load(image, at), load(image, at + 1)), load(image, at + 2))
     for row in (at + width, at + 2 * width):
-        total = plus(total, plus(plus(load(picture, row), load(picture, row + 1)), load(picture, row + 2)))
+        total = plus(total, plus(plus(load(image, row), load(image, row + 1)), load(image, row + 2)))
     return times(total, ninth)
 
 
@@ -112,7 +112,7 @@ def differentiate(a, b, alpha, gradient, width, out):
 @njit(cache=True, nogil=True)
 @no_type_check
 def _keep_terms(a, b, alpha, gradient, y, width, colours, kept, base):
-    """Of a row of windows: g P, g R, g T (see photometric.py), mu_a, mu_b, and g of the difference."""
+    """Keeps a row of windows' g P, g R, g T (see photometric.py), mu_a, mu_b, and g of the difference."""
     stride = width + 2
     one = np.float32(1)
     ninth, c1, c2 = broadcast(one / np.float32(9)), broadcast(np.float32(C1)), broadcast(np.float32(C2))

@@ -1,4 +1,4 @@
-"""Depth and flow are smooth but where the picture has edges.
+"""Depth and flow are smooth but where the image has edges.
 
 Paper:  Heise, Klose, Jensen, Knoll. PM-Huber: PatchMatch with Huber Regularization for Stereo Matching. ICCV 2013;
         Godard, Mac Aodha, Brostow. Unsupervised Monocular Depth Estimation with Left-Right Consistency. 2017, eq. 3;
@@ -14,7 +14,7 @@ from torch import Tensor
 
 
 class Roughness(NamedTuple):
-    """Between neighbours of a row, and of a column: maps smaller than the picture by the order."""
+    """Differences between neighbours of a row, and of a column: maps smaller than the image by the order."""
 
     along_x: Float[Tensor, "batch channels height columns"]
     along_y: Float[Tensor, "batch channels rows width"]

@@ -62,7 +62,7 @@ class Shortcut:
 
 
 def thumbnail(observation: Observation) -> Float32[np.ndarray, " values"]:
-    """The blurred, tiny grey picture of a frame, or its LiDAR points counted by direction and range; zero mean, unit norm."""
+    """The blurred, tiny grey image of a frame, or its LiDAR points counted by direction and range; zero mean, unit norm."""
     if observation.image is not None:
         tiny = cv2.resize(to_grey(observation.image), THUMBNAIL, interpolation=cv2.INTER_AREA).astype(np.float32)
         values = cv2.GaussianBlur(tiny, (3, 3), 0).ravel()

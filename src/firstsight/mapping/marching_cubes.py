@@ -27,7 +27,7 @@ CORNERS = np.array([[corner & 1, corner >> 1 & 1, corner >> 2 & 1] for corner in
 """Corner c lies at its bits (x, y, z)."""
 EDGES = np.array([(a, a | 1 << axis) for axis in range(3) for a in range(8) if not a >> axis & 1], np.int64)
 """The corners that an edge joins: the lower one, then its neighbour along x (edges 0-3), y (4-7) or z (8-11)."""
-MOST_TRIANGLES = 5  # of any case
+MAX_TRIANGLES = 5  # of any case
 
 
 class Blocks(NamedTuple):
@@ -58,7 +58,7 @@ def marching_cubes(blocks: Blocks) -> Surface:
 @cache
 def case_triangles() -> tuple[Int64[np.ndarray, "cases triangles 3"], Int64[np.ndarray, " cases"]]:
     """(the edges that each triangle of a case joins, how many triangles it has); bit c of a case: corner c is inside."""
-    triangles, counts = np.full((256, MOST_TRIANGLES, 3), NONE), np.zeros(256, np.int64)
+    triangles, counts = np.full((256, MAX_TRIANGLES, 3), NONE), np.zeros(256, np.int64)
     for case in range(256):
         found = [triangle for loop in case_loops(case) for triangle in fan(loop)]
         counts[case] = len(found)

@@ -178,8 +178,8 @@ class OccupancyGrid(OccupancyMapper):
         self.camera_height_m = float(ground.heights_m(origin_world[None])[0])
         heights = ground.heights_m(points) / self.camera_height_m
         low, high = self.config.band
-        told = (heights > -low) & (heights < high)
-        self._update(points[told, :2], heights[told] > low, origin_world[:2])
+        kept = (heights > -low) & (heights < high)
+        self._update(points[kept, :2], heights[kept] > low, origin_world[:2])
 
     def occupancy(self) -> OccupancyMap:
         """The map so far: occupied where the log-odds are above 0, free where below."""

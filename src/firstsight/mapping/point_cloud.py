@@ -157,7 +157,7 @@ class PointCloudMap(PointMapper):
         return means[:, :3].copy(), (means[:, 3:].clip(0, 1) * 255).round().astype(np.uint8)
 
     def state(self) -> State:
-        """Without rows that are not in use."""
+        """Returns the state without rows that are not in use."""
         slots, *rows = self.voxels
         return {
             "voxel_size_m": self.voxel_size_m,

@@ -69,7 +69,7 @@ class Table(NamedTuple):
 
 
 class Voxels(NamedTuple):
-    """Of the first blocks; they grow with the blocks in use. Colour 0 0 0: none yet."""
+    """The voxels of the first blocks; they grow with the blocks in use. Colour 0 0 0: none yet."""
 
     distance: Float32[np.ndarray, "blocks samples"]
     weight: Float32[np.ndarray, "blocks samples"]
@@ -175,7 +175,7 @@ class Tsdf(SurfaceMapper):
         )
 
     def state(self) -> State:
-        """Without rows that are not in use."""
+        """Returns the state without rows that are not in use."""
         return {
             "voxel_size_m": self.voxel_size_m,
             "max_range_m": self.max_range_m,

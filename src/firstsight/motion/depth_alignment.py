@@ -26,8 +26,8 @@ from numba import njit
 from firstsight.geometry.se3 import se3_exp
 
 MEDIAN_TO_SIGMA = 1.4826  # of |r|, for Gaussian r
-LARGEST_BEND = 3.0  # sigmas that depth may depart from a plane within the normal's reach; more is an edge
-SMALLEST_SCALE = 0.05  # no depth is more certain than this share of the noise that is expected of a sensor
+MAX_BEND = 3.0  # sigmas that depth may depart from a plane within the normal's reach; more is an edge
+MIN_SCALE = 0.05  # no depth is more certain than this share of the noise that is expected of a sensor
 
 
 class DepthNoise(NamedTuple):
@@ -83,13 +83,13 @@ def surface_of(
     config: DepthAlignmentConfig,
 ) -> Surface | None:
     """Points and normals where depth is certain and has no edge; None where that is too little of the image to align."""
-    largest_z = np.sqrt((config.largest_sigma_m - config.noise.constant_m) / config.noise.quadratic_per_m)
-    certain = valid & (depth < largest_z)
+    max_z = np.sqrt((config.largest_sigma_m - config.noise.constant_m) / config.noise.quadratic_per_m)
+    certain = valid & (depth < max_z)
     if certain.mean() < config.smallest_overlap:
         return None
     smooth = cv2.bilateralFilter(np.where(certain, depth, np.float32(0)), 5, 0.03, 4)
     return Surface(
-        *_surface(np.where(certain, smooth, np.float32(0)), intrinsics, config.normal_px, config.noise, LARGEST_BEND)
+        *_surface(np.where(certain, smooth, np.float32(0)), intrinsics, config.normal_px, config.noise, MAX_BEND)
     )
 
 
@@ -114,9 +114,7 @@ def align_depth(
         if len(sizes) < config.smallest_overlap * sampled.size:
             return None
         disagreement = scale * MEDIAN_TO_SIGMA * float(np.median(sizes))
-        scale = float(
-            np.clip(disagreement, max(SMALLEST_SCALE, 0.5 ** (iteration + 1)), 1.0)
-        )  # a small surface may be last
+        scale = float(np.clip(disagreement, max(MIN_SCALE, 0.5 ** (iteration + 1)), 1.0))  # a small surface may be last
         step = np.linalg.solve(information + np.diag(1e-3 * information.diagonal() + 1e-6), -gradient)
         reference_from_current = reference_from_current @ se3_exp(torch.from_numpy(step)).numpy()
         if np.abs(step).max() < 1e-5 and scale == disagreement:
@@ -126,7 +124,7 @@ def align_depth(
 
 @njit(cache=True)
 @no_type_check
-def _surface(depth, intrinsics, reach, noise, largest_bend):
+def _surface(depth, intrinsics, reach, noise, max_bend):
     """(h, w), 0 where unknown -> points (h, w, 3), normals (h, w, 3)."""
     height, width = depth.shape
     points = np.full((height, width, 3), np.nan, np.float32)
@@ -146,7 +144,7 @@ def _surface(depth, intrinsics, reach, noise, largest_bend):
             z = points[v, u, 2]
             bend_x = abs(points[v, u + reach, 2] + points[v, u - reach, 2] - 2 * z)
             bend_y = abs(points[v + reach, u, 2] + points[v - reach, u, 2] - 2 * z)
-            largest = largest_bend * (noise[0] + noise[1] * z * z)
+            largest = max_bend * (noise[0] + noise[1] * z * z)
             if bend_x < largest and bend_y < largest:  # false where any of the five is NaN
                 for k in range(3):
                     normal[k] = x[k - 2] * y[k - 1] - x[k - 1] * y[k - 2]

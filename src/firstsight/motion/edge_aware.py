@@ -50,7 +50,7 @@ def sweep_rows(values, weights, faded):
 @njit(cache=True, fastmath=True)
 @no_type_check
 def sweep_columns(values, weights, faded):
-    """Down and up along every column, in place; faded (h - 1, w). Row by row, as the memory lies."""
+    """Sweeps down and up along every column, in place; faded (h - 1, w). Row by row, as the memory lies."""
     height, width = values.shape
     for y in range(1, height):
         for x in range(width):

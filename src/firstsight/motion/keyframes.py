@@ -64,7 +64,7 @@ class Keyframes:
         self.segment = len(self)
 
     def rows(self, ids: Ids) -> Int64[np.ndarray, " n"]:
-        """Where landmarks of these ids are; -1 where there is no such landmark."""
+        """Returns the rows of landmarks with these ids; -1 where there is no such landmark."""
         if not len(self.ids):
             return np.full(len(ids), -1)
         rows = np.searchsorted(self.ids, ids).clip(max=len(self.ids) - 1)
@@ -137,7 +137,7 @@ class Keyframes:
         self.ids, self.points_world = self.ids[determined], self.points_world[determined]
 
     def expected_pixels(self, ids: Ids, pixels: Pixels, world_from_camera: Transform) -> Pixels:
-        """Where a camera at this pose would see the landmarks; `pixels` for what is no landmark or is not before it."""
+        """Returns where a camera at this pose would see the landmarks; `pixels` for what is no landmark or is not before it."""
         rows = self.rows(ids)
         points_world = self.points_world[rows] if len(self.ids) else np.zeros((len(ids), 3))
         points = (points_world - world_from_camera[:3, 3]) @ world_from_camera[:3, :3]

@@ -166,7 +166,7 @@ class MonocularOdometry(Odometry):
         self._add_corners(keyframes)
 
     def _median_depth(self, keyframes: Keyframes, world_from_camera: np.ndarray) -> float:
-        """Of the landmarks before a camera."""
+        """Returns the median depth of the landmarks before a camera."""
         depths = (keyframes.points_world - world_from_camera[:3, 3]) @ world_from_camera[:3, 2]
         return float(np.median(depths[depths > 0])) if (depths > 0).any() else START_DEPTH
 

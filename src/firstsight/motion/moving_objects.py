@@ -10,7 +10,7 @@ Idea:   r = f - f_rigid(rho), rho = 1 / depth; what the errors of flow and depth
         and var that of the residual within a surface, large where the flow was guessed            -> scatter()
         and b_from_a corrected first by the flow of what follows it already                        -> correct_motion()
         vote = clip(surprise / threshold^2 - 1, -1, 1); moving is where the mean vote of a surface is positive
-                                                                                -> weigh(), edge_aware.smooth()
+                                                                                -> gather_evidence(), edge_aware.smooth()
         Pieces of one depth and one residual that end where their depth ends become objects     -> regions, object_tracks
 Differs: GeoNet's bound is 3 px or 5 %; here it follows from the measured noise. Flow spreads over depth edges: a residual that
         the depth of a pixel nearby would explain is doubtful. Pixels on the ground vote against motion (an object's shadow and
@@ -44,9 +44,9 @@ GROUND_SHARE = 0.08  # of the still pixels, that the ground holds at least
 GROUND_SIGMAS, GROUND_RELATIVE = 1.5, 0.05  # how far from it a pixel may be; 5 % of the depth: 8 cm seen from 1.6 m
 MEMORY_VOTE, MEMORY_DEPTH = 1.0, 0.15  # at full belief; difference of log depth
 SPREAD_REACH_PX = 12.0  # over which the residual's variance is taken
-LEAST_DEPTH = 1e-6  # stands for an unknown one in logarithms
+MIN_DEPTH = 1e-6  # stands for an unknown one in logarithms
 FAR_SIGMAS = 3.0  # inverse depth below so many sigmas is no depth
-LEAST_SIGMA_RHO = 0.01  # of the median inverse depth
+MIN_SIGMA_RHO = 0.01  # of the median inverse depth
 PIECE_DEPTH, PIECE_RESIDUAL_PX = 0.2, 5.0  # steps of log depth and residual flow that separate pieces
 MOTION_SIGMA_RAD = 1e-3  # how far the given motion may be off; in translation by this share of the median depth
 MOTION_SAMPLES, MOTION_WEIGHT = (
@@ -194,7 +194,7 @@ def scatter(residual: Vectors, gradient: Vectors, scene: Scene, depth_edge: floa
     """
     half = (slice(None, None, 2),) * 2
     r, g, known = residual[half], gradient[half], scene.known[half]
-    log_depth = np.log(np.maximum(scene.depth[half], LEAST_DEPTH))
+    log_depth = np.log(np.maximum(scene.depth[half], MIN_DEPTH))
     length = np.linalg.norm(g, axis=-1) + np.float32(1e-3)
     along = (r * g).sum(-1) / length
     across_squared = (r * r).sum(-1) - along**2
@@ -213,7 +213,7 @@ def measure_noise(residual: Vectors, gradient: Vectors, scene: Scene, config: Co
     """Noise from the medians over the frame, most of which is taken to stand still."""
     some = (slice(None, None, 3),) * 2
     r, g = residual[some][scene.known[some]], gradient[some][scene.known[some]]
-    least = LEAST_SIGMA_RHO * float(np.median(scene.rho[some]))
+    least = MIN_SIGMA_RHO * float(np.median(scene.rho[some]))
     if len(r) < 100:
         return Noise(config.flow_sigma_px, least)
     length = np.linalg.norm(g, axis=1) + 1e-6
@@ -254,7 +254,7 @@ def recall(scene: Scene, carried: Carried | None, beliefs: Float32[np.ndarray, "
     """Votes of pixels where an object believed to move is expected, if they are as far away as it was."""
     if carried is None:
         return np.zeros_like(scene.rho)
-    ratio = np.maximum(carried.depth, LEAST_DEPTH) * np.maximum(scene.rho, LEAST_DEPTH)
+    ratio = np.maximum(carried.depth, MIN_DEPTH) * np.maximum(scene.rho, MIN_DEPTH)
     there = (carried.ids > 0) & (np.abs(np.log(ratio)) < MEMORY_DEPTH)
     return (MEMORY_VOTE * np.minimum(1.5 * beliefs[carried.ids], 1) * there).astype(np.float32)
 
@@ -269,7 +269,7 @@ def compare(scene: Scene, b_from_a: Motion, config: Config) -> Comparison:
     return Comparison(residual, gradient, noise)
 
 
-def weigh(scene: Scene, comparison: Comparison, memory: Map, config: Config) -> Evidence:
+def gather_evidence(scene: Scene, comparison: Comparison, memory: Map, config: Config) -> Evidence:
     """What each pixel has to say."""
     residual, gradient, noise = comparison
     window = np.ones((config.bleed_px, config.bleed_px), np.uint8)
@@ -306,8 +306,10 @@ class MovingObjectSegmentation(MotionSegmenter):
     ) -> MovingObjects:
         scene = read_scene(depth, flow_ab, intrinsics)
         comparison = compare(scene, b_from_a.numpy(), self.config)
-        evidence = weigh(scene, comparison, recall(scene, self.tracks.carried, self.tracks.beliefs()), self.config)
-        log_depth = np.log(np.maximum(scene.depth, LEAST_DEPTH))
+        evidence = gather_evidence(
+            scene, comparison, recall(scene, self.tracks.carried, self.tracks.beliefs()), self.config
+        )
+        log_depth = np.log(np.maximum(scene.depth, MIN_DEPTH))
         score = smooth(
             evidence.vote, evidence.weight, log_depth, evidence.ground, self.config.reach_px, self.config.depth_edge
         )

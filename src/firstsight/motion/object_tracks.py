@@ -28,7 +28,7 @@ Ids = Int32[np.ndarray, "height width"]
 
 
 class Carried(NamedTuple):
-    """Where the objects should be now, and at what depth (0 where there is none)."""
+    """The place where the objects should be now, and their depth there (0 where there is none)."""
 
     ids: Ids
     depth: Float32[np.ndarray, "height width"]
@@ -67,7 +67,7 @@ class Track:
 
 @dataclass
 class ObjectTracks:
-    """For every frame call `assign`, `judge` and `carry`, in this order."""
+    """Identities and beliefs of objects over time. For every frame call `assign`, `judge` and `carry`, in this order."""
 
     max_gap: int
     tracks: dict[int, Track] = field(default_factory=dict)
@@ -141,11 +141,11 @@ class ObjectTracks:
             if known[i]:
                 track.belief += BELIEF_RATE * known[i] / size[i] * (moved[i] / known[i] - track.belief)
 
-    def numbers(self, least_belief: float) -> Int32[np.ndarray, " ids"]:
+    def numbers(self, min_belief: float) -> Int32[np.ndarray, " ids"]:
         """The number under which each id is reported, 0 where the belief is too low."""
         numbers = np.zeros(self.next_id, np.int32)
         for i, track in self.tracks.items():
-            if track.belief > least_belief:
+            if track.belief > min_belief:
                 if track.number == 0:
                     self.reported += 1
                     track.number = self.reported

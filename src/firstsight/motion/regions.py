@@ -60,7 +60,7 @@ def label(
 def open_share(
     labels: Labels, log_depth: Float32[np.ndarray, "height width"], still: Bool[np.ndarray, "height width"]
 ) -> Float32[np.ndarray, " labels"]:
-    """For each label the share of its surroundings that are `still` and as far away: an object ends where its depth does."""
+    """Returns for each label the share of its surroundings that are `still` and as far away: an object ends where depth does."""
     size = RING_PX * 2 + 1
     grown = cv2.dilate(labels.astype(np.float32), np.ones((size, size), np.uint8)).astype(np.int32)
     ring = (grown > 0) & (labels == 0)

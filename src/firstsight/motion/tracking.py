@@ -32,7 +32,7 @@ class TrackingConfig:
 
 
 class Followed(NamedTuple):
-    """Where the pixels went; meaningless where not `found`."""
+    """The places that the pixels went to; meaningless where not `found`."""
 
     pixels: Pixels
     found: Bool[np.ndarray, " points"]
@@ -71,7 +71,7 @@ def detect_corners(grey: Grey, taken: Float64[np.ndarray, "taken 2"], config: Tr
 
 
 def follow(from_grey: Grey, to_grey: Grey, pixels: Pixels, guess: Pixels, config: TrackingConfig) -> Followed:
-    """Where windows of one image are in the other, searched from a guess; found where the way back ends at the start."""
+    """Finds windows of one image in the other, searched from a guess; found where the way back ends at the start."""
     if not len(pixels):
         return Followed(pixels, np.zeros(0, bool))
     start, guess_ = pixels.astype(np.float32), guess.astype(np.float32)
@@ -93,9 +93,9 @@ def follow(from_grey: Grey, to_grey: Grey, pixels: Pixels, guess: Pixels, config
     return Followed(there.astype(np.float64), found & returned & inside & near)
 
 
-def follow_all(tracks: Tracks, grey: Grey, expected: Pixels, config: TrackingConfig, least_share: float) -> Followed:
+def follow_all(tracks: Tracks, grey: Grey, expected: Pixels, config: TrackingConfig, min_share: float) -> Followed:
     """The tracks in the next frame, from where they are expected; from where they were if too few are found so."""
     followed = follow(tracks.grey, grey, tracks.pixels, expected, config)
-    if followed.found.sum() >= least_share * len(tracks.ids):
+    if followed.found.sum() >= min_share * len(tracks.ids):
         return followed
     return follow(tracks.grey, grey, tracks.pixels, tracks.pixels, config)

@@ -1,9 +1,9 @@
-"""A decoder that turns an encoder's maps into maps of the picture's size, at four scales.
+"""A decoder that turns an encoder's maps into maps of the image's size, at four scales.
 
 Paper:  Godard, Mac Aodha, Brostow. Unsupervised Monocular Depth Estimation with Left-Right Consistency. 2017, table 5 of
         the supplement; after Mayer et al., DispNet, CVPR 2016, and Ronneberger, Fischer, Brox, U-Net, MICCAI 2015.
 Idea:   from the coarsest map to the finest: double it, put beside it the encoder's map of that size and what the scale
-        before answered, and convolve; the last four scales give an answer each                       -> UNet
+        before computed, and convolve; the last four scales give an output each                       -> UNet
 Differs: sizes are doubled by repeating pixels, as in the paper's code, not by transposed convolutions; ELU throughout.
 """
 
@@ -23,7 +23,7 @@ def convolution(in_channels: int, out_channels: int) -> nn.Conv2d:
     return nn.Conv2d(in_channels, out_channels, 3, padding=1)
 
 
-def answering(in_channels: int, outputs: int, first: float) -> nn.Conv2d:
+def output_convolution(in_channels: int, outputs: int, first: float) -> nn.Conv2d:
     """A convolution whose sigmoid begins near `first`."""
     made = convolution(in_channels, outputs)
     assert made.bias is not None
@@ -46,10 +46,10 @@ class UNet(nn.Module):
         self.join = nn.ModuleList(
             convolution(widths[scale] + beside[scale] + passed[scale], widths[scale]) for scale in range(scales)
         )
-        self.answer = nn.ModuleList(answering(widths[scale], outputs, first) for scale in range(SCALES))
+        self.answer = nn.ModuleList(output_convolution(widths[scale], outputs, first) for scale in range(SCALES))
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
-        """Answers in [0, 1] at 1, 1/2, 1/4 and 1/8 of the picture's resolution. Sizes must be multiples of 32."""
+        """Answers in [0, 1] at 1, 1/2, 1/4 and 1/8 of the image's resolution. Sizes must be multiples of 32."""
         within, outputs = maps[-1], []
         for scale in reversed(range(len(maps))):
             within = doubled(F.elu(self.up[scale](within)))
@@ -61,5 +61,5 @@ class UNet(nn.Module):
 
 
 def doubled(values: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch channels 2*height 2*width"]:
-    """At twice the size, pixels repeated."""
+    """Returns the values at twice the size, pixels repeated."""
     return F.interpolate(values, scale_factor=2, mode="nearest")

@@ -1,4 +1,4 @@
-"""Vision transformer: a picture as patches that look at each other.
+"""Vision transformer: an image as patches that look at each other.
 
 Paper:  Dosovitskiy et al. An Image is Worth 16x16 Words. ICLR 2021; Vaswani et al. Attention Is All You Need. NIPS 2017;
         Touvron et al. Going Deeper with Image Transformers. ICCV 2021, equation 4 (layer scale);
@@ -8,8 +8,8 @@ Idea:   tokens = [CLS + p_0, registers, W patch_i + p_i]                        
         Attention = softmax(q k' / sqrt(head width)) v, in each head by itself     -> Attention, Attention.attend()
         p_i learned on one grid, resized by bicubic interpolation to others                        -> positions()
         the four published layouts of weights have the names used here, but for a few            -> from_published()
-Differs: pictures are in [0, 1]; mean and standard deviation of the weights' training pictures are part of the network.
-Units:  tokens and widths in numbers, pictures in px.
+Differs: images are in [0, 1]; mean and standard deviation of the weights' training images are part of the network.
+Units:  tokens and widths in numbers, images in px.
 """
 
 import math
@@ -40,7 +40,7 @@ AllTokens = Float[Tensor, "batch all_tokens channels"]
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """`size` (height, width) is of the pictures that positions are learned for."""
+    """`size` (height, width) is of the images that positions are learned for."""
 
     size: tuple[int, int] = (224, 224)
     patch: int = 16
@@ -134,7 +134,7 @@ class Block(nn.Module):
 
 
 class VisionTransformer(nn.Module):
-    """Pictures in [0, 1] in, a token for the whole and one for each patch out."""
+    """Images in [0, 1] in, a token for the whole and one for each patch out."""
 
     mean: Tensor
     std: Tensor
@@ -170,7 +170,7 @@ class VisionTransformer(nn.Module):
         return patches + self.positions(rows, columns)
 
     def positions(self, rows: int, columns: int) -> Float[Tensor, "1 {rows}*{columns} channels"]:
-        """Of the patches. On the grid they were learned on, bicubic interpolation gives back exactly them."""
+        """Returns the patches' positions. On the grid they were learned on, bicubic interpolation gives back exactly them."""
         grid = self.pos_embed[:, 1:].transpose(1, 2).unflatten(-1, self.config.grid)
         return F.interpolate(grid, (rows, columns), mode="bicubic", align_corners=False).flatten(2).transpose(1, 2)
 
@@ -199,11 +199,11 @@ class VisionTransformer(nn.Module):
 
 
 def whole_patches(size: tuple[int, ...], patch: int) -> tuple[int, int]:
-    """(rows, columns) of patches. Raises InputError for a picture that they do not fill."""
+    """(rows, columns) of patches. Raises InputError for an image that they do not fill."""
     height, width = size
     if height % patch or width % patch or not height or not width:
-        mend = f"{max(height // patch, 1) * patch}x{max(width // patch, 1) * patch}"
-        raise InputError(f"vit: {height}x{width} px are not whole patches of {patch} px; crop or resize to {mend}")
+        fitting = f"{max(height // patch, 1) * patch}x{max(width // patch, 1) * patch}"
+        raise InputError(f"vit: {height}x{width} px are not whole patches of {patch} px; crop or resize to {fitting}")
     return height // patch, width // patch
 
 

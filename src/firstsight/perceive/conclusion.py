@@ -42,7 +42,7 @@ def why_failed(step: Callable[[], None]) -> str:
         step()
     except InputError as error:
         return str(error)
-    except Exception as error:  # of a library that draws, or of the disk: the run is worth more than its picture
+    except Exception as error:  # of a library that draws, or of the disk: the run is worth more than its image
         full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
         cause = "the disk is full" if full else f"{type(error).__name__}: {error}"
         return " ".join(f"it could not be written ({cause})".split())

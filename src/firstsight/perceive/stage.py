@@ -13,7 +13,7 @@ from firstsight.roles.state import Resumable, State
 CAMERA, STEREO = "a camera", "a stereo pair"
 DEPTH_SENSOR, LIDAR = "a depth sensor", "a LiDAR"
 ODOMETRY, NEXT_FRAME = "recorded odometry", "two frames or more"
-# What stages give. Depth is dense where pictures or a sensor measure it, not where LiDAR points were spread over a picture.
+# What stages give. Depth is dense where images or a sensor measure it, not where LiDAR points were spread over an image.
 DEPTH, DENSE_DEPTH = "depth", "dense depth"
 SURFACES, FLOW = "depth or LiDAR points", "flow"
 TRAJECTORY, CAMERA_MOTION, LIDAR_MOTION = "a trajectory", "motion measured by a camera", "motion measured by a LiDAR"

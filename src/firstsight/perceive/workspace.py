@@ -43,7 +43,7 @@ class Workspace:
 
     @cached_property
     def body_from_camera(self) -> Float64[np.ndarray, "4 4"]:
-        """Of the reference camera; of a rig without cameras, the body's own axes stand in for it."""
+        """The pose of the reference camera; of a rig without cameras, the body's own axes stand in for it."""
         camera = self.recording.rig.reference
         return camera.body_from_camera if camera is not None else np.eye(4)
 

@@ -1,4 +1,4 @@
-"""A folder of photos in; COLMAP's text model, a point cloud, a picture and a summary out."""
+"""A folder of photos in; COLMAP's text model, a point cloud, an image and a summary out."""
 
 import time
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from firstsight.progress import progress_bars
 from firstsight.reconstruct.photo_folder import known_lenses, photo_files, stamps
 from firstsight.reconstruct.scratch import Scratch
 from firstsight.roles.reconstruction import Reconstruction
-from firstsight.show.reconstruction_picture import picture_reconstruction
+from firstsight.show.reconstruction_image import draw_reconstruction
 from firstsight.slam.photos.growth import Report
 from firstsight.slam.photos.pairs import Pair, pair_of, pairs_to_try
 from firstsight.slam.photos.self_calibration import calibrated
@@ -133,7 +133,7 @@ def summarised(
 
 
 def lens_notes(collection: Collection, found: Reconstruction, exact: bool) -> list[dict[str, Any]]:
-    """Of each lens its size, focal length and distortion, and where the focal length came from."""
+    """Returns each lens's size, focal length and distortion, and where the focal length came from."""
     groups = collection.groups
     used = np.unique(groups.lens[[collection.names.index(name) for name in found.names]])
     known = "given" if exact else "given or from the photo, then refined"
@@ -154,5 +154,5 @@ def write(folder: Path, found: Reconstruction, summary: Summary) -> None:
     write_colmap(folder, found)
     comment = "firstsight reconstruct; z up, the unit is arbitrary"
     write_ply(folder / "points.ply", found.points_world.astype(np.float32), found.colours, comment)
-    write_image(folder / "reconstruction.png", picture_reconstruction(found))
+    write_image(folder / "reconstruction.png", draw_reconstruction(found))
     write_json(folder / "summary.json", asdict(summary))

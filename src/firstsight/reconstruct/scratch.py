@@ -31,7 +31,7 @@ class Scratch:
 
     @property
     def path(self) -> Path:
-        """Where the work is kept."""
+        """The folder in which the work is kept."""
         return self.folder / ".work"
 
     def begin(self, overwrite: bool) -> None:

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float64, Int64
 def nearest(
     stamps_ns: Int64[np.ndarray, " rows"], candidates_ns: Int64[np.ndarray, " candidates"], tolerance_ns: int
 ) -> Int64[np.ndarray, " rows"]:
-    """For each stamp the index of the nearest candidate, -1 where none is within the tolerance."""
+    """Returns for each stamp the index of the nearest candidate, -1 where none is within the tolerance."""
     if len(candidates_ns) == 0:
         return np.full(len(stamps_ns), -1, dtype=np.int64)
     order = np.argsort(candidates_ns, kind="stable")
@@ -22,7 +22,7 @@ def nearest(
 def mutually_nearest(
     stamps_ns: Int64[np.ndarray, " rows"], candidates_ns: Int64[np.ndarray, " candidates"], tolerance_ns: int
 ) -> Int64[np.ndarray, " rows"]:
-    """Like `nearest`, but a candidate serves only the stamp that is nearest to it, so none is used twice."""
+    """Does as `nearest`, but a candidate serves only the stamp that is nearest to it, so none is used twice."""
     chosen = nearest(stamps_ns, candidates_ns, tolerance_ns)
     back = nearest(candidates_ns, stamps_ns, tolerance_ns)
     mutual: Bool[np.ndarray, " rows"] = (chosen >= 0) & (back[chosen] == np.arange(len(stamps_ns)))

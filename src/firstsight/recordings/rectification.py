@@ -23,14 +23,14 @@ INTRINSICS_TOLERANCE_PX = 0.05
 
 @dataclass(frozen=True, kw_only=True)
 class Resampling:
-    """From the camera as recorded to the `camera` it becomes.
+    """The map from the camera as recorded to the `camera` it becomes.
 
-    `x`, `y` are where in the recorded image each new pixel lies; `turned_from_recorded` is the rotation between both.
+    `x`, `y` are where in the recorded image each new pixel lies; `rectified_from_recorded` is the rotation between both.
     `ray_z` is the recorded camera's z of the new pixel's ray (x, y, 1): depth there is depth here times it.
     """
 
     camera: Camera
-    turned_from_recorded: Float64[np.ndarray, "3 3"]
+    rectified_from_recorded: Float64[np.ndarray, "3 3"]
     x: Float32[np.ndarray, "height width"]
     y: Float32[np.ndarray, "height width"]
     ray_z: Float32[np.ndarray, "height width"]
@@ -42,8 +42,8 @@ class Resampling:
         """Depth of the nearest recorded pixel: values on both sides of an edge are never mixed."""
         values = cv2.remap(depth.depth, self.x, self.y, cv2.INTER_NEAREST)
         valid = cv2.remap(depth.valid.astype(np.uint8), self.x, self.y, cv2.INTER_NEAREST) > 0
-        turned = values / self.ray_z
-        return DepthImage(turned, valid & np.isfinite(turned))
+        rotated = values / self.ray_z
+        return DepthImage(rotated, valid & np.isfinite(rotated))
 
 
 def rectify(recording: Recording) -> Recording:
@@ -149,44 +149,44 @@ def _coefficients(camera: Camera) -> Float64[np.ndarray, " k"]:
 
 
 def _resampling(
-    camera: Camera, turned_from_recorded: Float64[np.ndarray, "3 3"], intrinsics: Float64[np.ndarray, "3 3"]
+    camera: Camera, rectified_from_recorded: Float64[np.ndarray, "3 3"], intrinsics: Float64[np.ndarray, "3 3"]
 ) -> Resampling:
     height, width = camera.size
     undistort = cv2.fisheye.initUndistortRectifyMap if _is_fisheye(camera) else cv2.initUndistortRectifyMap
     x, y = undistort(
-        camera.intrinsics, _coefficients(camera), turned_from_recorded, intrinsics, (width, height), cv2.CV_32FC1
+        camera.intrinsics, _coefficients(camera), rectified_from_recorded, intrinsics, (width, height), cv2.CV_32FC1
     )
     body_from_camera = camera.body_from_camera.copy()
-    body_from_camera[:3, :3] = body_from_camera[:3, :3] @ turned_from_recorded.T
+    body_from_camera[:3, :3] = body_from_camera[:3, :3] @ rectified_from_recorded.T
     return Resampling(
         camera=replace(camera, intrinsics=intrinsics.copy(), body_from_camera=body_from_camera, distortion=None),
-        turned_from_recorded=turned_from_recorded,
+        rectified_from_recorded=rectified_from_recorded,
         x=x,
         y=y,
-        ray_z=_recorded_ray_z(camera.size, turned_from_recorded, intrinsics),
+        ray_z=_recorded_ray_z(camera.size, rectified_from_recorded, intrinsics),
     )
 
 
 def _recorded_ray_z(
-    size: tuple[int, int], turned_from_recorded: Float64[np.ndarray, "3 3"], intrinsics: Float64[np.ndarray, "3 3"]
+    size: tuple[int, int], rectified_from_recorded: Float64[np.ndarray, "3 3"], intrinsics: Float64[np.ndarray, "3 3"]
 ) -> Float32[np.ndarray, "height width"]:
     """z in the recorded camera of each new pixel's ray (x, y, 1)."""
     rows, columns = np.indices(size)
-    row = turned_from_recorded.T[2] @ np.linalg.inv(intrinsics)
+    row = rectified_from_recorded.T[2] @ np.linalg.inv(intrinsics)
     return (row[0] * columns + row[1] * rows + row[2]).astype(np.float32)
 
 
 def _with_reference_resampled(recording: Recording, resampling: Resampling) -> Recording:
     """Depth and truth, which belong to the reference camera, in its new view."""
     truth = recording.truth
-    recorded_from_turned = np.eye(4)
-    recorded_from_turned[:3, :3] = resampling.turned_from_recorded.T
+    recorded_from_rectified = np.eye(4)
+    recorded_from_rectified[:3, :3] = resampling.rectified_from_recorded.T
     poses = truth.world_from_camera
     return replace(
         recording,
         depth=_resampled(recording.depth, resampling),
         truth=Truth(
-            world_from_camera=poses @ recorded_from_turned if poses is not None else None,
+            world_from_camera=poses @ recorded_from_rectified if poses is not None else None,
             trajectory_reference=truth.trajectory_reference,
             depth=_resampled(truth.depth, resampling),
             depth_reference=truth.depth_reference,

@@ -1,1 +1,1 @@
-"""Features of pictures, learnt without labels."""
+"""Features of images, learnt without labels."""

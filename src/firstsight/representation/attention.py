@@ -1,13 +1,13 @@
-"""Where a vision transformer looks: attention as pictures.
+"""Where a vision transformer looks: attention as images.
 
 Paper:  Caron et al. Emerging Properties in Self-Supervised Vision Transformers. ICCV 2021, figures 1, 3, 8 to 10.
 Idea:   attention = softmax(q k' / sqrt(d)) of a block, of every head                    VisionTransformer.attend()
-        the row of CLS: what the whole picture's token takes from each patch                      -> cls_attention()
+        the row of CLS: what the whole image's token takes from each patch                      -> cls_attention()
         the row of a patch: what that patch takes from the others                               -> query_attention()
         the fewest patches that hold a share of it                                                -> mass_threshold()
         every head in a colour of its own, each pixel that of the head which looks at it most          -> coloured_heads()
 Differs: the authors draw one head at a time or mix colours by hand; here a pixel has one colour.
-Units:  attention is a share, 1 over all tokens; what CLS and registers get is left out of the pictures.
+Units:  attention is a share, 1 over all tokens; what CLS and registers get is left out of the images.
 """
 
 import colorsys
@@ -60,7 +60,7 @@ def at_pixels(maps: Float[Tensor, "batch heads rows columns"], patch: int) -> Fl
 def coloured_heads(
     images: Float[Tensor, "batch 3 height width"], maps: Maps, share: float, patch: int
 ) -> Float[Tensor, "batch 3 height width"]:
-    """The pictures in grey, and in the colour of a head where it looks by itself: its largest patches that hold `share`."""
+    """The images in grey, and in the colour of a head where it looks by itself: its largest patches that hold `share`."""
     kept = mass_threshold(maps, share)
     strength = torch.where(kept, maps / maps.amax((2, 3), keepdim=True), 0.0)
     strongest = at_pixels(strength, patch).max(1, keepdim=True)

@@ -74,7 +74,7 @@ def one_image(role: str, given: ImageLike, name: str = "image") -> Float32[Tenso
 
 
 def channels_first(where: str, given: Tensor | np.ndarray) -> Tensor:
-    """As (batch, 3, height, width), of the type that was given. Arrays have their colours last, tensors first."""
+    """Returns (batch, 3, height, width), of the type that was given. Arrays have their colours last, tensors first."""
     tensor = to_tensor(where, given)
     if isinstance(given, np.ndarray):
         tensor = tensor[..., None].expand(*given.shape, 3) if tensor.ndim == 2 else tensor

@@ -16,7 +16,7 @@ Seen = TypeVar("Seen")
 
 
 class PoseBelief(NamedTuple):
-    """Where the body may be in a map, most probable first; the probabilities sum to 1 over all that was considered."""
+    """Poses that the body may have in a map, most probable first; the probabilities sum to 1 over all that was considered."""
 
     map_from_body: Float64[np.ndarray, "hypotheses 4 4"]
     probability: Float64[np.ndarray, " hypotheses"]

@@ -53,7 +53,7 @@ class LoopCloser(Resumable):
 
 
 class LandmarkSlam(Resumable):
-    """Where a robot in the plane is and where the landmarks are, from odometry and scans."""
+    """Estimates where a robot in the plane is and where the landmarks are, from odometry and scans."""
 
     @abstractmethod
     def step(

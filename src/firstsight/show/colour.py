@@ -1,4 +1,4 @@
-"""Arrays of measurements as colours: depth, flow, errors and object ids become uint8 RGB pictures.
+"""Arrays of measurements as colours: depth, flow, errors and object ids become uint8 RGB images.
 
 Source: Mikhailov, Turbo, An Improved Rainbow Colormap (2019), as OpenCV holds it, for depth; Baker et al., A Database and
 Evaluation Methodology for Optical Flow (2011), section 4.2 and figure 7, for flow: hue is direction, saturation is length.
@@ -41,7 +41,7 @@ def depth_table() -> UInt8[np.ndarray, "256 3"]:
 
 
 def depth_scale(depths: Iterable[DepthImage], percentiles: tuple[float, float] = (2, 98)) -> DepthScale:
-    """One scale for several pictures, from percentiles of their valid depths; 1 to 10 where there is none."""
+    """One scale for several images, from percentiles of their valid depths; 1 to 10 where there is none."""
     values = [depth.depth[depth.valid][::7] for depth in depths]  # every seventh pixel decides as well as all
     pooled = np.concatenate(values) if values else np.zeros(0, np.float32)
     if not len(pooled):
@@ -51,13 +51,13 @@ def depth_scale(depths: Iterable[DepthImage], percentiles: tuple[float, float] =
 
 
 def depth_fraction(depth: Float32[np.ndarray, "*shape"], scale: DepthScale) -> Float[np.ndarray, "*shape"]:
-    """Where a depth lies between near (0) and far (1), evenly in its logarithm: a metre nearby counts more than far away."""
+    """Returns where a depth lies between near (0) and far (1), evenly in its logarithm: a metre nearby counts more."""
     ratio = np.maximum(depth, 1e-6) / scale.near
     return np.clip(np.log(ratio) / np.log(scale.far / scale.near), 0, 1)
 
 
 def colour_depth(depth: DepthImage, scale: DepthScale) -> Image:
-    """Near is red, far is blue, no value is dark grey."""
+    """Returns depth in colours: near is red, far is blue, no value is dark grey."""
     entries = np.rint(255 * depth_fraction(np.nan_to_num(depth.depth), scale)).astype(np.uint8)
     return np.where(depth.valid[:, :, None], depth_table()[entries], NO_VALUE)
 
@@ -74,7 +74,7 @@ def wheel_table() -> UInt8[np.ndarray, "55 3"]:
 
 
 def flow_scale_px(flows: Iterable[FlowImage]) -> float:
-    """Length that gets full saturation in several pictures: their 95th percentile, 1 px at least."""
+    """Length that gets full saturation in several images: their 95th percentile, 1 px at least."""
     lengths = [np.linalg.norm(flow.flow[flow.valid][::7], axis=-1) for flow in flows]
     pooled = np.concatenate(lengths) if lengths else np.zeros(0, np.float32)
     return max(float(np.percentile(pooled, 95)), 1.0) if len(pooled) else 1.0
@@ -132,7 +132,7 @@ def colour_ids(ids: Integer[np.ndarray, "height width"]) -> Image:
 
 
 def overlay_ids(image: Image, ids: Integer[np.ndarray, "height width"]) -> Image:
-    """The picture, a little darker, with each object tinted and outlined in its colour and its id written in the middle."""
+    """The image, a little darker, with each object tinted and outlined in its colour and its id written in the middle."""
     moving = (ids > 0)[:, :, None]
     mixed = np.where(moving, 0.5 * image + 0.5 * colour_ids(ids), 0.75 * image).astype(np.uint8)
     line_px = max(1, round(image.shape[1] / 400))
@@ -144,17 +144,17 @@ def overlay_ids(image: Image, ids: Integer[np.ndarray, "height width"]) -> Image
     return mixed
 
 
-def _write_id(picture: Image, mask: UInt8[np.ndarray, "height width"], object_id: int) -> None:
+def _write_id(image: Image, mask: UInt8[np.ndarray, "height width"], object_id: int) -> None:
     """The id, white on its own dark edge, at the point of the mask that is farthest from its border."""
     _, _, _, (x, y) = cv2.minMaxLoc(cv2.distanceTransform(np.pad(mask, 1), cv2.DIST_L2, 3)[1:-1, 1:-1])
-    size = max(0.35, picture.shape[0] / 700)
+    size = max(0.35, image.shape[0] / 700)
     (width, height), _ = cv2.getTextSize(str(object_id), cv2.FONT_HERSHEY_SIMPLEX, size, 1)
-    left = int(np.clip(x - width / 2, 1, max(picture.shape[1] - width - 1, 1)))
-    base = int(np.clip(y + height / 2, height + 1, max(picture.shape[0] - 2, height + 1)))
+    left = int(np.clip(x - width / 2, 1, max(image.shape[1] - width - 1, 1)))
+    base = int(np.clip(y + height / 2, height + 1, max(image.shape[0] - 2, height + 1)))
     thickness = max(1, round(2 * size))
     for colour, extra in ((20, 20, 20), 2), ((255, 255, 255), 0):
         cv2.putText(
-            picture,
+            image,
             str(object_id),
             (left, base),
             cv2.FONT_HERSHEY_SIMPLEX,

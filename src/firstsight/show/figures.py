@@ -34,7 +34,7 @@ class Line(NamedTuple):
 
 
 class Backdrop(NamedTuple):
-    """A picture under a plan: a data address and the (x, y) in metres of its lower-left and upper-right corners."""
+    """An image under a plan: a data address and the (x, y) in metres of its lower-left and upper-right corners."""
 
     address: str
     lower_m: tuple[float, float]
@@ -76,7 +76,7 @@ def _finite(points: Float[np.ndarray, "points 2"]) -> Float[np.ndarray, "known 2
 
 
 class View(NamedTuple):
-    """From (x right, y up) in metres to drawing units (y down)."""
+    """The map from (x right, y up) in metres to drawing units (y down)."""
 
     lower_m: tuple[float, float]
     scale: float

@@ -1,4 +1,4 @@
-"""The parts of a self-contained page: escaped text, pictures as data addresses, tables, sections."""
+"""The parts of a self-contained page: escaped text, images as data addresses, tables, sections."""
 
 import base64
 from collections.abc import Sequence
@@ -9,39 +9,37 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-PICTURE_WIDTH_PX = 720
+IMAGE_WIDTH_PX = 720
 QUALITY = 82
 
 
-def data_address(picture: UInt8[np.ndarray, "height width *channels"], suffix: str, quality: int = QUALITY) -> str:
-    """An RGB, RGBA or grey picture as a `data:` address; `suffix` is "webp" (small) or "png" (exact)."""
-    channels = picture.shape[2] if picture.ndim == 3 else 1
+def data_address(image: UInt8[np.ndarray, "height width *channels"], suffix: str, quality: int = QUALITY) -> str:
+    """An RGB, RGBA or grey image as a `data:` address; `suffix` is "webp" (small) or "png" (exact)."""
+    channels = image.shape[2] if image.ndim == 3 else 1
     order = {1: None, 3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}[channels]
-    pixels = picture if order is None else cv2.cvtColor(picture, order)
+    pixels = image if order is None else cv2.cvtColor(image, order)
     options = [cv2.IMWRITE_WEBP_QUALITY, quality] if suffix == "webp" else [cv2.IMWRITE_PNG_COMPRESSION, 9]
     done, content = cv2.imencode(f".{suffix}", pixels, options)
     assert done
     return f"data:image/{suffix};base64,{base64.b64encode(content.tobytes()).decode()}"
 
 
-def shrink(picture: UInt8[np.ndarray, "height width 3"], width: int = PICTURE_WIDTH_PX) -> UInt8[np.ndarray, "h w 3"]:
-    """The picture at no more than `width` px."""
-    if picture.shape[1] <= width:
-        return picture
-    return cv2.resize(
-        picture, (width, round(picture.shape[0] * width / picture.shape[1])), interpolation=cv2.INTER_AREA
-    )
+def shrink(image: UInt8[np.ndarray, "height width 3"], width: int = IMAGE_WIDTH_PX) -> UInt8[np.ndarray, "h w 3"]:
+    """The image at no more than `width` px."""
+    if image.shape[1] <= width:
+        return image
+    return cv2.resize(image, (width, round(image.shape[0] * width / image.shape[1])), interpolation=cv2.INTER_AREA)
 
 
-def image(picture: UInt8[np.ndarray, "height width *channels"], words: str, suffix: str = "webp") -> str:
-    """An <img> that carries its picture; `words` say what it shows to those who cannot see it."""
-    height, width = picture.shape[:2]
-    address = data_address(picture, suffix)
+def image_tag(image: UInt8[np.ndarray, "height width *channels"], words: str, suffix: str = "webp") -> str:
+    """An <img> that carries its image; `words` say what it shows to those who cannot see it."""
+    height, width = image.shape[:2]
+    address = data_address(image, suffix)
     return f'<img src="{address}" alt="{escape(words)}" width="{width}" height="{height}" loading="lazy">'
 
 
 def figure(content: str, caption: str, kind: str = "") -> str:
-    """A drawing or picture (HTML) with its caption (HTML)."""
+    """A drawing or image (HTML) with its caption (HTML)."""
     return f'<figure class="{kind}">{content}<figcaption>{caption}</figcaption></figure>'
 
 

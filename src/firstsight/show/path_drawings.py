@@ -1,4 +1,4 @@
-"""The report's drawings of where the camera went: the plan over the map, the map's picture, and values along the way."""
+"""The report's drawings of where the camera went: the plan over the map, the map's image, and values along the way."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ from firstsight.formats.occupancy import FREE, OCCUPIED, UNKNOWN, read_map
 from firstsight.formats.point_cloud import read_ply
 from firstsight.recordings.recording import Recording, Transforms
 from firstsight.run_folder import RunFolder
-from firstsight.show.cloud_picture import picture_cloud
+from firstsight.show.cloud_image import draw_cloud
 from firstsight.show.figures import ACCENT, INK, LOOP, MUTED, WARM, Backdrop, Line, chart, plan
-from firstsight.show.page import data_address, figure, image, legend
+from firstsight.show.page import data_address, figure, image_tag, legend
 
 CHART_SAMPLES = 100  # frames read for the values along the way
 # RGBA by cell: light enough for either page colour
@@ -92,7 +92,7 @@ def loop_edges(paths: Paths) -> np.ndarray:
 
 
 def occupancy_backdrop(run: RunFolder) -> Backdrop | None:
-    """The known part of the occupancy map as a picture; None where nothing is known."""
+    """The known part of the occupancy map as an image; None where nothing is known."""
     values, origin_m, cell_m = read_map(run.occupancy_path)
     rows, columns = np.nonzero(values != UNKNOWN)
     if not len(rows):
@@ -109,10 +109,10 @@ def occupancy_backdrop(run: RunFolder) -> Backdrop | None:
 
 def colour_cells(values: UInt8[np.ndarray, "rows columns"]) -> UInt8[np.ndarray, "rows columns 4"]:
     """RGBA of an occupancy grid."""
-    picture = np.zeros((*values.shape, 4), np.uint8)
+    image = np.zeros((*values.shape, 4), np.uint8)
     for value, colour in CELL_COLOURS.items():
-        picture[values == value] = colour
-    return picture
+        image[values == value] = colour
+    return image
 
 
 def cloud_figure(run: RunFolder, paths: Paths) -> str:
@@ -123,10 +123,10 @@ def cloud_figure(run: RunFolder, paths: Paths) -> str:
     known = paths.estimated[has_pose(paths.estimated)]
     if not len(points) or not len(known):
         return ""
-    picture = picture_cloud(points, colours, known)
+    image = draw_cloud(points, colours, known)
     left_out = ", moving objects left out" if run.moving_path(0).exists() else ""
     return figure(
-        image(picture, "the map as a coloured point cloud"),
+        image_tag(image, "the map as a coloured point cloud"),
         f"The map: {len(points):,} coloured points{left_out}. Red: the way of the camera.",
     )
 

@@ -14,7 +14,7 @@ from firstsight.formats.storage.atomic import write_text
 from firstsight.recordings.recording import Recording
 from firstsight.run_folder import Metric, RunFolder, RunRecord, StageRecord
 from firstsight.show.figures import Bar, bars
-from firstsight.show.frame_pictures import frame_pictures
+from firstsight.show.frame_images import frame_images
 from firstsight.show.page import chip, figure, page, section, table
 from firstsight.show.path_drawings import Paths, charts, cloud_figure, plan_figure, read_paths
 
@@ -33,14 +33,14 @@ TILES = 6
 
 
 def write_report(run: RunFolder, recording: Recording) -> None:
-    """Writes the report of a run. `recording` gives the pictures and the truth to draw; numbers come from the run folder."""
+    """Writes the report of a run. `recording` gives the images and the truth to draw; numbers come from the run folder."""
     record = run.read_record()
     unit = "m" if record.scale == "metric" else "units"
     paths = read_paths(run, recording, unit)
     body = "\n".join(
         [
             header(record, recording, paths),
-            section("pictures", "What it saw", frame_pictures(run, recording, unit)),
+            section("images", "What it saw", frame_images(run, recording, unit)),
             section("path", "Where it went", path_body(run, paths)),
             section("course", "Along the recording", multiples(run, recording, paths)),
             section("metrics", "How well", metrics_body(record.metrics), metrics_lead(recording)),

@@ -1,7 +1,7 @@
 """recording.rrd: a run as one file for the Rerun viewer, streamed frame by frame so that memory stays bounded.
 
 Entities: world (z up) holds map/cloud, map/mesh, map/occupancy, true_trajectory, trajectory (so far), lidar, and camera with
-its image, depth and moving objects; flow stands apart, as a picture. Timelines: frame, and time since the first stamp. Pictures are
+its image, depth and moving objects; flow stands apart, as an image. Timelines: frame, and time since the first stamp. Images are
 stored compressed and no wider than 640 px: uncompressed ones make the file some twenty times as large.
 """
 
@@ -23,13 +23,13 @@ from firstsight.formats.storage.atomic import replacing
 from firstsight.recordings.recording import Camera, Recording, Transforms
 from firstsight.run_folder import RunFolder
 from firstsight.show.colour import colour_flow, flow_scale_px, overlay_ids
-from firstsight.show.frame_pictures import camera_image, read_scan, shown_frames
+from firstsight.show.frame_images import camera_image, read_scan, shown_frames
 from firstsight.show.page import shrink
 from firstsight.show.path_drawings import read_paths
 
-PICTURE_WIDTH_PX = 640
+IMAGE_WIDTH_PX = 640
 JPEG_QUALITY = 80
-DEPTH_PER_METRE = 256  # of the run folder's depth pictures
+DEPTH_PER_METRE = 256  # of the run folder's depth images
 MAX_CLOUD_POINTS = 1_000_000
 MAX_SCAN_POINTS = 8_000
 MAX_TRAJECTORY_POINTS = 200  # drawn anew in every frame, so bounded
@@ -61,18 +61,18 @@ def import_rerun() -> ModuleType:
 
 
 def layout(recording: Recording) -> Any:
-    """The viewer's first layout: the world large, the pictures beside it."""
+    """The viewer's first layout: the world large, the images beside it."""
     import rerun.blueprint as rrb
 
     world = rrb.Spatial3DView(origin="world", name="World")
     if recording.rig.reference is None:
         return rrb.Blueprint(world, collapse_panels=True)
-    pictures = rrb.Vertical(
+    images = rrb.Vertical(
         rrb.Spatial2DView(origin="world/camera/image", name="Camera", contents=["$origin", "$origin/moving"]),
         rrb.Spatial2DView(origin="world/camera/image/depth", name="Depth"),
         rrb.Spatial2DView(origin="flow", name="Flow"),
     )
-    return rrb.Blueprint(rrb.Horizontal(world, pictures, column_shares=[2, 1]), collapse_panels=True)
+    return rrb.Blueprint(rrb.Horizontal(world, images, column_shares=[2, 1]), collapse_panels=True)
 
 
 class Writer:
@@ -115,7 +115,7 @@ class Writer:
 
     def _pinhole(self, camera: Camera) -> Any:
         height, width = camera.size
-        scale = min(1.0, PICTURE_WIDTH_PX / width)
+        scale = min(1.0, IMAGE_WIDTH_PX / width)
         change = np.array([[scale, 0, (scale - 1) / 2], [0, scale, (scale - 1) / 2], [0, 0, 1]])
         return self.rr.Pinhole(
             image_from_camera=change @ camera.intrinsics,
@@ -131,7 +131,7 @@ class Writer:
             cells[values == value] = rviz
         rows, columns = values.shape
         grid = rr.GridMap(
-            data=cells[::-1].tobytes(),  # a picture's first row is the highest y
+            data=cells[::-1].tobytes(),  # an image's first row is the highest y
             format=rr.components.ImageFormat(
                 width=columns, height=rows, color_model=rr.ColorModel.L, channel_datatype=rr.ChannelDatatype.U8
             ),
@@ -148,7 +148,7 @@ class Writer:
         self.stream.set_time("time", duration=np.timedelta64(int(stamps_ns[frame] - stamps_ns[0]), "ns"))
         if self.paths is not None:
             self._write_pose(frame, self.paths.estimated)
-        self._write_pictures(frame)
+        self._write_images(frame)
 
     def _write_pose(self, frame: int, world_from_camera: Transforms) -> None:
         rr, pose = self.rr, world_from_camera[frame]
@@ -168,7 +168,7 @@ class Writer:
             points = points @ world_from_lidar[:3, :3].T + world_from_lidar[:3, 3]
             self.stream.log("world/lidar", rr.Points3D(points, colors=[ACCENT], radii=rr.Radius.ui_points(1)))
 
-    def _write_pictures(self, frame: int) -> None:
+    def _write_images(self, frame: int) -> None:
         rr, image = self.rr, camera_image(self.recording, frame)
         moving, flow = self.run.read_moving(frame), self.run.read_flow(frame)
         if image is not None:
@@ -189,9 +189,9 @@ def known_positions(world_from_camera: Transforms) -> np.ndarray:
     return positions[np.isfinite(positions).all(1)]
 
 
-def jpeg(rr: ModuleType, picture: UInt8[np.ndarray, "height width 3"]) -> Any:
-    """The picture as rerun's compressed image, at the stored width."""
-    small = cv2.cvtColor(shrink(picture, PICTURE_WIDTH_PX), cv2.COLOR_RGB2BGR)
+def jpeg(rr: ModuleType, image: UInt8[np.ndarray, "height width 3"]) -> Any:
+    """The image as rerun's compressed image, at the stored width."""
+    small = cv2.cvtColor(shrink(image, IMAGE_WIDTH_PX), cv2.COLOR_RGB2BGR)
     done, content = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     assert done
     return rr.EncodedImage(contents=content.tobytes(), media_type="image/jpeg")
@@ -200,7 +200,7 @@ def jpeg(rr: ModuleType, picture: UInt8[np.ndarray, "height width 3"]) -> Any:
 def tinted(
     rr: ModuleType, overlay: UInt8[np.ndarray, "height width 3"], ids: UInt16[np.ndarray, "height width"]
 ) -> Any:
-    """Moving objects as a picture that is transparent elsewhere, to lie over the camera's."""
+    """Moving objects as an image that is transparent elsewhere, to lie over the camera's."""
     layer = cv2.cvtColor(np.dstack([overlay, np.where(ids > 0, 255, 0).astype(np.uint8)]), cv2.COLOR_RGBA2BGRA)
     done, content = cv2.imencode(".png", resize_nearest(layer))
     assert done
@@ -208,17 +208,17 @@ def tinted(
 
 
 def small_depth(path: Path) -> bytes:
-    """The run's 16-bit depth picture at the stored width; nearest, since a mean of two depths lies on neither surface."""
+    """The run's 16-bit depth image at the stored width; nearest, since a mean of two depths lies on neither surface."""
     depth = png.read_sixteen_bit(path)
-    if depth.shape[1] <= PICTURE_WIDTH_PX:
+    if depth.shape[1] <= IMAGE_WIDTH_PX:
         return path.read_bytes()
     done, content = cv2.imencode(".png", resize_nearest(depth))
     assert done
     return content.tobytes()
 
 
-def resize_nearest(picture: np.ndarray) -> np.ndarray:
-    """The picture (height, width[, channels]) at no more than the stored width."""
-    height, width = picture.shape[:2]
-    scale = min(1.0, PICTURE_WIDTH_PX / width)
-    return cv2.resize(picture, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_NEAREST)
+def resize_nearest(image: np.ndarray) -> np.ndarray:
+    """The image (height, width[, channels]) at no more than the stored width."""
+    height, width = image.shape[:2]
+    scale = min(1.0, IMAGE_WIDTH_PX / width)
+    return cv2.resize(image, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_NEAREST)

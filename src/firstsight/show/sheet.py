@@ -1,4 +1,4 @@
-"""A sheet of small pictures: a row for each thing that a method shows of its samples."""
+"""A sheet of small images: a row for each thing that a method shows of its samples."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,27 +18,27 @@ TILE_PX, GAP_PX, TITLE_PX = 160, 4, 16
 
 
 def write_sheet(path: Path, sheet: Mapping[str, Tensor]) -> None:
-    """Draws what `Trainable.sheet` returned: pictures, maps (red is small, blue is large) and labels."""
+    """Draws what `Trainable.sheet` returned: images, maps (red is small, blue is large) and labels."""
     bands = [band(title, row) for title, row in sheet.items()]
     width = max(one.shape[1] for one in bands)
     write_image(path, np.concatenate([padded(one, width) for one in bands]))
 
 
 def band(title: str, row: Tensor) -> Image:
-    """The pictures side by side under their title."""
-    tiles = np.concatenate([tile(picture) for picture in pictures_of(row)], 1)
+    """The images side by side under their title."""
+    tiles = np.concatenate([tile(image) for image in images_of(row)], 1)
     words = heading(title)
     width = max(words.shape[1], tiles.shape[1])
     return np.concatenate([padded(words, width), padded(tiles, width)])
 
 
-def padded(picture: Image, width: int) -> UInt8[np.ndarray, "rows columns 3"]:
+def padded(image: Image, width: int) -> UInt8[np.ndarray, "rows columns 3"]:
     """White on the right."""
-    return np.pad(picture, ((0, 0), (0, width - picture.shape[1]), (0, 0)), constant_values=255)
+    return np.pad(image, ((0, 0), (0, width - image.shape[1]), (0, 0)), constant_values=255)
 
 
-def pictures_of(row: Tensor) -> list[Image]:
-    """(n, 3, h, w) in [0, 1], (n, 1, h, w) maps or (n, h, w) labels as pictures."""
+def images_of(row: Tensor) -> list[Image]:
+    """(n, 3, h, w) in [0, 1], (n, 1, h, w) maps or (n, h, w) labels as images."""
     if row.ndim == 3:
         return [colour_ids(labels.long().numpy()) for labels in row]
     if row.shape[1] == 3:
@@ -50,15 +50,15 @@ def pictures_of(row: Tensor) -> list[Image]:
 
 
 def coloured(values: Float32[np.ndarray, "height width"], low: float, high: float) -> Image:
-    """From red at low to blue at high, evenly; what is not finite is dark grey."""
+    """Returns values in colours, from red at low to blue at high, evenly; what is not finite is dark grey."""
     share = np.clip((np.nan_to_num(values) - low) / max(high - low, 1e-12), 0, 1)
     return np.where(np.isfinite(values)[:, :, None], depth_table()[np.rint(255 * share).astype(np.uint8)], NO_VALUE)
 
 
-def tile(picture: Image) -> UInt8[np.ndarray, "rows columns 3"]:
-    """The picture TILE_PX high, with a gap to the right and below."""
-    height, width = picture.shape[:2]
-    shown = cv2.resize(picture, (max(round(width * TILE_PX / height), 1), TILE_PX), interpolation=cv2.INTER_NEAREST)
+def tile(image: Image) -> UInt8[np.ndarray, "rows columns 3"]:
+    """The image TILE_PX high, with a gap to the right and below."""
+    height, width = image.shape[:2]
+    shown = cv2.resize(image, (max(round(width * TILE_PX / height), 1), TILE_PX), interpolation=cv2.INTER_NEAREST)
     return np.pad(shown, ((0, GAP_PX), (0, GAP_PX), (0, 0)), constant_values=255)
 
 

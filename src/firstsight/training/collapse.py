@@ -14,7 +14,7 @@ Features = Float32[Tensor, "rows features"]
 
 @torch.no_grad()
 def feature_std(features: Features) -> float:
-    """Of normalised features, times the root of their number: 1 where they point anywhere, 0 where they are all alike."""
+    """Returns the deviation of normalised features times the root of their number: 1 where they point anywhere, 0 where alike."""
     unit = F.normalize(features.float(), dim=1)
     return float(unit.std(0, correction=0).mean() * features.shape[1] ** 0.5)
 

@@ -51,7 +51,7 @@ PREVIEWED = 8  # samples of a preview
 
 @dataclass(frozen=True, kw_only=True)
 class Runtime:
-    """Where and how a training runs; nothing of it changes the result on one device."""
+    """The place and manner of a training; nothing of it changes the result on one device."""
 
     # None: a GPU where there is one
     device: str | None = None
@@ -109,7 +109,7 @@ def fit(
     runtime = runtime or Runtime()
     with world(runtime.device) as here, torch.random.fork_rng(), ExitStack() as held:
         check(method, data, recipe, here)
-        told = (callback or Callback()) if here.leads else Silent()
+        listener = (callback or Callback()) if here.leads else Silent()
         record = {
             **checkpoint.identity(method),
             "recipe": to_json(recipe),
@@ -120,7 +120,7 @@ def fit(
             held.enter_context(locked(folder))
         here.barrier()
         method.to(here.device).train()
-        run = Run(method, data, recipe, folder, runtime, told, here, record)
+        run = Run(method, data, recipe, folder, runtime, listener, here, record)
         training = Training(
             method, make_optimiser(method, recipe), torch.amp.GradScaler(enabled=recipe.precision == "fp16")
         )

@@ -90,7 +90,7 @@ def process_count() -> int:
 
 @contextmanager
 def alone() -> Generator[None]:
-    """Within it this process asks no other, whatever it computes: for work that only the first one does."""
+    """Lets this process ask no other, whatever it computes: for work that only the first one does."""
     token = _alone.set(True)
     try:
         yield

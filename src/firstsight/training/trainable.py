@@ -39,7 +39,7 @@ OpenData = Callable[[Wanted], Dataset]
 
 
 class StepContext(NamedTuple):
-    """Where the training is, its random numbers, and how many samples there are.
+    """The progress of the training, its random numbers, and how many samples there are.
 
     `rows` says which of this process's rows of the batch these are: all, unless the recipe has micro-batches.
     """
@@ -52,7 +52,7 @@ class StepContext(NamedTuple):
 
     @property
     def progress(self) -> float:
-        """From 0 at the first step towards 1."""
+        """The share of the steps that is done, from 0 at the first towards 1."""
         return self.step / self.steps
 
 
@@ -92,7 +92,7 @@ class Group:
 
 
 class EmaPair(NamedTuple):
-    """After each step the teacher moves towards the student; `momentum` None is the recipe's."""
+    """A teacher that moves towards its student after each step; `momentum` None is the recipe's."""
 
     teacher: nn.Module
     student: nn.Module

@@ -1,10 +1,10 @@
-"""Views: random crops of pictures with random colours, whole batches at once, on the device where the pictures are.
+"""Views: random crops of images with random colours, whole batches at once, on the device where the images are.
 
 Paper:  Chen, Kornblith, Norouzi, Hinton. SimCLR. ICML 2020, appendix A (two views);
         Caron et al. SwAV. NeurIPS 2020, section 3.2 (multi-crop); Grill et al. BYOL. NeurIPS 2020, appendix B (solarise).
-Idea:   every number is a row of `random`, so that a picture gets the same views in any process
+Idea:   every number is a row of `random`, so that an image gets the same views in any process
         crop       area share U(scale), log of width / height U(ratio); flipped half the time   -> random_boxes(), cropped()
-        colours    brightness, contrast, saturation, hue in an order of the picture's own                     -> coloured()
+        colours    brightness, contrast, saturation, hue in an order of the image's own                     -> coloured()
         grey, blur (sigma U), solarise (what is above the threshold is inverted)          -> to_grey(), blurred(), solarised()
 Differs: distributions are torchvision's, with which the papers train, but boxes are not rounded to whole pixels, crops are
         bilinear without smoothing before (the papers: bicubic with), and a Gaussian ends at three of the largest sigma.
@@ -25,7 +25,7 @@ from firstsight.geometry.pixels import sample
 from firstsight.training.random_numbers import StepRandom
 
 ATTEMPTS = 10  # at a box that fits
-CHUNK_PX = 2**16  # of the pictures that a CPU works on at a time: few enough to stay in its cache
+CHUNK_PX = 2**16  # of the images that a CPU works on at a time: few enough to stay in its cache
 GREY = (0.2989, 0.587, 0.114)
 ORDERS = list(itertools.permutations(range(4)))
 
@@ -35,10 +35,10 @@ Factors = Float32[Tensor, " batch"]
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """What may happen to a picture. The values are SimCLR's for ImageNet, at a strength of 1."""
+    """What may happen to an image. The values are SimCLR's for ImageNet, at a strength of 1."""
 
     size: tuple[int, int] = (224, 224)
-    scale: tuple[float, float] = (0.08, 1.0)  # of the picture's area
+    scale: tuple[float, float] = (0.08, 1.0)  # of the image's area
     ratio: tuple[float, float] = (3 / 4, 4 / 3)  # width / height
     flip: float = 0.5  # probabilities: this, jitter, grey, blur, solarise
     jitter: float = 0.8
@@ -54,13 +54,13 @@ class View:
 
 
 def views(images: Images, kinds: Sequence[View], random: StepRandom) -> list[Tensor]:
-    """One view of every picture for each kind."""
+    """One view of every image for each kind."""
     return [view(images, kind, random) for kind in kinds]
 
 
 @torch.no_grad()
 def view(images: Images, kind: View, random: StepRandom) -> Float32[Tensor, "batch 3 rows columns"]:
-    """The pictures by themselves, or a few at a time: what is worked on stays in a CPU's cache."""
+    """The images by themselves, or a few at a time: what is worked on stays in a CPU's cache."""
     height, width = images.shape[-2:]
     boxes = random_boxes(random, (height, width), kind)
     flips = random.uniform() < kind.flip
@@ -78,7 +78,7 @@ def view(images: Images, kind: View, random: StepRandom) -> Float32[Tensor, "bat
 
 
 def random_boxes(random: StepRandom, size: tuple[int, int], kind: View) -> Float32[Tensor, "batch 4"]:
-    """(left, top, width, height) in px from the picture's outer edge; the first that fits, or the largest in the middle."""
+    """(left, top, width, height) in px from the image's outer edge; the first that fits, or the largest in the middle."""
     height, width = size
     area = random.uniform(ATTEMPTS, low=kind.scale[0], high=kind.scale[1]) * (height * width)
     aspect = random.uniform(ATTEMPTS, low=math.log(kind.ratio[0]), high=math.log(kind.ratio[1])).exp()
@@ -111,7 +111,7 @@ def cropped(
 
 
 class Colours(NamedTuple):
-    """What happens to the colours of each picture. `factors` are of brightness, contrast, saturation and hue."""
+    """What happens to the colours of each image. `factors` are of brightness, contrast, saturation and hue."""
 
     factors: Float32[Tensor, "batch 4"]
     order: Int64[Tensor, " batch"]  # of ORDERS
@@ -130,7 +130,7 @@ def random_colours(random: StepRandom, kind: View) -> Colours:
 
 
 def coloured(images: Images, colours: Colours, kind: View) -> Images:
-    """In the order of the papers' code: jitter, grey, blur, solarise."""
+    """Changes colours in the order of the papers' code: jitter, grey, blur, solarise."""
     jitters, greys, blurs, inverted = (chosen(done) for done in colours.done.T.tolist())
     orders = colours.order.tolist()
     for place in range(4):
@@ -148,7 +148,7 @@ def chosen(done: list[bool]) -> list[int]:
 
 
 def replaced(images: Images, rows: list[int], change: Callable[[Images, Factors], Images], factors: Factors) -> Images:
-    """The pictures, some of them changed. What was given may change as well."""
+    """The images, some of them changed. What was given may change as well."""
     if not rows:
         return images
     if len(rows) == len(images):
@@ -164,18 +164,18 @@ def to_grey(images: Images) -> Float32[Tensor, "batch 1 height width"]:
 
 
 def brightened(images: Images, factors: Factors) -> Images:
-    return (images * per_picture(factors)).clamp_(0, 1)
+    return (images * per_image(factors)).clamp_(0, 1)
 
 
 def contrasted(images: Images, factors: Factors) -> Images:
-    """Away from the picture's mean grey."""
+    """Away from the image's mean grey."""
     mean = to_grey(images).mean((2, 3), keepdim=True)
-    return torch.lerp(mean, images, per_picture(factors)).clamp_(0, 1)
+    return torch.lerp(mean, images, per_image(factors)).clamp_(0, 1)
 
 
 def saturated(images: Images, factors: Factors) -> Images:
     """Away from each pixel's grey."""
-    return torch.lerp(to_grey(images), images, per_picture(factors)).clamp_(0, 1)
+    return torch.lerp(to_grey(images), images, per_image(factors)).clamp_(0, 1)
 
 
 def hue_turned(images: Images, turns: Factors) -> Images:
@@ -221,5 +221,5 @@ def equal(values: Tensor, others: Tensor) -> Tensor:
     return values.clone().eq_(others)
 
 
-def per_picture(factors: Factors) -> Float32[Tensor, "batch 1 1 1"]:
+def per_image(factors: Factors) -> Float32[Tensor, "batch 1 1 1"]:
     return factors[:, None, None, None]

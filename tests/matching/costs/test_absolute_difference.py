@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from firstsight.matching.costs.absolute_difference import LARGEST_COST, AbsoluteDifference
+from firstsight.matching.costs.absolute_difference import MAX_COST, AbsoluteDifference
 from firstsight.matching.costs.volumes import no_cost
 
 SETTINGS = [
@@ -23,7 +23,7 @@ def cost_by_definition(settings: AbsoluteDifference, a: np.ndarray, xa: int, b: 
     share, t1, t2 = settings.gradient_share, settings.largest_difference, settings.largest_gradient_difference
     grey = min(abs(float(a[xa]) - float(b[xb])), t1)
     cost = (1 - share) * grey + share * min(abs(gradient(a, xa) - gradient(b, xb)), t2)
-    return LARGEST_COST * cost / ((1 - share) * t1 + share * t2)
+    return MAX_COST * cost / ((1 - share) * t1 + share * t2)
 
 
 def random_pair(shape: tuple[int, int], seed: int) -> tuple[np.ndarray, np.ndarray]:

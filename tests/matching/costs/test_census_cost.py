@@ -7,7 +7,7 @@ import pytest
 
 from firstsight.matching.costs.census import bit_count
 from firstsight.matching.costs.census_cost import Census, block_cost, hamming_volume
-from firstsight.matching.costs.volumes import LARGEST_COST, leave_out_left_border, of_right
+from firstsight.matching.costs.volumes import MAX_COST, leave_out_left_border, of_right
 
 
 def test_hamming_volume_counts_differing_bits():
@@ -40,7 +40,7 @@ def test_the_largest_census_cost_is_known_and_uses_the_range(radius):
     census = Census(radius=radius)
     every_bit_differs = np.full((3, 3, 32), bit_count(radius), np.uint8)
     assert block_cost(every_bit_differs, census.halvings)[1, 1, 0] == census.largest
-    assert LARGEST_COST / 2 < census.largest <= LARGEST_COST
+    assert MAX_COST / 2 < census.largest <= MAX_COST
     assert Census(radius=radius, block=False).largest == bit_count(radius)
 
 

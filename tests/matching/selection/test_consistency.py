@@ -17,7 +17,7 @@ def square_before_wall() -> tuple[np.ndarray, np.ndarray]:
     return left, right
 
 
-def random_answers(seed: int) -> tuple[np.ndarray, np.ndarray]:
+def random_disparities(seed: int) -> tuple[np.ndarray, np.ndarray]:
     generator = np.random.default_rng(seed)
     return (generator.random((30, 40)) * 15).astype(np.float32), generator.integers(0, 16, (30, 40)).astype(np.uint16)
 
@@ -38,7 +38,7 @@ def plain_class(position: np.ndarray, of_right: np.ndarray, x: int, tolerance: f
 @pytest.mark.parametrize("right_type", [np.uint16, np.float32])
 @pytest.mark.parametrize(("tolerance", "candidates"), [(1.0, 16), (0.5, 16), (2.5, 9), (0.0, 1)])
 def test_classes_equal_a_plain_loop(right_type, tolerance, candidates):
-    position, of_right = random_answers(0)
+    position, of_right = random_disparities(0)
     of_right = (of_right + (0.3 if right_type == np.float32 else 0)).astype(right_type)
     expected = [
         [plain_class(row, of_right[y], x, tolerance, candidates) for x in range(row.size)]
@@ -50,7 +50,7 @@ def test_classes_equal_a_plain_loop(right_type, tolerance, candidates):
 
 
 def test_random_answers_have_every_class():
-    classes = classify(*random_answers(0), 1.0, 16)
+    classes = classify(*random_disparities(0), 1.0, 16)
     assert np.bincount(classes.ravel(), minlength=3).min() > 100
 
 

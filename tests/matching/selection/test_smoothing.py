@@ -79,15 +79,15 @@ def corrupted_scene() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     truth[30:70, 90:150], of_right[30:70, 60:120] = 30, 30
     wrong = (generator.random(truth.shape) < 0.1) | (generator.random((20, 40)) < 0.05).repeat(5, 0).repeat(5, 1)
     wrong[30:70, 72:90], wrong[:, :12] = True, True
-    answers = np.where(wrong, generator.random(truth.shape) * 64, truth + generator.normal(0, 0.3, truth.shape))
-    return truth, answers.astype(np.float32), of_right
+    disparity = np.where(wrong, generator.random(truth.shape) * 64, truth + generator.normal(0, 0.3, truth.shape))
+    return truth, disparity.astype(np.float32), of_right
 
 
 def test_every_step_makes_a_corrupted_map_better():
-    truth, answers, of_right = corrupted_scene()
-    classes = classify(answers, of_right, 1.0, 64)
-    correct_only = np.where(classes == MatchClass.CORRECT, answers, 0)
-    filled = fill_classified(answers, classes)
+    truth, disparity, of_right = corrupted_scene()
+    classes = classify(disparity, of_right, 1.0, 64)
+    correct_only = np.where(classes == MatchClass.CORRECT, disparity, 0)
+    filled = fill_classified(disparity, classes)
     median = cv2.medianBlur(filled, 5)
     steps = [correct_only, filled, median, bilateral(median, median)]
     mean_error_px = [float(np.abs(step - truth).mean()) for step in steps]

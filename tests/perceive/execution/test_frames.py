@@ -87,7 +87,7 @@ def test_depth_and_sweeps_come_back_as_they_were(tmp_path: Path):
     assert store.get(Key("none", 0), lambda _: None) is None
 
 
-def test_a_simulated_run_renders_each_picture_and_sweep_once(tmp_path: Path, monkeypatch):
+def test_a_simulated_run_renders_each_image_and_sweep_once(tmp_path: Path, monkeypatch):
     """Though the doctor, four stages, the viewer's file and the report look at them."""
     rendered: Counter = Counter()
     image, scan = Views.image, Views.scan
@@ -99,15 +99,15 @@ def test_a_simulated_run_renders_each_picture_and_sweep_once(tmp_path: Path, mon
     assert sum(key[0] in ("left", "right") for key in rendered) == 10
 
 
-def test_a_folder_of_pictures_is_decoded_once(tmp_path: Path, monkeypatch):
-    (tmp_path / "pictures").mkdir()
+def test_a_folder_of_images_is_decoded_once(tmp_path: Path, monkeypatch):
+    (tmp_path / "images").mkdir()
     for i in range(4):
         noise = np.random.default_rng(i).integers(0, 255, (48, 64, 3), np.uint8)
-        cv2.imwrite(str(tmp_path / "pictures" / f"{i}.png"), noise)
+        cv2.imwrite(str(tmp_path / "images" / f"{i}.png"), noise)
     decoded: Counter = Counter()
     decode = png.read_image
     monkeypatch.setattr(png, "read_image", lambda path: decoded.update([path.name]) or decode(path))
-    perceive(tmp_path / "pictures", tmp_path / "run", Settings(), console=Console(quiet=True))
+    perceive(tmp_path / "images", tmp_path / "run", Settings(), console=Console(quiet=True))
     assert decoded == {f"{i}.png": 1 for i in range(4)}
 
 

@@ -31,7 +31,7 @@ FRAMES = 10
 
 @pytest.fixture(scope="module")
 def street() -> Recording:
-    """The right picture of frame 4 cannot be decoded."""
+    """The right image of frame 4 cannot be decoded."""
     recording = simulate("street", frames=FRAMES, height=96, width=320)
     right = recording.images["right"]
 

@@ -28,15 +28,15 @@ class Killed(BaseException):
 
 @pytest.fixture(scope="module")
 def walk() -> Recording:
-    """A small walk that comes back; its pictures are rendered once."""
+    """A small walk that comes back; its images are rendered once."""
     recording = select(simulate("rooms", frames=320, height=180, width=240), FRAMES)
     name = recording.rig.cameras[0].name
-    pictures, depth = list(recording.images[name]), recording.truth.depth
+    images, depth = list(recording.images[name]), recording.truth.depth
     assert depth is not None
     depths = list(depth)
     return replace(
         recording,
-        images={name: Channel(len(pictures), lambda i: pictures[i])},
+        images={name: Channel(len(images), lambda i: images[i])},
         truth=replace(recording.truth, depth=Channel(len(depths), lambda i: depths[i])),
     )
 

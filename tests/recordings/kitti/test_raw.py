@@ -24,9 +24,9 @@ def write_drive(root: Path, cameras=("image_02",), frames=3, scans=(0, 1, 2)) ->
     for name in cameras:
         (drive / name / "data").mkdir(parents=True)
         for frame in range(frames):
-            picture = np.full((*SIZE, 3), frame, np.uint8)
-            picture[:, :, 2] = 200  # red, in OpenCV's order
-            cv2.imwrite(str(drive / name / "data" / f"{frame:010d}.png"), picture)
+            image = np.full((*SIZE, 3), frame, np.uint8)
+            image[:, :, 2] = 200  # red, in OpenCV's order
+            cv2.imwrite(str(drive / name / "data" / f"{frame:010d}.png"), image)
     for frame in scans:
         (drive / "velodyne_points" / "data").mkdir(parents=True, exist_ok=True)
         points = np.array([[10, 0, 0, 0.5], [20 + frame, 1, -1, 0.25]], "<f4")
@@ -71,7 +71,7 @@ def test_size_is_height_and_width(tmp_path):
     assert kitti_raw.read(write_drive(tmp_path)).rig.reference.size == SIZE
 
 
-def test_pictures_are_rgb(tmp_path):
+def test_images_are_rgb(tmp_path):
     image = kitti_raw.read(write_drive(tmp_path))[2].image()
     assert image[0, 0].tolist() == [200, 2, 2]
 
@@ -193,8 +193,8 @@ def break_numbers(drive):
 
 
 def break_size(drive):
-    for picture in (drive / "image_02" / "data").iterdir():
-        cv2.imwrite(str(picture), np.zeros((10, 10, 3), np.uint8))
+    for image in (drive / "image_02" / "data").iterdir():
+        cv2.imwrite(str(image), np.zeros((10, 10, 3), np.uint8))
 
 
 def break_times(drive):

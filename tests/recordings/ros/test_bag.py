@@ -33,7 +33,7 @@ def point(x=0.0, y=0.0, z=0.0) -> dict:
     return {"x": float(x), "y": float(y), "z": float(z)}
 
 
-def picture(frame: int) -> np.ndarray:
+def frame_image(frame: int) -> np.ndarray:
     """RGB with another value in each channel and a bright pixel at row 3, column 5."""
     image = np.full((*SIZE, 3), (10 + frame, 60, 200), np.uint8)
     image[3, 5] = 255
@@ -155,13 +155,13 @@ def stereo_robot(padding: int = 0) -> list[tuple[str, str, int, dict]]:
                 "/stereo/left/image_raw",
                 "sensor_msgs/Image",
                 stamp + 9,
-                image("left_optical", stamp, picture(frame), "rgb8", padding),
+                image("left_optical", stamp, frame_image(frame), "rgb8", padding),
             ),
             (
                 "/stereo/right/image_raw",
                 "sensor_msgs/Image",
                 late,
-                image("right_optical", late, picture(frame), "rgb8"),
+                image("right_optical", late, frame_image(frame), "rgb8"),
             ),
             ("/stereo/left/camera_info", "sensor_msgs/CameraInfo", stamp, camera_info("left_optical", stamp)),
             ("/stereo/right/camera_info", "sensor_msgs/CameraInfo", late, camera_info("right_optical", late, P_RIGHT)),
@@ -180,16 +180,16 @@ def robot(tmp_path_factory):
     return open_recording(str(path), rectify=False)
 
 
-def test_frames_are_the_left_pictures_at_their_header_stamps(robot):
+def test_frames_are_the_left_images_at_their_header_stamps(robot):
     assert robot.format == ros_bag.NAME
     np.testing.assert_array_equal(robot.stamps_ns, START_NS + PERIOD_NS * np.arange(FRAMES))
     assert available_sensors(robot) == ["camera", "stereo", "lidar", "odometry"]
 
 
-def test_pictures_come_back_to_the_value_in_any_order(robot):
+def test_images_come_back_to_the_value_in_any_order(robot):
     for frame in (3, 0, 2, 1):
         for name in robot.rig.stereo:
-            np.testing.assert_array_equal(robot.images[name][frame], picture(frame))
+            np.testing.assert_array_equal(robot.images[name][frame], frame_image(frame))
 
 
 def test_camera_info_gives_intrinsics_and_the_baseline(robot):
@@ -211,7 +211,7 @@ def test_scans_belong_to_the_nearest_frame_with_times_relative_to_it(robot):
     scan = robot[2].scan()
     np.testing.assert_array_equal(scan.points, [[1, 4, 7], [3, 6, 9]])
     np.testing.assert_array_equal(scan.intensity, np.array([0.5, 0.7], np.float32))
-    np.testing.assert_allclose(scan.times_s, [0.02, 0.07], atol=1e-9)  # the sweep starts 20 ms after the picture
+    np.testing.assert_allclose(scan.times_s, [0.02, 0.07], atol=1e-9)  # the sweep starts 20 ms after the image
 
 
 def test_odometry_is_interpolated(robot):
@@ -244,7 +244,7 @@ def test_times_of_points(tmp_path, time_type, expected):
 
 
 def bayer(rgb: np.ndarray, pattern: str) -> np.ndarray:
-    """The mosaic of a picture, pattern as in `rggb`: the first row's two colours, then the second's."""
+    """The mosaic of an image, pattern as in `rggb`: the first row's two colours, then the second's."""
     mosaic = np.zeros(rgb.shape[:2], np.uint8)
     for position, colour in enumerate(pattern):
         row, column = divmod(position, 2)
@@ -252,7 +252,7 @@ def bayer(rgb: np.ndarray, pattern: str) -> np.ndarray:
     return mosaic
 
 
-def smooth_picture() -> np.ndarray:
+def smooth_image() -> np.ndarray:
     return np.full((*SIZE, 3), (40, 120, 200), np.uint8)
 
 
@@ -268,7 +268,7 @@ ENCODINGS = {
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_encodings_become_rgb(tmp_path, encoding):
-    pixels = ENCODINGS[encoding](smooth_picture())
+    pixels = ENCODINGS[encoding](smooth_image())
     messages = [("/camera/image", "sensor_msgs/Image", START_NS, image("camera", START_NS, pixels, encoding))]
     recording = open_recording(str(write_mcap(tmp_path / "camera.mcap", messages)))
     expected = [40, 40, 40] if "mono" in encoding else [40, 120, 200]
@@ -285,19 +285,19 @@ def test_yuv422_becomes_rgb(tmp_path):
     assert blue < 90
 
 
-def test_compressed_pictures_and_the_raw_topic_beside_them(tmp_path):
-    content = cv2.imencode(".png", picture(1)[:, :, ::-1])[1].tobytes()
+def test_compressed_images_and_the_raw_topic_beside_them(tmp_path):
+    content = cv2.imencode(".png", frame_image(1)[:, :, ::-1])[1].tobytes()
     compressed = {"header": header("camera", START_NS), "format": "rgb8; png compressed bgr8", "data": content}
     messages = [("/camera/image/compressed", "sensor_msgs/CompressedImage", START_NS, compressed)]
     alone = open_recording(str(write_mcap(tmp_path / "alone.mcap", messages)))
-    np.testing.assert_array_equal(alone[0].image(), picture(1))
-    messages += [("/camera/image", "sensor_msgs/Image", START_NS, image("camera", START_NS, picture(2), "rgb8"))]
+    np.testing.assert_array_equal(alone[0].image(), frame_image(1))
+    messages += [("/camera/image", "sensor_msgs/Image", START_NS, image("camera", START_NS, frame_image(2), "rgb8"))]
     both = open_recording(str(write_mcap(tmp_path / "both.mcap", messages)))
     assert list(both.images) == ["/camera/image"]
 
 
 def test_without_camera_info_a_field_of_view_is_assumed(tmp_path):
-    messages = [("/camera/image", "sensor_msgs/Image", START_NS, image("camera", START_NS, picture(1), "rgb8"))]
+    messages = [("/camera/image", "sensor_msgs/Image", START_NS, image("camera", START_NS, frame_image(1), "rgb8"))]
     recording = open_recording(str(write_mcap(tmp_path / "camera.mcap", messages)))
     assert recording.rig.reference.assumed
     assert any("field of view assumed" in remark for remark in recording.remarks)
@@ -306,7 +306,7 @@ def test_without_camera_info_a_field_of_view_is_assumed(tmp_path):
 def rgbd_robot(depth: np.ndarray, encoding: str) -> list[tuple[str, str, int, dict]]:
     info = camera_info("optical", START_NS, d=(-0.1, 0.01, 0.001, 0.002, 0.0))
     return [
-        ("/camera/color/image_raw", "sensor_msgs/Image", START_NS, image("optical", START_NS, picture(0), "rgb8")),
+        ("/camera/color/image_raw", "sensor_msgs/Image", START_NS, image("optical", START_NS, frame_image(0), "rgb8")),
         ("/camera/color/camera_info", "sensor_msgs/CameraInfo", START_NS, info),
         ("/camera/aligned_depth/image", "sensor_msgs/Image", START_NS, image("optical", START_NS, depth, encoding)),
     ]
@@ -336,7 +336,7 @@ def test_distortion_is_read_and_removed(tmp_path):
 def test_rectified_topics_have_the_projections_intrinsics(tmp_path):
     info = camera_info("optical", START_NS, d=(-0.1, 0.01, 0.001, 0.002, 0.0))
     messages = [
-        ("/camera/image_rect", "sensor_msgs/Image", START_NS, image("optical", START_NS, picture(0), "rgb8")),
+        ("/camera/image_rect", "sensor_msgs/Image", START_NS, image("optical", START_NS, frame_image(0), "rgb8")),
         ("/camera/camera_info", "sensor_msgs/CameraInfo", START_NS, info),
     ]
     camera = open_recording(str(write_mcap(tmp_path / "rect.mcap", messages)), rectify=False).rig.reference
@@ -352,7 +352,7 @@ def test_a_lidar_that_tf_does_not_connect_is_left_out_with_a_camera(tmp_path):
     assert any("camera is taken as looking ahead" in remark for remark in recording.remarks)
 
 
-def test_frames_without_their_right_picture_are_left_out(tmp_path):
+def test_frames_without_their_right_image_are_left_out(tmp_path):
     messages = [
         m for m in stereo_robot() if m[:3] != ("/stereo/right/image_raw", "sensor_msgs/Image", START_NS + 101_000_000)
     ]
@@ -405,7 +405,7 @@ def write_ros_1(path: Path) -> Path:
     kinds = store.types
     stamp_of = kinds["builtin_interfaces/msg/Time"]
     with BagWriter(path) as writer:
-        pictures = writer.add_connection("/camera/image_raw", "sensor_msgs/msg/Image", typestore=store)
+        images = writer.add_connection("/camera/image_raw", "sensor_msgs/msg/Image", typestore=store)
         infos = writer.add_connection("/camera/camera_info", "sensor_msgs/msg/CameraInfo", typestore=store)
         for frame in range(FRAMES):
             stamp_ns = START_NS + frame * PERIOD_NS
@@ -414,9 +414,9 @@ def write_ros_1(path: Path) -> Path:
                 seq=frame, stamp=stamp_of(stamp_ns // 10**9, stamp_ns % 10**9), frame_id="/optical"
             )
             message = kinds["sensor_msgs/msg/Image"](
-                head, *SIZE, "bgr8", 0, SIZE[1] * 3, np.ascontiguousarray(picture(frame)[:, :, ::-1]).ravel()
+                head, *SIZE, "bgr8", 0, SIZE[1] * 3, np.ascontiguousarray(frame_image(frame)[:, :, ::-1]).ravel()
             )
-            writer.write(pictures, stamp_ns + 5, store.serialize_ros1(message, "sensor_msgs/msg/Image"))
+            writer.write(images, stamp_ns + 5, store.serialize_ros1(message, "sensor_msgs/msg/Image"))
             region = kinds["sensor_msgs/msg/RegionOfInterest"](0, 0, 0, 0, False)
             info = kinds["sensor_msgs/msg/CameraInfo"](
                 head, *SIZE, "plumb_bob", np.zeros(5), np.array(K), np.eye(3).ravel(), np.zeros(12), 0, 0, region
@@ -430,12 +430,12 @@ def test_a_ros_1_bag_comes_back_to_the_value(tmp_path):
     np.testing.assert_array_equal(recording.stamps_ns, START_NS + PERIOD_NS * np.arange(FRAMES))
     np.testing.assert_array_equal(recording.rig.reference.intrinsics, np.reshape(K, (3, 3)))
     for frame in (2, 0, 3, 1):
-        np.testing.assert_array_equal(recording[frame].image(), picture(frame))
+        np.testing.assert_array_equal(recording[frame].image(), frame_image(frame))
 
 
 def test_messages_recorded_in_one_nanosecond_are_told_apart(tmp_path):
     messages = [
-        ("/camera/image", "sensor_msgs/Image", START_NS, image("camera", START_NS + frame, picture(frame), "rgb8"))
+        ("/camera/image", "sensor_msgs/Image", START_NS, image("camera", START_NS + frame, frame_image(frame), "rgb8"))
         for frame in range(3)
     ]
     recording = open_recording(str(write_mcap(tmp_path / "burst.mcap", messages)))
@@ -480,7 +480,7 @@ def test_a_damaged_first_image_loses_its_frame_only(tmp_path):
             START_NS + frame,
             {"header": header("camera", START_NS + frame), "format": "png", "data": content},
         )
-        for frame, content in enumerate([b"no image", *[cv2.imencode(".png", picture(1))[1].tobytes()] * 2])
+        for frame, content in enumerate([b"no image", *[cv2.imencode(".png", frame_image(1))[1].tobytes()] * 2])
     ]
     recording = open_recording(str(write_mcap(tmp_path / "camera.mcap", messages)))
     assert recording.rig.reference.size == SIZE

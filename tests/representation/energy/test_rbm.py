@@ -262,7 +262,7 @@ def test_grey_pixels_are_drawn_or_used_as_they_are():
 def test_the_preview_shows_filters_and_dreams():
     preview = rbm().eval().preview(shown(VISIBLE[:5], 2), StepContext(0, 1, StepRandom(0, 0, 5)))
     assert preview["filters"].shape == (3, 1, 2, 2)
-    assert preview["dreams from noise"].unique().tolist() == [0, 1]
+    assert preview["samples from noise"].unique().tolist() == [0, 1]
     assert preview["filters"][1, 0].flatten().tolist() == pytest.approx(machine().weight[:, 1].tolist())
     with pytest.raises(InputError, match="k = 0"):
         Config(k=0)
@@ -289,36 +289,36 @@ BARS_RECIPE = Recipe(
 
 
 def test_bars_and_stripes_are_learnt(unchecked):
-    """14 pictures of 512: no machine gives them more than log(1/14); their dreams are the data's."""
-    pictures = bars_and_stripes(3)
-    data = torch.from_numpy(pictures).float().flatten(1)
+    """14 images of 512: no machine gives them more than log(1/14); their samples are the data's."""
+    images = bars_and_stripes(3)
+    data = torch.from_numpy(images).float().flatten(1)
     torch.manual_seed(0)
     model = Rbm(BARS)
-    fit(model, BinaryImages(pictures), BARS_RECIPE, runtime=CPU)
+    fit(model, BinaryImages(images), BARS_RECIPE, runtime=CPU)
     reached, bound = log_likelihood(model.machine, data), -math.log(14)
     assert bound - 0.2 < reached < bound
     assert log_likelihood(Machine(torch.zeros(9, 1), bias_of(data), torch.zeros(1)), data) < -6
-    dreams = gibbs(model.machine, model.chains.repeat(40, 1), 50, rows_of(4000))
-    numbers, own = (rows @ (2.0 ** torch.arange(9)) for rows in (dreams, data))
+    samples = gibbs(model.machine, model.chains.repeat(40, 1), 50, rows_of(4000))
+    numbers, own = (rows @ (2.0 ** torch.arange(9)) for rows in (samples, data))
     shares = torch.tensor([float((numbers == number).float().mean()) for number in own])
     variation = 0.5 * (float((shares - 1 / 14).abs().sum()) + 1 - float(shares.sum()))
     assert variation < 0.2
 
 
 def test_tiny_learns(unchecked):
-    """Bars that cross: far likelier than under independent pixels, exactly, on pictures that were not shown."""
+    """Bars that cross: far likelier than under independent pixels, exactly, on images that were not shown."""
     side = TINY_CONFIG.side
-    pictures = bars(1000, side)
-    shown, new = (torch.from_numpy(part).float().flatten(1) for part in (pictures, bars(1000, side, seed=1)))
+    images = bars(1000, side)
+    shown, new = (torch.from_numpy(part).float().flatten(1) for part in (images, bars(1000, side, seed=1)))
     torch.manual_seed(0)
     model = Rbm(TINY_CONFIG)
-    fit(model, BinaryImages(pictures), TINY, runtime=CPU)
+    fit(model, BinaryImages(images), TINY, runtime=CPU)
     alone = log_likelihood(Machine(torch.zeros(side**2, 1), bias_of(shown), torch.zeros(1)), new)
     reached = log_likelihood(model.machine, new)
     assert alone + 15 < reached < -bars_entropy(side) + 0.5
 
 
-def test_the_pictures_are_what_their_names_say():
+def test_the_images_are_what_their_names_say():
     for side in (2, 3, 4):
         assert len(bars_and_stripes(side)) == 2 ** (side + 1) - 2
     drawn = bars(2000, 4)

@@ -39,7 +39,7 @@ def softmax(values: list[float]) -> list[float]:
 
 
 def test_equation():
-    """L = mean over x large, x' another view, and pictures, of - sum_k P_t(x)_k log P_s(x')_k."""
+    """L = mean over x large, x' another view, and images, of - sum_k P_t(x)_k log P_s(x')_k."""
     torch.manual_seed(0)
     teacher_logits, student, centre = torch.randn(2, 3, 5), torch.randn(4, 3, 5), torch.randn(5)
     terms, entropies, pairs = [], [], set()
@@ -115,7 +115,7 @@ def test_the_head_compares_directions():
 
 
 def test_truth_beats_perturbation():
-    """A student that says of each picture what the teacher says is better than one that says it of another, or less surely."""
+    """A student that says of each image what the teacher says is better than one that says it of another, or less surely."""
     logits = torch.randn(2, 16, 32, generator=torch.Generator().manual_seed(0))
     teacher = teacher_probs(logits, torch.zeros(32), 0.3)
     agrees = teacher.mean(0).log().expand(4, -1, -1)  # the best that one answer to both views can be
@@ -138,8 +138,8 @@ def test_gradient():
 
 
 def first_samples(count: int) -> ImageBatch:
-    pictures = torch.from_numpy(Patterns(count, 16).images)[:, None]
-    return ImageBatch(pictures)
+    images = torch.from_numpy(Patterns(count, 16).images)[:, None]
+    return ImageBatch(images)
 
 
 def test_prototypes_are_frozen_at_first():
@@ -186,20 +186,20 @@ def labelled(encoder: Callable[[torch.Tensor], torch.Tensor], patterns: Patterns
 
 
 def test_tiny_learns():
-    """From pictures alone, its features tell kinds of pattern apart that untrained ones and pixels confuse."""
+    """From images alone, its features tell kinds of pattern apart that untrained ones and pixels confuse."""
     size_px = TINY_CONFIG.size[0]
-    pictures, held_out = Patterns(640, size_px), Patterns(240, size_px, seed=1)
+    patterns, held_out = Patterns(640, size_px), Patterns(240, size_px, seed=1)
     torch.manual_seed(0)
     method = Dino(TINY_CONFIG)
 
     def measured(encoder: Callable[[torch.Tensor], torch.Tensor]) -> tuple[float, float]:
         """% by a linear probe of all labels, and by 5 neighbours among 80."""
-        known, other = labelled(encoder, pictures), labelled(encoder, held_out)
+        known, other = labelled(encoder, patterns), labelled(encoder, held_out)
         few = Labelled(known.features[:80], known.labels[:80])
         return linear_metric(known, other, 1e-2).value, neighbour_metric(few, other, 5).value
 
     pixels, untrained = measured(lambda images: images.flatten(1) - 0.5), measured(method)
-    fit(method, pictures, TINY_RECIPE, runtime=CPU)
+    fit(method, patterns, TINY_RECIPE, runtime=CPU)
     learned = measured(method)
     assert learned[0] > max(untrained[0], pixels[0]) + 20
     assert learned[1] > max(untrained[1], pixels[1]) + 5

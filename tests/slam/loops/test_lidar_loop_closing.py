@@ -37,13 +37,13 @@ def scan(boxes: Boxes, world_from_lidar: np.ndarray, rng: np.random.Generator, s
     azimuth = np.linspace(0, 2 * np.pi, COLUMNS, endpoint=False)
     level = np.cos(elevation)
     rays = np.stack([level * np.cos(azimuth), level * np.sin(azimuth), np.sin(elevation) + 0 * azimuth], -1)
-    turned, origin = rays @ world_from_lidar[:3, :3].T, world_from_lidar[:3, 3]
-    turned = np.where(np.abs(turned) < 1e-9, 1e-9, turned)
+    rotated, origin = rays @ world_from_lidar[:3, :3].T, world_from_lidar[:3, 3]
+    rotated = np.where(np.abs(rotated) < 1e-9, 1e-9, rotated)
     heading = azimuth + np.arctan2(world_from_lidar[1, 0], world_from_lidar[0, 0])
-    ranges = np.where(turned[..., 2] < 0, -origin[2] / turned[..., 2], np.inf)
+    ranges = np.where(rotated[..., 2] < 0, -origin[2] / rotated[..., 2], np.inf)
     for low, high in boxes[np.linalg.norm(boxes.mean(1)[:, :2] - origin[:2], axis=1) < RANGE_M + 10]:
         columns = np.flatnonzero(facing(low - origin, high - origin, heading))
-        first, second = ((corner - origin) / turned[:, columns] for corner in (low, high))
+        first, second = ((corner - origin) / rotated[:, columns] for corner in (low, high))
         enters, leaves = np.minimum(first, second).max(-1), np.maximum(first, second).min(-1)
         met = np.where((enters <= leaves) & (enters > 0), enters, np.inf)
         ranges[:, columns] = np.minimum(ranges[:, columns], met)
@@ -138,18 +138,18 @@ def round_the_block(side_m: float, ways_m: np.ndarray) -> np.ndarray:
 
 def dead_reckoned(true: np.ndarray, turn_rad: float, stretch: float = 1.0) -> np.ndarray:
     """As odometry would say that turns too far by so much, and goes so many times too far, at every step."""
-    said, bias = [true[0]], pose(0, 0, turn_rad)
+    drifted, bias = [true[0]], pose(0, 0, turn_rad)
     bias[2, 3] = 0
     for before, after in pairwise(true):
         step = np.linalg.inv(before) @ after
         step[:3, 3] *= stretch
-        said.append(said[-1] @ step @ bias)
-    return np.array(said)
+        drifted.append(drifted[-1] @ step @ bias)
+    return np.array(drifted)
 
 
-def walked(boxes: Boxes, true: np.ndarray, said: np.ndarray, rng: np.random.Generator) -> LidarLoopClosing:
+def walked(boxes: Boxes, true: np.ndarray, drifted: np.ndarray, rng: np.random.Generator) -> LidarLoopClosing:
     closing = LidarLoopClosing()
-    for i, (here, thought) in enumerate(zip(true, said, strict=True)):
+    for i, (here, thought) in enumerate(zip(true, drifted, strict=True)):
         if closing.should_add(thought):
             points = torch.from_numpy(scan(boxes, here, rng)).float()
             closing.integrate(Observation(i * 10**8, points_lidar=points), thought)
@@ -177,8 +177,8 @@ def rng() -> np.random.Generator:
 
 def test_a_walk_round_a_block_closes(rng: np.random.Generator, tmp_path: Path):
     true = round_the_block(48.0, np.arange(0, 200, 1.5))
-    said = dead_reckoned(true, 0.0006, 1.003)
-    write_state(tmp_path / "state.npz", walked(block(48.0, rng), true, said, rng).state())
+    drifted = dead_reckoned(true, 0.0006, 1.003)
+    write_state(tmp_path / "state.npz", walked(block(48.0, rng), true, drifted, rng).state())
     closing = LidarLoopClosing()
     closing.restore(read_state(tmp_path / "state.npz"))
     closed = closing.close()
@@ -186,8 +186,8 @@ def test_a_walk_round_a_block_closes(rng: np.random.Generator, tmp_path: Path):
     apart = np.linalg.norm(true[closed.loops[:, 0], :3, 3] - true[closed.loops[:, 1], :3, 3], axis=1)
     assert apart.max() < 3
     assert closed.tried < 60
-    assert ate_m(said, true) > 1
-    assert ate_m(closed.world_from_sensor, true) < ate_m(said, true) / 3
+    assert ate_m(drifted, true) > 1
+    assert ate_m(closed.world_from_sensor, true) < ate_m(drifted, true) / 3
     np.testing.assert_allclose(closed.world_from_sensor[0], true[0], atol=1e-6)
 
 
@@ -202,7 +202,7 @@ def there_and_back() -> tuple[list[ScanView], np.ndarray]:
 
 
 def test_a_place_is_found_from_the_opposite_direction(there_and_back: tuple[list[ScanView], np.ndarray]):
-    """From the other lane too: 1.6 m aside, turned by half a turn."""
+    """From the other lane too: 1.6 m aside, rotated by half a turn."""
     views, true = there_and_back
     scans = scans_of(views, ScanConfig())
     alike = proposed(scans, path_length(scans.world_from_lidar, scans.distance), Config().places)
@@ -249,22 +249,22 @@ def test_a_restored_one_takes_the_next_sweep_to_the_same_bits(rng: np.random.Gen
 
 def test_without_a_loop_nothing_changes(rng: np.random.Generator):
     true = np.array([pose(x, 0, 0) for x in np.arange(0, 60, 1.5)])
-    said = dead_reckoned(true, 0.0005, 1.004)
-    closed = walked(street(60.0, rng), true, said, rng).close()
+    drifted = dead_reckoned(true, 0.0005, 1.004)
+    closed = walked(street(60.0, rng), true, drifted, rng).close()
     assert len(closed.loops) == 0
-    np.testing.assert_array_equal(closed.world_from_sensor, said)
+    np.testing.assert_array_equal(closed.world_from_sensor, drifted)
 
 
 def test_look_alikes_are_refused_by_odometry(rng: np.random.Generator):
     """Scans 5 m apart in a corridor that repeats itself lie on each other: only odometry knows better."""
     true = np.array([pose(x, 0, 0) for x in np.arange(0, 30, 1.0)])
-    said = dead_reckoned(true, 0.0005, 1.004)
-    closing = walked(corridor(40.0), true, said, rng)
+    drifted = dead_reckoned(true, 0.0005, 1.004)
+    closing = walked(corridor(40.0), true, drifted, rng)
     a, b = closing.travelled.frames.index(10), closing.travelled.frames.index(15)
     assert agreed(closing.travelled.views, a, b, np.eye(4)) is not None
     closed = closing.close()
     assert len(closed.loops) == 0
-    np.testing.assert_array_equal(closed.world_from_sensor, said)
+    np.testing.assert_array_equal(closed.world_from_sensor, drifted)
 
 
 def test_other_places_do_not_lie_on_each_other(rng: np.random.Generator):
@@ -290,7 +290,7 @@ def test_noise_of_ranges_in_a_small_place_makes_points_lie_farther_apart(rng: np
 
 
 def test_a_sweep_is_put_right(rng: np.random.Generator):
-    """Points of a wall, each measured at its own instant while the sensor moved and turned."""
+    """Points of a wall, each measured at its own instant while the sensor moved and rotated."""
     before_from_now = se3_exp(torch.tensor([1.2, 0.1, 0.02, 0.01, -0.02, 0.15], dtype=torch.float64))
     times = torch.linspace(-0.1, 0.0, 2000, dtype=torch.float64)
     truth = rng.uniform(-20, 20, (2000, 3))

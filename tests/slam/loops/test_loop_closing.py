@@ -44,8 +44,8 @@ def camera_at(angle: float, heading: float = 0.0) -> np.ndarray:
     return pose
 
 
-def view(world: World, true: np.ndarray, said: np.ndarray, rng: np.random.Generator, depth: bool = True) -> View:
-    """What a camera at `true`, thought to be at `said`, sees: up to 300 points, half a pixel off."""
+def view(world: World, true: np.ndarray, drifted: np.ndarray, rng: np.random.Generator, depth: bool = True) -> View:
+    """What a camera at `true`, thought to be at `drifted`, sees: up to 300 points, half a pixel off."""
     seen = move_points(world.points, np.linalg.inv(true))
     pixels = project_points(seen, INTRINSICS)
     inside = (seen[:, 2] > 0.5) & (seen[:, 2] < 8) & (pixels > 0).all(1) & (pixels < SIZE - 1).all(1)
@@ -57,9 +57,9 @@ def view(world: World, true: np.ndarray, said: np.ndarray, rng: np.random.Genera
         np.zeros((len(rows), 3), np.uint8),
     )
     if not depth:
-        return View(said, features, np.zeros(len(rows)), np.zeros(len(rows)))
+        return View(drifted, features, np.zeros(len(rows)), np.zeros(len(rows)))
     inverse = 1 / seen[rows, 2] + rng.normal(0, 0.003, len(rows))
-    return View(said, features, inverse, np.full(len(rows), 1 / 0.005))
+    return View(drifted, features, inverse, np.full(len(rows), 1 / 0.005))
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def walk(rng: np.random.Generator, laps: float, frames: int, bias: float, growth
     """A walk round the circle with odometry that turns too far and whose unit grows: the closing, true and open poses."""
     world, angles = world_of_points(rng), np.linspace(0, 2 * np.pi * laps, frames)
     true = np.array([camera_at(angle) for angle in angles])
-    closing, said = LoopClosing(Config(places=place_recognition.Config(words=16))), true[0]
+    closing, drifted = LoopClosing(Config(places=place_recognition.Config(words=16))), true[0]
     turn = np.eye(4)
     turn[0, 0] = turn[2, 2] = np.cos(bias)
     turn[0, 2], turn[2, 0] = np.sin(bias), -np.sin(bias)
@@ -80,10 +80,10 @@ def walk(rng: np.random.Generator, laps: float, frames: int, bias: float, growth
         if i:
             step = np.linalg.inv(true[i - 1]) @ true[i] @ turn
             step[:3, 3] *= np.exp(growth * i)
-            said = said @ step
-        closing.skip(i * 10**8, said)
+            drifted = drifted @ step
+        closing.skip(i * 10**8, drifted)
         if i % 2 == 0:
-            closing.travelled.keep(view(world, true[i], said, rng, depth))
+            closing.travelled.keep(view(world, true[i], drifted, rng, depth))
     return closing, true, closing.travelled.world_from_sensor
 
 
@@ -181,7 +181,7 @@ def test_another_place_with_some_of_the_same_things_is_refused(rng: np.random.Ge
 
 
 def test_one_thing_that_moved_is_refused(rng: np.random.Generator):
-    """Many inliers, but in one corner of the picture: a person who came along."""
+    """Many inliers, but in one corner of the image: a person who came along."""
     world, a = world_of_points(rng), camera_at(0.0)
     of_a = view(world, a, a, rng)
     corner = (of_a.features.pixels < SIZE / 3).all(1)

@@ -1,4 +1,4 @@
-"""Candidates are far along the path and stand out; summaries of rendered pictures find the revisits of a walk."""
+"""Candidates are far along the path and stand out; summaries of rendered images find the revisits of a walk."""
 
 import numpy as np
 import pytest

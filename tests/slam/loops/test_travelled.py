@@ -12,7 +12,7 @@ from firstsight.slam.loops.loop_closing import LoopClosing
 from firstsight.slam.loops.travelled import Travelled, follow, path_length
 
 
-def turned(angle_rad: float) -> np.ndarray:
+def rotated(angle_rad: float) -> np.ndarray:
     pose = np.eye(4)
     pose[:2, :2] = [[np.cos(angle_rad), -np.sin(angle_rad)], [np.sin(angle_rad), np.cos(angle_rad)]]
     return pose
@@ -21,7 +21,7 @@ def turned(angle_rad: float) -> np.ndarray:
 def test_the_path_counts_lengths_by_distance_and_turns():
     poses = np.tile(np.eye(4), (4, 1, 1))
     poses[1, :3, 3] = [1, 0, 0]
-    poses[2], poses[3] = turned(0.5), turned(0.5)
+    poses[2], poses[3] = rotated(0.5), rotated(0.5)
     poses[2:, :3, 3] = [1, 0, 0]
     np.testing.assert_allclose(path_length(poses, np.array([4.0, 4.0, 2.0, 2.0])), [0, 0.25, 0.75, 0.75], atol=1e-12)
 
@@ -30,7 +30,7 @@ def test_frames_follow_their_views_and_their_scale():
     poses = np.tile(np.eye(4), (7, 1, 1))
     poses[:, 0, 3] = np.arange(7)
     closed = np.tile(np.eye(4), (2, 1, 1))
-    closed[:, 0, 3] = [10.0, 18.0]  # views at frames 1 and 5: twice as far apart as odometry said
+    closed[:, 0, 3] = [10.0, 18.0]  # views at frames 1 and 5: twice as far apart as odometry drifted
     found = follow(poses, np.array([1, 5]), closed)
     np.testing.assert_allclose(found[:, 0, 3], [9, 10, 12, 14, 16, 18, 19], atol=1e-12)
 

@@ -15,7 +15,7 @@ SIZE = (480, 640)
 INTRINSICS = np.array([[500.0, 0, 319.5], [0, 500.0, 239.5], [0, 0, 1]])
 
 
-def turned(angles: tuple[float, float, float], shift: tuple[float, float, float]) -> np.ndarray:
+def rotated(angles: tuple[float, float, float], shift: tuple[float, float, float]) -> np.ndarray:
     b_from_a = np.eye(4)
     b_from_a[:3, :3], b_from_a[:3, 3] = cv2.Rodrigues(np.array(angles))[0], shift
     return b_from_a
@@ -27,7 +27,7 @@ def two_views(kind: str, outliers: float, intrinsics: np.ndarray = INTRINSICS, s
     pixels_a = rng.uniform((0, 0), SIZE[::-1], (300, 2))
     rays = np.column_stack([pixels_a, np.ones(300)]) @ np.linalg.inv(intrinsics).T
     points = rays * (np.full((300, 1), 4.0) if kind == "plane" else rng.uniform(2, 8, (300, 1)))
-    b_from_a = turned((0.05, -0.2, 0.1), (0, 0, 0) if kind == "turning" else (1.0, 0.2, 0.1))
+    b_from_a = rotated((0.05, -0.2, 0.1), (0, 0, 0) if kind == "turning" else (1.0, 0.2, 0.1))
     seen = points @ b_from_a[:3, :3].T + b_from_a[:3, 3]
     pixels_b = seen @ intrinsics.T
     pixels_b = pixels_b[:, :2] / pixels_b[:, 2:] + rng.normal(0, 0.4, (300, 2))
@@ -84,7 +84,7 @@ def pairs_of_lens(focal_px: float, count: int, noise: float = 0.0) -> list[Pair]
     rng, pairs = np.random.default_rng(0), []
     inverse = np.linalg.inv(np.array([[focal_px, 0, 319.5], [0, focal_px, 239.5], [0, 0, 1]]))
     for i in range(count):
-        motion = turned(tuple(rng.normal(0, 0.3, 3)), tuple(rng.normal(0, 1, 3)))
+        motion = rotated(tuple(rng.normal(0, 0.3, 3)), tuple(rng.normal(0, 1, 3)))
         essential = essential_matrix(torch.from_numpy(motion)).numpy()
         essential = essential + noise * np.abs(essential).max() * rng.normal(size=(3, 3))
         pairs.append(Pair(0, i + 1, np.zeros((50, 2), np.int64), True, inverse.T @ essential @ inverse))

@@ -104,7 +104,7 @@ def test_images_of_a_log_are_scaled_like_any_other(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arrays", "told"),
+    ("arrays", "message"),
     [
         ({"states": np.zeros(3)}, "log.npz: it has no actions, from which this method learns; it has states; say with"),
         ({"actions": np.zeros(3), "goal": np.zeros(2)}, "different numbers of frames (actions 3, goal 2)"),
@@ -120,11 +120,11 @@ def test_images_of_a_log_are_scaled_like_any_other(tmp_path):
         ({"actions": np.zeros(3), "goal": np.zeros(3), "episode_ends": np.array([])}, "must rise"),
     ],
 )
-def test_arrays_that_do_not_fit_are_one_line(tmp_path, arrays, told):
+def test_arrays_that_do_not_fit_are_one_line(tmp_path, arrays, message):
     np.savez(tmp_path / "log.npz", **arrays)
     with pytest.raises(InputError) as error:
         opened(tmp_path / "log.npz")
-    assert told in str(error.value)
+    assert message in str(error.value)
     assert "\n" not in str(error.value)
 
 

@@ -131,9 +131,9 @@ LACKING = {
 def test_what_is_missing_is_named_with_the_source_the_field_and_the_method(recording, name, lacking):
     bare = replace(recording, rig=Rig(), images={}, scans=None, truth=Truth())
     wanted = Wanted(batch_of(name), (2, 2), frames(0, 1), method="pwc-net")
-    with pytest.raises(InputError) as told:
+    with pytest.raises(InputError) as message:
         Clips(bare, wanted)
-    assert str(told.value) == f"drive: it has no {lacking} ({name}), from which pwc-net learns"
+    assert str(message.value) == f"drive: it has no {lacking} ({name}), from which pwc-net learns"
 
 
 def test_every_field_but_the_stamps_can_be_missing():

@@ -51,8 +51,8 @@ def test_blocks_of_one_length_are_not_needed():
     """Blocks 3, 2, 5 drawn as 5, 3, 2 or so: without a window each is shown whole and in its order."""
     indices = block_order(np.array([3, 2, 5]), 1, np.random.default_rng(1)).tolist()
     whole = [[0, 1, 2], [3, 4], [5, 6, 7, 8, 9]]
-    begins = sorted(range(3), key=lambda block: indices.index(whole[block][0]))
-    assert indices == [index for block in begins for index in whole[block]]
+    shown = sorted(range(3), key=lambda block: indices.index(whole[block][0]))
+    assert indices == [index for block in shown for index in whole[block]]
 
 
 def test_streams_begin_anew_with_each_sequence_and_each_round():

@@ -48,7 +48,7 @@ def test_a_source_has_settings_behind_its_name(tmp_path, monkeypatch):
     assert parse_source("odd@frames=1") == Source("odd@frames=1")
 
 
-def told_of(source: str, wanted: Wanted, scratch) -> str:
+def message_of(source: str, wanted: Wanted, scratch) -> str:
     with pytest.raises(InputError) as error:
         open_dataset([source], wanted, scratch)
     return str(error.value)
@@ -58,19 +58,23 @@ def test_wrong_settings_are_one_line(labelled_images, tmp_path):
     alone = Wanted(ImageBatch, (4, 4))
     world = "sim:rooms:frames=2,height=24,width=32"
     assert (
-        told_of(f"{world}@frame=1:2", alone, tmp_path)
+        message_of(f"{world}@frame=1:2", alone, tmp_path)
         == f"{world}@frame=: a recording can have fov-deg, frames, taught"
     )
-    assert told_of(f"{world}@fov-deg=wide", alone, tmp_path) == f"{world}@fov-deg=wide: fov-deg is a number of degrees"
+    assert (
+        message_of(f"{world}@fov-deg=wide", alone, tmp_path) == f"{world}@fov-deg=wide: fov-deg is a number of degrees"
+    )
     for setting in ("taught=runs/a", "fov-deg=60", "actions=action"):
-        told = told_of(f"{labelled_images}@{setting}", alone, tmp_path)
-        assert told == f"{labelled_images}@{setting.split('=')[0]}=: single images can have frames"
+        message = message_of(f"{labelled_images}@{setting}", alone, tmp_path)
+        assert message == f"{labelled_images}@{setting.split('=')[0]}=: single images can have frames"
 
 
 @pytest.mark.parametrize("name", ["drive", "log.npz", "images.zip", "images.tar.gz", "nowhere@frames=1:2"])
 def test_a_source_that_does_not_exist_is_one_line(tmp_path, name):
-    told = told_of(str(tmp_path / name), Wanted(ImageBatch, (4, 4)), tmp_path)
-    assert told.endswith(f"{name.split('@')[0]}: no such file or folder; give the path of a recording, or sim:street")
+    message = message_of(str(tmp_path / name), Wanted(ImageBatch, (4, 4)), tmp_path)
+    assert message.endswith(
+        f"{name.split('@')[0]}: no such file or folder; give the path of a recording, or sim:street"
+    )
 
 
 def test_frames_and_the_field_of_view_of_a_recording(tmp_path):

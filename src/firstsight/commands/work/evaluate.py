@@ -54,7 +54,7 @@ Metrics = tuple[Metric, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """What may be chosen about how it is judged: depth's cap and crop, and how many labelled pictures a probe sees."""
+    """What may be chosen about how it is judged: depth's cap and crop, and how many labelled images a probe sees."""
 
     cap_m: float = 80.0
     crop: Literal["none", "garg"] = "none"
@@ -182,13 +182,13 @@ def odometry(method: Odometry, source: str, frames: str | None, _: Protocol) -> 
 
 
 def features(method: Encoder, source: str, _: str | None, protocol: Protocol) -> Metrics:
-    """Probes of an encoder that learned, on pictures whose folders are their classes."""
+    """Probes of an encoder that learned, on images whose folders are their classes."""
     if not isinstance(method, Trainable):
         raise InputError(f"{type(method).__name__}: learns nothing; probes are for features that were learned")
     with TemporaryDirectory() as scratch:
         images = open_source(source, Wanted(ImageBatch, input_size(method)), Path(scratch))
         if not isinstance(images, Images) or len(set(images.class_names() or ())) < 2:
-            raise InputError(f"{source}: probes need pictures in folders by class (or train/CLASS and test/CLASS)")
+            raise InputError(f"{source}: probes need images in folders by class (or train/CLASS and test/CLASS)")
         labels = numbered(images.class_names() or [])
         train, test = split(images.relative_names, protocol.known, protocol.held_out)
         known = Labelled(encoded(method, images, train), labels[train])

@@ -85,10 +85,10 @@ def parity(method: nn.Module, session: Any, again: nn.Module, inputs: dict[str, 
     given = {name: tensor.numpy() for name, tensor in inputs.items()}
     by_onnx = [torch.from_numpy(part) for part in session.run(None, given)]
     batch, _, height, width = tensors[0].shape
-    return Parity((batch, height, width), largest_gap(expected, by_onnx), largest_gap(expected, again(*tensors)))
+    return Parity((batch, height, width), max_difference(expected, by_onnx), max_difference(expected, again(*tensors)))
 
 
-def largest_gap(expected: tuple[Tensor, ...], found: list[Tensor] | tuple[Tensor, ...]) -> float:
+def max_difference(expected: tuple[Tensor, ...], found: list[Tensor] | tuple[Tensor, ...]) -> float:
     """Relative to the size of each output's values, so that metres far away do not count more than disparities."""
     gaps = [(a - b).abs().max() / a.abs().max().clamp_min(1.0) for a, b in zip(expected, found, strict=True)]
     return float(torch.stack(gaps).max())
@@ -96,7 +96,7 @@ def largest_gap(expected: tuple[Tensor, ...], found: list[Tensor] | tuple[Tensor
 
 @contextmanager
 def quiet() -> Generator[None]:
-    """Without the exporters' notes on operators of packages that are not installed."""
+    """Silences the exporters' notes on operators of packages that are not installed."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -82,7 +82,7 @@ def optimise_file(path: Path, out: Path | None, settings: Settings) -> None:
         say(f"image       none; matplotlib draws it: {install_command('view')}")
         return
     image = out.with_suffix(".png")
-    from firstsight.show.pose_graph_picture import before_and_after
+    from firstsight.show.pose_graph_image import before_and_after
 
     with replacing(image) as temporary:
         before_and_after(result.before, result.after, result.loops, result.rejected).savefig(temporary)

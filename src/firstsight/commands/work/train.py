@@ -41,7 +41,7 @@ from firstsight.training.trainable import DataFacts
 from firstsight.training.validation import Validation
 
 # What `auto` chooses.
-STEREO, ONE_CAMERA, PICTURES = "monodepth", "monodepth2", "dino"
+STEREO, ONE_CAMERA, IMAGES = "monodepth", "monodepth2", "dino"
 # Images of a neighbours' curve: those whose labels are known, and those that are judged.
 KNOWN, HELD_OUT, NEIGHBOURS = 2000, 500, 20
 
@@ -68,10 +68,10 @@ def chosen_method(sources: Sequence[str]) -> str:
     try:
         recording = open_recording(sources[0])
     except InputError:
-        return PICTURES
+        return IMAGES
     if recording.rig.stereo is not None:
         return STEREO
-    return ONE_CAMERA if recording.rig.cameras and recording.format != "image folder" else PICTURES
+    return ONE_CAMERA if recording.rig.cameras and recording.format != "image folder" else IMAGES
 
 
 @dataclass(frozen=True, kw_only=True)

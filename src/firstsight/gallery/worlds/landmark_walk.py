@@ -32,7 +32,7 @@ class Walk(NamedTuple):
 
 
 def true_motions(laps: float, stretch: int = 1) -> Float64[np.ndarray, "steps 3"]:
-    """Around a rectangle with round corners, anticlockwise from the beginning of a long side; `stretch` makes it longer."""
+    """Goes around a rectangle with round corners, anticlockwise from the start of a long side; `stretch` makes it longer."""
     corner = [(STEP_M, 0.0, np.pi / 2 / CORNER_STEPS)] * CORNER_STEPS
     straight = [[(STEP_M, 0.0, 0.0)] * round(stretch * side_m / STEP_M) for side_m in (LENGTH_M, WIDTH_M)]
     lap = 2 * (straight[0] + corner + straight[1] + corner)
@@ -49,7 +49,7 @@ def travelled(motions: Float64[np.ndarray, "steps 3"]) -> Float64[np.ndarray, "s
 
 
 def placed_landmarks(stretch: int = 1) -> Float64[np.ndarray, "landmarks 2"]:
-    """Beside the way, at least 2 m from each other."""
+    """Places landmarks beside the way, at least 2 m from each other."""
     every = round(LANDMARK_EVERY_M / STEP_M)
     beside = travelled(true_motions(1.0, stretch))[:-1:every]
     offsets = np.resize(OFFSETS_M, len(beside))

@@ -13,7 +13,7 @@ SIGMAS = (0.02, 0.02, 0.005)  # x and y in m, heading in rad, of each motion
 def street_walk(
     nodes: int, seed: int = 0, sigmas: tuple[float, float, float] = SIGMAS, loop_share: float = LOOP_SHARE
 ) -> PoseGraph:
-    """At its true poses, steps of 1 m; motions have noise of these sigmas and say so."""
+    """Returns a graph at its true poses, in steps of 1 m; its motions have noise of these sigmas and say so."""
     rng = np.random.default_rng(seed)
     side, heading = int(np.sqrt(nodes) / 2), 0
     x, y = side // 2, side // 2

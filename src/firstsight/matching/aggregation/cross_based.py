@@ -109,7 +109,7 @@ def _strip(volume: Volume, longest: int, gaps: bool) -> Strip:
 
 
 class _Types(NamedTuple):
-    """Of the arrays of a Strip that have the names; sums of supports of up to (2 LONGEST - 1)^2 cells must be exact."""
+    """Data types of a Strip's arrays of these names; sums of supports of up to (2 LONGEST - 1)^2 cells must be exact."""
 
     costs: Any
     counts: Any

@@ -187,7 +187,7 @@ def _sum_arms(integral, values, centre, stride, arms, sums):
 @njit(cache=True)
 @no_type_check
 def _subtract_integrals(values, centre, stride, before, after, sums):
-    """As _sum_arms, of values that are summed up along the stride."""
+    """Does the same as _sum_arms, from values that are summed up along the stride."""
     number = sums.dtype.type
     for i in range(sums.shape[0]):
         at = centre + i
@@ -197,7 +197,7 @@ def _subtract_integrals(values, centre, stride, before, after, sums):
 @njit(cache=True)
 @no_type_check
 def _add_arms(values, centre, stride, before, after, sums):
-    """As _sum_arms, cell by cell."""
+    """Does the same as _sum_arms, cell by cell."""
     own = values[centre:]
     for i in range(sums.shape[0]):
         sums[i] = own[i]

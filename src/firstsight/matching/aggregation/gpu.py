@@ -81,7 +81,7 @@ def census_cost(left: Grey, right: Grey, candidates: int, cost: Census) -> UInt8
 def leave_out_left_border(
     volume: UInt8[Tensor, "height width candidates"],
 ) -> UInt8[Tensor, "height width candidates"]:
-    """In place: no cost where x - d < 0, outside the right image."""
+    """Removes the cost, in place, where x - d < 0, outside the right image."""
     _, width, candidates = volume.shape
     x, d = torch.arange(width, device=volume.device), torch.arange(candidates, device=volume.device)
     return volume.masked_fill_(d > x[:, None], no_cost(np.uint8))
@@ -90,7 +90,7 @@ def leave_out_left_border(
 def aggregate(cost: Volume, settings: SemiGlobal[Grey]) -> Total:
     """S, the sum of the path costs; no cost where C has none. Types and errors are those of semi_global.aggregate."""
     cost_type = _numpy_type(cost.dtype)
-    largest = largest_cost(cost) if settings.largest is None else settings.largest
+    largest = max_cost(cost) if settings.largest is None else settings.largest
     _, total_type = path_types(cost_type, largest, settings.rule, settings.directions)
     total = torch.empty(cost.shape, dtype=TORCH_TYPES[total_type], device=cost.device)
     down = np.array(STEPS[: settings.directions // 2])
@@ -107,7 +107,7 @@ def aggregate(cost: Volume, settings: SemiGlobal[Grey]) -> Total:
     return total
 
 
-def largest_cost(cost: Volume) -> float:
+def max_cost(cost: Volume) -> float:
     """The largest cost of a volume; 0 where there is none."""
     numbers = cost if cost.is_floating_point() else cost.int()  # few operations know unsigned integers
     known = numbers.isfinite() if cost.is_floating_point() else numbers != no_cost(_numpy_type(cost.dtype))

@@ -112,7 +112,7 @@ def padded(cost: Volume) -> PaddedVolume:
     return np.concatenate([cost, np.full((height, width, missing), no_cost(cost.dtype), cost.dtype)], 2)
 
 
-def largest_cost(cost: Volume) -> float:
+def max_cost(cost: Volume) -> float:
     """The largest cost of a volume."""
     known = cost != no_cost(cost.dtype) if cost.dtype.kind == "u" else np.isfinite(cost)
     return float(np.max(cost, initial=0, where=known))
@@ -146,11 +146,11 @@ def begin_paths(steps: Steps, width: int, candidates: int, dtype: Any) -> PathSt
     return PathState(costs, np.zeros(slots, dtype))
 
 
-def path_types(cost_type: np.dtype, largest_cost: int | float, rule: JumpRule, directions: int) -> tuple[Any, Any]:
+def path_types(cost_type: np.dtype, max_cost: int | float, rule: JumpRule, directions: int) -> tuple[Any, Any]:
     """The smallest types for path costs and for sums of so many. Raises InputError where path costs need more than 16 bits."""
     if cost_type.kind == "f":
         return np.float32, np.float32
-    largest = largest_cost + rule.p1 + rule.p2
+    largest = max_cost + rule.p1 + rule.p2
     if largest >= np.iinfo(np.uint16).max:
         raise InputError(f"costs and penalties add up to {largest:.0f}: integers hold 65534; scale them or use float32")
     small = cost_type == np.uint8 and largest < np.iinfo(np.uint8).max
@@ -175,12 +175,12 @@ class _Sweeps:
 
     @classmethod
     def of(cls, cost: Volume, settings: SemiGlobal[Grey]) -> "_Sweeps":
-        highest = largest_cost(cost) if settings.largest is None else settings.largest
+        highest = max_cost(cost) if settings.largest is None else settings.largest
         types = path_types(cost.dtype, highest, settings.rule, settings.directions)
         return cls(settings, *cost.shape[1:], types)
 
     def room(self, cost: Volume, total: np.ndarray | None) -> Total:
-        """Where sums go: as many rows of `total` as needed where they fit."""
+        """Returns where sums go: as many rows of `total` as needed where they fit."""
         if total is not None and total.dtype == self.total_type and total.shape[1:] == cost.shape[1:]:
             return total[: len(cost)]
         return np.empty(cost.shape, self.total_type)

@@ -78,7 +78,7 @@ def _column_sum(left, right, y, x, d, height, width, REACH: tl.constexpr):
 @triton.jit
 @no_type_check
 def _count_ones(bits):
-    """In pairs, in fours, in bytes, then the sum of the bytes; compilers know this form and use the instruction."""
+    """Counts in pairs, in fours, in bytes, then adds the bytes; compilers know this form and use the instruction."""
     bits = bits - ((bits >> 1) & 0x5555555555555555)
     bits = (bits & 0x3333333333333333) + ((bits >> 2) & 0x3333333333333333)
     bits = (bits + (bits >> 4)) & 0x0F0F0F0F0F0F0F0F
@@ -152,7 +152,7 @@ def _read(
     cost, total, left, right, pixel, x, count, candidates, d,
     NO_COST: tl.constexpr, FIRST: tl.constexpr, TWO_IMAGES: tl.constexpr,
 ):  # fmt: skip
-    """Of a pixel: costs and sums (LANES,), its brightness, and that of its candidates' right pixels (LANES,).
+    """Reads a pixel's costs and sums (LANES,), its brightness, and that of its candidates' right pixels (LANES,).
 
     `count` candidates are read; 0 behind the end of a line, where there is no pixel.
     """

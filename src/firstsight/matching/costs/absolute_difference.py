@@ -6,7 +6,7 @@ Idea:   a pixel and its match look alike, and so do their gradients, which a com
         Truncated, since past what noise explains one difference says no more than another: the pixel is occluded.
         I, Ix = grey level and horizontal gradient                                      -> AbsoluteDifference.describe()
         C(p, d) = (1 - a) min(|I(p) - I'(p - d)|, t1) + a min(|Ix(p) - Ix'(p - d)|, t2) -> _cost()
-Differs: grey levels instead of the mean over colours; scaled to at most LARGEST_COST and rounded.
+Differs: grey levels instead of the mean over colours; scaled to at most MAX_COST and rounded.
 """
 
 from dataclasses import dataclass
@@ -16,14 +16,14 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 from numba import njit
 
-from firstsight.matching.costs.volumes import LARGEST_COST, Grey, MatchingCost, leave_out_left_border
+from firstsight.matching.costs.volumes import MAX_COST, Grey, MatchingCost, leave_out_left_border
 
 Volume = UInt8[np.ndarray, "height width candidates"]
 Described = Float32[np.ndarray, "height width 2"]  # grey level, gradient per px
 
 
 class Terms(NamedTuple):
-    """Where differences of grey levels and of gradients are truncated, and what one level of them costs; float32."""
+    """The truncation of differences of grey levels and of gradients, and what one level of them costs; float32."""
 
     largest_grey: np.float32
     grey_weight: np.float32
@@ -40,7 +40,7 @@ class AbsoluteDifference(MatchingCost):
     largest_gradient_difference: float = 2.0
 
     dtype: ClassVar[np.dtype] = np.dtype(np.uint8)
-    largest: ClassVar[int] = LARGEST_COST
+    largest: ClassVar[int] = MAX_COST
     reach: ClassVar[int] = 0
 
     def describe(self, image: Grey) -> Described:
@@ -60,7 +60,7 @@ class AbsoluteDifference(MatchingCost):
     @property
     def _terms(self) -> Terms:
         share, grey, gradient = self.gradient_share, self.largest_difference, self.largest_gradient_difference
-        scale = LARGEST_COST / ((1 - share) * grey + share * gradient)
+        scale = MAX_COST / ((1 - share) * grey + share * gradient)
         return Terms(*np.array([grey, (1 - share) * scale, gradient, share * scale], np.float32))
 
 

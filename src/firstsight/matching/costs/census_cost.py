@@ -16,7 +16,7 @@ from numba.extending import intrinsic
 
 from firstsight.kernels.lanes import LANES, add, broadcast, like, load, shift_right, store
 from firstsight.matching.costs.census import bit_count, census_transform
-from firstsight.matching.costs.volumes import LARGEST_COST, Grey, MatchingCost
+from firstsight.matching.costs.volumes import MAX_COST, Grey, MatchingCost
 
 Volume = UInt8[np.ndarray, "height width candidates"]
 Codes = UInt64[np.ndarray, "height width"]
@@ -24,7 +24,7 @@ Codes = UInt64[np.ndarray, "height width"]
 
 @dataclass(frozen=True, kw_only=True)
 class Census(MatchingCost):
-    """Hamming distance of census codes, summed over 3x3 pixels unless `block` is off, scaled to at most LARGEST_COST."""
+    """Hamming distance of census codes, summed over 3x3 pixels unless `block` is off, scaled to at most MAX_COST."""
 
     radius: tuple[int, int] = (2, 3)  # rows, columns of the window on either side of its centre
     block: bool = True  # ties neighbours together where a single code is noisy
@@ -45,7 +45,7 @@ class Census(MatchingCost):
     @property
     def halvings(self) -> int:
         """How often a sum of nine distances must be halved."""
-        return max(0, math.ceil(math.log2(9 * bit_count(self.radius) / LARGEST_COST)))
+        return max(0, math.ceil(math.log2(9 * bit_count(self.radius) / MAX_COST)))
 
     def describe(self, image: Grey) -> Codes:
         return census_transform(image, self.radius)
@@ -80,7 +80,7 @@ def hamming_volume(left: Codes, right: Codes, volume: Volume) -> Volume:
 
 
 def block_cost(volume: Volume, halvings: int) -> Volume:
-    """In place: each cost becomes the sum over its 3x3 pixels, halved `halvings` times and rounded; borders are repeated.
+    """Makes each cost, in place, the sum over its 3x3 pixels, halved `halvings` times and rounded; borders are repeated.
 
     A block ties neighbours together where a single census code is noisy. The result must fit 8 bits, and the number of
     candidates must be a multiple of LANES.

@@ -23,13 +23,13 @@ from firstsight.matching.costs.volumes import Grey, MatchingCost, leave_out_left
 Volume = Float32[np.ndarray, "height width candidates"]
 
 MIDDLE = 128  # a common offset changes no correlation, and makes products four times smaller
-LARGEST_WINDOW = 361  # pixels: n^2 128^2 < 2^31
+MAX_WINDOW = 361  # pixels: n^2 128^2 < 2^31
 CELLS_AT_ONCE = 4096  # of a row, so that its sums stay in the cache
 
 
 @dataclass(frozen=True, kw_only=True)
 class NormalisedCorrelation(MatchingCost):
-    """1 - ZNCC over (2 rows + 1) x (2 columns + 1) pixels; borders are repeated. At most LARGEST_WINDOW pixels."""
+    """1 - ZNCC over (2 rows + 1) x (2 columns + 1) pixels; borders are repeated. At most MAX_WINDOW pixels."""
 
     radius: tuple[int, int] = (3, 3)  # rows, columns of the window on either side of its centre
 
@@ -37,7 +37,7 @@ class NormalisedCorrelation(MatchingCost):
     largest: ClassVar[float] = 2.0
 
     def __post_init__(self) -> None:
-        assert self._pixels <= LARGEST_WINDOW, f"a window holds at most {LARGEST_WINDOW} pixels"
+        assert self._pixels <= MAX_WINDOW, f"a window holds at most {MAX_WINDOW} pixels"
 
     @property
     def reach(self) -> int:
@@ -66,7 +66,7 @@ class NormalisedCorrelation(MatchingCost):
 
 
 class Statistics(NamedTuple):
-    """Of the window around each pixel: the sum of its centred grey levels, and 1 / (n sigma), 0 where sigma is."""
+    """Statistics of the window around each pixel: the sum of its centred grey levels, and 1 / (n sigma), 0 where sigma is."""
 
     sums: Int32[np.ndarray, "height width"]
     inverse_deviation: Float32[np.ndarray, "height width"]

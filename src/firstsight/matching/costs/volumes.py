@@ -30,7 +30,7 @@ Total = (
 """Sums of costs along paths."""
 CostMap = UInt8[np.ndarray, "height width"] | UInt16[np.ndarray, "height width"] | Float32[np.ndarray, "height width"]
 
-LARGEST_COST = 80  # of costs that are scaled to 8 bits: it leaves room for the penalties there
+MAX_COST = 80  # of costs that are scaled to 8 bits: it leaves room for the penalties there
 
 
 class MatchingCost(ABC):
@@ -66,7 +66,7 @@ class MatchingCost(ABC):
         return self
 
     def smoothed(self, volume: Volume) -> Volume:
-        """In place: what this cost does with a volume of single pixels' costs. Cheaper once than for every slice."""
+        """Does, in place, what this cost does with a volume of single pixels' costs. Cheaper once than for every slice."""
         return volume
 
     @abstractmethod
@@ -89,7 +89,7 @@ def of_right(volume: Volume) -> Volume:
 
 
 def leave_out_left_border(volume: Volume) -> Volume:
-    """In place: no cost where x - d < 0, outside the right image."""
+    """Removes the cost, in place, where x - d < 0, outside the right image."""
     for x in range(min(volume.shape[2] - 1, volume.shape[1])):
         volume[:, x, x + 1 :] = no_cost(volume.dtype)
     return volume

@@ -38,7 +38,7 @@ class MatchClass(IntEnum):
 
 
 def left_right_consistent(position: Position, of_right: OfRight, tolerance: float) -> Valid:
-    """Where the right pixel a left pixel points at is inside and points back, |D(p) - D_R(p - D(p))| <= tolerance."""
+    """Returns where a left pixel's match is inside and points back, |D(p) - D_R(p - D(p))| <= tolerance."""
     matched = _matched(position)
     back = np.take_along_axis(of_right, np.maximum(matched, 0), 1)
     return (matched >= 0) & (np.abs(position - back) <= tolerance)

@@ -43,7 +43,7 @@ def write_depth(path: Path, depth: Depth) -> None:
 
 
 class LearnedDepth(DepthStage):
-    """Each picture by itself, by the method that was named."""
+    """Each image by itself, by the method that was named."""
 
     needs = frozenset({stage.CAMERA})
     role = DepthEstimator
@@ -113,7 +113,7 @@ def metric_depth(disparity: Disparity, focal_px: float, baseline_m: float, offse
 
 
 def matched(frame: Frame, estimator: StereoEstimator) -> Disparity:
-    """The disparity of the left camera's picture."""
+    """The disparity of the left camera's image."""
     left, right = (to_tensor(frame.image(camera.name)) for camera in frame.recording.rig.stereo_cameras)
     return estimator(left, right)
 
@@ -124,7 +124,7 @@ def stereo_depth(rig: Rig, disparity: Disparity) -> Depth:
 
 
 class LidarDepth(DepthStage):
-    """LiDAR points spread over the picture."""
+    """LiDAR points spread over the image."""
 
     needs = frozenset({stage.CAMERA, stage.LIDAR})
     gives = frozenset({stage.DEPTH, stage.SURFACES})

@@ -13,7 +13,7 @@ from firstsight.roles.state import State
 
 
 class FlowStage(FrameStage):
-    """Flow of the reference camera's pictures; the last frame has none."""
+    """Flow of the reference camera's images; the last frame has none."""
 
     name = "flow"
     needs = frozenset({stage.CAMERA, stage.NEXT_FRAME})

@@ -40,5 +40,5 @@ class LidarLoops(LoopsStage):
         )
 
     def in_metres(self, world_from_sensor: Transforms, frames: np.ndarray) -> Transforms:
-        """Of the camera again: what the closing returns is of the LiDAR."""
+        """Returns the poses of the camera again: what the closing returns is of the LiDAR."""
         return world_from_sensor @ self.lidar_from_camera

@@ -60,7 +60,7 @@ class LoopsStage(Stage):
         return on_frames(*read_tum(run.odometry_path), self.work.recording.stamps_ns)
 
     def pose(self, frame: int) -> np.ndarray:
-        """Where odometry has the sensor; NaN where it does not know."""
+        """Returns the pose of the sensor by odometry; NaN where it does not know."""
         return self.odometry[frame]
 
     def process(self, frame: int) -> None:
@@ -97,7 +97,7 @@ class LoopsStage(Stage):
 
 
 class DepthCameraLoops(LoopsStage):
-    """With depth from a sensor or from stereo."""
+    """Closes loops of a camera with depth from a sensor or from stereo."""
 
     needs = frozenset({stage.CAMERA_MOTION, stage.DENSE_DEPTH})
     gives = frozenset({stage.TRAJECTORY})

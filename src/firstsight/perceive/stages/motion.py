@@ -104,7 +104,7 @@ class CameraMotion(OdometryStage):
 
 
 class DepthCameraMotion(OdometryStage):
-    """A camera with dense depth; preferred to LiDAR, since its poses fit the pictures to a fraction of a pixel."""
+    """A camera with dense depth; preferred to LiDAR, since its poses fit the images to a fraction of a pixel."""
 
     needs = frozenset({stage.CAMERA, stage.DENSE_DEPTH, stage.NEXT_FRAME})
     gives = frozenset({stage.TRAJECTORY, stage.CAMERA_MOTION})
@@ -188,15 +188,15 @@ def metric_scale(estimated: Transforms, metric: Transforms, valid: Bool[np.ndarr
     best, scale = np.inf, 1.0
     for parts in 2 ** np.arange(len(way).bit_length()):
         length = way[-1] / parts * (1 - 1e-9)
-        begins = np.linspace(0, way[-1] - length, len(way))  # evenly along the way: standing still must not count
-        starts = np.unique(np.searchsorted(way, begins, side="right") - 1)
+        evenly = np.linspace(0, way[-1] - length, len(way))  # evenly along the way: standing still must not count
+        starts = np.unique(np.searchsorted(way, evenly, side="right") - 1)
         ends = np.searchsorted(way[:-1], way[starts] + length)
-        said, true = (shifts(poses, starts, ends) for poses in (estimated, metric))
-        lengths, lengths_m = np.linalg.norm(said, axis=1), np.linalg.norm(true, axis=1)
+        unscaled, true = (shifts(poses, starts, ends) for poses in (estimated, metric))
+        lengths, lengths_m = np.linalg.norm(unscaled, axis=1), np.linalg.norm(true, axis=1)
         went = (lengths > 0) & (lengths_m > 0)
         if not went.any():
             continue
-        across, along = np.linalg.norm(np.cross(said, true), axis=1), np.einsum("ni,ni->n", said, true)
+        across, along = np.linalg.norm(np.cross(unscaled, true), axis=1), np.einsum("ni,ni->n", unscaled, true)
         angle = float(np.median(np.arctan2(across, along)[went]))
         error = angle**2 / 2 + angle / np.sqrt(parts)  # what is across adds to a length; what is along, averaged
         if error < best:
@@ -207,7 +207,7 @@ def metric_scale(estimated: Transforms, metric: Transforms, valid: Bool[np.ndarr
 def shifts(
     poses: Transforms, starts: Int64[np.ndarray, " n"], ends: Int64[np.ndarray, " n"]
 ) -> Float64[np.ndarray, "n 3"]:
-    """Where the ends are, seen from the starts."""
+    """Returns where the ends are, seen from the starts."""
     return np.einsum("nji,nj->ni", poses[starts, :3, :3], poses[ends, :3, 3] - poses[starts, :3, 3])
 
 

@@ -199,7 +199,7 @@ def _camera(image: ImageTopic, body_from_camera: Transform) -> Camera:
 
 
 def _left_from_right(left: ImageTopic, right: ImageTopic, tree: FrameTree) -> Transform | None:
-    """From the projections of the rectified pair, or else from /tf."""
+    """Returns the pose of right in left from the projections of the rectified pair, or else from /tf."""
     assert left.calibration is not None
     assert right.calibration is not None
     offsets_m = [c.projection[0, 3] / c.projection[0, 0] for c in (left.calibration, right.calibration)]
@@ -246,7 +246,7 @@ def _with_lidar(recording: Recording, content: Content, stream: Stream) -> Recor
 
 
 def _body_from_lidar(recording: Recording, content: Content, frame: str) -> tuple[Transform | None, str]:
-    """Where the LiDAR sits, None where that is not known though a camera needs it, and a remark."""
+    """Returns the LiDAR's pose, None where it is not known though a camera needs it, and a remark."""
     body, reference = body_frame(content), recording.rig.reference
     if reference is not None:
         camera_frame = content.cameras[0].frame

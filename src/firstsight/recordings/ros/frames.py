@@ -73,7 +73,7 @@ def frame_name(name: str) -> str:
 
 
 def _neighbours(edges: Mapping[Edge, Transform]) -> dict[str, list[tuple[str, Transform]]]:
-    """For each frame the adjacent ones with here_from_there."""
+    """Returns for each frame the adjacent ones with here_from_there."""
     adjacent: dict[str, list[tuple[str, Transform]]] = {}
     for (parent, child), parent_from_child in edges.items():
         adjacent.setdefault(parent, []).append((child, parent_from_child))

@@ -18,7 +18,7 @@ from firstsight.recordings.simulated.surface import moved
 WORLDS = {"street": street, "rooms": rooms, "objects": objects}
 NAMES = tuple(WORLDS)
 START_NS = 1_767_225_600 * 10**9  # 2026-01-01 00:00 UTC
-SMALLEST_PX, LARGEST_PX = 16, 4096
+MIN_PX, MAX_PX = 16, 4096
 KEPT_BYTES = 64 * 2**20  # of each camera's images: rendering one takes longer than whatever is done with it
 
 
@@ -85,7 +85,7 @@ def image_size(default: tuple[int, int], height: int | None, width: int | None) 
         height = default[0] if width is None else round(width * default[0] / default[1])
     if width is None:
         width = round(height * default[1] / default[0])
-    return checked("height", height, SMALLEST_PX, LARGEST_PX), checked("width", width, SMALLEST_PX, LARGEST_PX)
+    return checked("height", height, MIN_PX, MAX_PX), checked("width", width, MIN_PX, MAX_PX)
 
 
 def rig_of(viewpoint: Viewpoint, size: tuple[int, int]) -> Rig:

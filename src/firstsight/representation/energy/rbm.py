@@ -1,4 +1,4 @@
-"""Restricted Boltzmann machine: binary pixels and binary causes, learnt by contrasting data with its own dreams.
+"""Restricted Boltzmann machine: binary pixels and binary causes, learnt by contrasting data with its own samples.
 
 Paper:  Smolensky. Information Processing in Dynamical Systems: Foundations of Harmony Theory. 1986;
         Hinton. Training Products of Experts by Minimizing Contrastive Divergence. Neural Computation 14(8), 2002;
@@ -18,7 +18,7 @@ Differs: the slides' energy has no biases and their sums run over both indices; 
         which CD-k comes nearer to as k grows. The last h is a probability, v' is drawn. The guide's momentum rises
         from 0.5 to 0.9 during training; Recipe's stays. Grey pixels are taken for probabilities and drawn anew each
         time ("drawn"), as in Salakhutdinov and Murray, or used as they are ("grey").
-Role:   Encoder: p(h | v) of the whole picture's luma, scaled to side x side pixels.
+Role:   Encoder: p(h | v) of the whole image's luma, scaled to side x side pixels.
 Units:  nats; pixels in [0, 1], where 1 is white.
 """
 
@@ -92,7 +92,7 @@ def drawn(probability: Float32[Tensor, "rows units"], uniform: Uniform) -> Float
 
 @torch.no_grad()
 def gibbs(machine: Machine, visible: Visible, steps: int, uniform: Uniform) -> Visible:
-    """Where chains that begin at `visible` are after that many times v -> h -> v."""
+    """Returns where chains that begin at `visible` are after that many times v -> h -> v."""
     for _ in range(steps):
         hidden = drawn(hidden_probability(machine, visible), uniform)
         visible = drawn(visible_probability(machine, hidden), uniform)
@@ -161,9 +161,9 @@ def estimate(at_base: float, log_weight: Tensor) -> Estimate:
     return Estimate(offset + math.log(mean), offset + low, offset + math.log(mean + SIGMAS * error))
 
 
-def bias_of(pictures: Visible) -> Float32[Tensor, " visible"]:
-    """The biases of units that are independent and as often on as in the pictures, after one more of each kind."""
-    share = (pictures.sum(0) + 1) / (len(pictures) + 2)
+def bias_of(images: Visible) -> Float32[Tensor, " visible"]:
+    """The biases of units that are independent and as often on as in the images, after one more of each kind."""
+    share = (images.sum(0) + 1) / (len(images) + 2)
     return share.log() - (1 - share).log()
 
 
@@ -171,7 +171,7 @@ def bias_of(pictures: Visible) -> Float32[Tensor, " visible"]:
 class Config:
     """Hinton's for MNIST. `chains` are each process's own; in Tieleman's paper they are as many as a batch."""
 
-    side: int = 28  # of the picture, px
+    side: int = 28  # of the image, px
     hidden: int = 500
     k: int = 1  # Gibbs steps for each update
     persistent: bool = False
@@ -267,18 +267,18 @@ class Rbm(Encoder, Trainable[ImageBatch]):
     def preview(self, batch: ImageBatch, context: StepContext) -> dict[str, Tensor]:
         visible, machine = pixels(unit_range(batch.images[:, 0])), self.machine
         after = visible_probability(machine, hidden_probability(machine, visible))
-        dreams = gibbs(
+        samples = gibbs(
             machine, drawn(torch.full_like(visible, 0.5), context.random.uniform), 100, context.random.uniform
         )
-        shown = {"input": visible, "what the causes explain": after, "dreams from noise": dreams}
-        return {title: self.as_pictures(rows) for title, rows in shown.items()} | {"filters": self.filters()}
+        shown = {"input": visible, "what the causes explain": after, "samples from noise": samples}
+        return {title: self.as_images(rows) for title, rows in shown.items()} | {"filters": self.filters()}
 
-    def as_pictures(self, visible: Visible) -> Float32[Tensor, "rows 1 side side"]:
+    def as_images(self, visible: Visible) -> Float32[Tensor, "rows 1 side side"]:
         return visible.unflatten(1, (1, self.config.side, self.config.side))
 
     def filters(self) -> Float32[Tensor, "hidden 1 side side"]:
         """The weights of each hidden unit."""
-        return self.as_pictures(self.weight.detach().mT.contiguous())
+        return self.as_images(self.weight.detach().mT.contiguous())
 
 
 def pixels(image: Float32[Tensor, "batch 3 height width"]) -> Float32[Tensor, "batch pixels"]:

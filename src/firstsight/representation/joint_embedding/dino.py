@@ -95,13 +95,13 @@ class Network(nn.Module):
         self.head = Head(config.vit.width, config.hidden, config.bottleneck, config.prototypes)
 
     def features(self, crops: Sequence[Tensor]) -> Float[Tensor, "rows width"]:
-        """The CLS features of views, view after view of all pictures. Views of one size that follow each other go together."""
+        """The CLS features of views, view after view of all images. Views of one size that follow each other go together."""
         together = [torch.cat(list(same)) for _, same in groupby(crops, key=lambda crop: crop.shape)]
         return torch.cat([self.vit(images).cls for images in together])
 
 
 class Agreement(NamedTuple):
-    """Means over pictures and pairs of views: cross entropy, entropy of the teacher, and their difference."""
+    """Means over images and pairs of views: cross entropy, entropy of the teacher, and their difference."""
 
     cross_entropy: Float[Tensor, ""]
     entropy: Float[Tensor, ""]
@@ -211,7 +211,7 @@ CIFAR_RECIPE = replace(
 
 @final
 class Dino(Encoder, Trainable[ImageBatch]):
-    """Pictures in, features out; learns from any pictures."""
+    """Images in, features out; learns from any images."""
 
     PRESETS: ClassVar = {
         "paper": Preset(Config(), PAPER),

@@ -18,6 +18,6 @@ def nees(error: Float64[np.ndarray, " size"], covariance: Symmetric) -> float:
 
 
 def nees_band(dimensions: int, runs: int, probability: float = 0.95) -> tuple[float, float]:
-    """Where the mean NEES of that many runs lies with this probability, if the filter is consistent."""
+    """Returns where the mean NEES of that many runs lies with this probability, if the filter is consistent."""
     low, high = chi2.ppf([(1 - probability) / 2, (1 + probability) / 2], dimensions * runs) / runs
     return float(low), float(high)

@@ -67,7 +67,7 @@ class State(NamedTuple):
 
     @property
     def covariance(self) -> Symmetric:
-        """Of `mean`."""
+        """The covariance of `mean`."""
         return np.block(
             [[self.robot_covariance, self.cross_covariance], [self.cross_covariance.T, self.map_covariance]]
         )
@@ -89,7 +89,7 @@ def wrapped(angle_rad: np.ndarray | float) -> Float64[np.ndarray, "..."]:
 
 
 def moved(robot: Pose, motion: Pose) -> Pose:
-    """Where a motion (forward, left, turn) in the robot's own frame ends."""
+    """Returns where a motion (forward, left, turn) in the robot's own frame ends."""
     forward_m, left_m, turn_rad = motion
     cos, sin = np.cos(robot[2]), np.sin(robot[2])
     x = robot[0] + cos * forward_m - sin * left_m

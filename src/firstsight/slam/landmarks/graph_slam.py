@@ -40,10 +40,10 @@ MIN_SIGMA = 1e-6
 
 def motion_edge(motion: Pose, config: Config) -> tuple[Float64[np.ndarray, "3 3"], Float64[np.ndarray, "3 3"]]:
     """(a_from_b, information) of a motion between two nodes."""
-    a_from_b, turned = planar(*motion), np.eye(3)
-    turned[:2, :2] = a_from_b[:2, :2].T
+    a_from_b, rotation = planar(*motion), np.eye(3)
+    rotation[:2, :2] = a_from_b[:2, :2].T
     covariance = motion_covariance(motion, config) + MIN_SIGMA**2 * np.eye(3)
-    return a_from_b, turned @ np.linalg.inv(covariance) @ turned.T
+    return a_from_b, rotation @ np.linalg.inv(covariance) @ rotation.T
 
 
 def sighting_of(

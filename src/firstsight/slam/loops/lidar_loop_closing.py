@@ -70,7 +70,7 @@ class Config:
 
 @final
 class LidarLoopClosing(LoopCloser):
-    """For a LiDAR alone. Scans of too few points are passed by."""
+    """Closes loops of a LiDAR alone. Scans of too few points are skipped."""
 
     needs: ClassVar[frozenset[str]] = frozenset({"points_lidar"})
 

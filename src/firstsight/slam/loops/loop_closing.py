@@ -69,7 +69,7 @@ class Config:
 
 @final
 class LoopClosing(LoopCloser):
-    """For a camera with depth, or one camera alone: then the scale is closed too."""
+    """Closes loops of a camera with depth, or of one camera alone: then the scale is closed too."""
 
     needs: ClassVar[frozenset[str]] = frozenset({"image", "intrinsics"})
 

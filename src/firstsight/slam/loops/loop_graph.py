@@ -126,7 +126,7 @@ def close_graph(chain: Chain, loops: list[Loop], tried: int, config: graphs.Conf
 
 
 def close_similarities(chain: Chain, loops: list[Loop], tried: int, drift: DriftConfig) -> Found:
-    """As `close_graph`, with the scale of every view unknown too."""
+    """Does as `close_graph`, with the scale of every view unknown too."""
     measured, motions = between_of(loops), chain.motions
     led = np.diff(chain.path) + MIN_PATH
     of_chain = with_scale(motions.information, 1 / (drift.scale**2 * led))

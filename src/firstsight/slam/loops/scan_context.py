@@ -34,7 +34,7 @@ class Config:
 
 
 class Alignment(NamedTuple):
-    """Of each scan a to one b: similarity in [0, 1], and by how many sectors b's columns lie further left in a."""
+    """Each scan a's similarity to one b, in [0, 1], and by how many sectors b's columns lie further left in a."""
 
     similarity: Float64[np.ndarray, " scans"]
     shift: Int64[np.ndarray, " scans"]

@@ -174,14 +174,14 @@ def paired(
     reach: float,
     config: Config,
 ) -> Pairs:
-    """The pairs whose nearest target point is within `reach` spacings, on a surface that is turned alike."""
+    """The pairs whose nearest target point is within `reach` spacings, on a surface that is rotated alike."""
     moved = move_points(source.points[rows], target_from_source)
     distance, nearest = target.tree.query(moved, distance_upper_bound=reach * target.spacing_m)
     hit = np.flatnonzero(np.isfinite(distance))
     hit = hit[target.flat[nearest[hit]]]
     normals = target.normals[nearest[hit]]
-    turned = source.normals[rows[hit]] @ target_from_source[:3, :3].T
-    alike = ~source.flat[rows[hit]] | (np.abs((turned * normals).sum(1)) > config.alike)
+    rotated = source.normals[rows[hit]] @ target_from_source[:3, :3].T
+    alike = ~source.flat[rows[hit]] | (np.abs((rotated * normals).sum(1)) > config.alike)
     return Pairs(rows[hit[alike]], target.points[nearest[hit[alike]]], normals[alike])
 
 

@@ -80,7 +80,7 @@ def path_length(
 
 
 def angle_rad(motion: Transform) -> float:
-    """By how much a motion turns."""
+    """Returns by how much a motion turns."""
     tangent = np.zeros(6)
     spatial_log(np.ascontiguousarray(motion), tangent)
     return float(np.linalg.norm(tangent[3:]))

@@ -50,7 +50,7 @@ class Sightings(NamedTuple):
 
 
 def agreeing(seen: CameraViews, matches: Matches, config: VerificationConfig) -> dict[tuple[int, int], Rows]:
-    """Of matched neighbours the matches that one motion near odometry's explains.
+    """Returns the matches of neighbours that one motion near odometry's explains.
 
     Someone who walks ahead may fill more of the image than what stands still; odometry, step by step, was not misled.
     """
@@ -152,7 +152,7 @@ def sightings(seen: CameraViews, found: Found, matches: Matches) -> Sightings:
 
 
 def world_points(seen: CameraViews, found: Found) -> Points:
-    """Where the features of all views lie, one view after the other; 0 where their depth is not known."""
+    """Returns where the features of all views lie, one view after the other; 0 where their depth is not known."""
     world = []
     for view, scale, world_from_view in zip(seen.views, found.scale, found.world_from_view, strict=True):
         rows = np.flatnonzero(view.precision > 0)

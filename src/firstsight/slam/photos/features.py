@@ -73,7 +73,7 @@ def root_sift(descriptors: Float32[np.ndarray, "n 128"]) -> UInt8[np.ndarray, "n
 
 
 def unit(descriptors: UInt8[np.ndarray, "n 128"]) -> Float32[np.ndarray, "n 128"]:
-    """Of length 1."""
+    """Returns the descriptors scaled to length 1."""
     values = descriptors.astype(np.float32)
     return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
 

@@ -54,7 +54,7 @@ def size_of(model: Model) -> Int64[np.ndarray, "2"]:
 
 
 def next_photo(model: Model, tries: Int64[np.ndarray, " photos"], config: Config) -> int | None:
-    """Of the photos tried least the one whose known points are most and best spread; None where none sees enough."""
+    """Returns, of the photos tried least, the one whose known points are most and best spread; None where none sees enough."""
     rows = np.flatnonzero(model.known[model.tracks.track] & ~model.placed)
     best, best_rank = None, (-TRIES, 0)
     for photo in np.unique(model.tracks.photo[rows]).tolist():

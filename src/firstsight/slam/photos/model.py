@@ -71,7 +71,7 @@ class Model:
         return self.registered[self.tracks.photo]
 
     def rays(self, rows: Int64[np.ndarray, " rows"]) -> Float64[np.ndarray, "rows 2"]:
-        """Where sightings are on the plane z = 1, the lens undone."""
+        """Returns where sightings are on the plane z = 1, the lens undone."""
         return straight_rays(self.pixels[rows], self.lenses, self.lens[self.tracks.photo[rows]])
 
     def seen_as(
@@ -114,7 +114,7 @@ class Model:
         )
 
     def colours(self, rows: Int64[np.ndarray, " rows"]) -> UInt8[np.ndarray, "points 3"]:
-        """Of each point the mean over its sightings."""
+        """Returns each point's mean colour over its sightings."""
         total = np.zeros((len(self.points), 3))
         features = self.collection.features
         seen = [features[p].colours[f] for p, f in zip(self.tracks.photo[rows], self.tracks.feature[rows], strict=True)]

@@ -20,7 +20,7 @@ def settle(model: Model, config: Config) -> None:
 
 
 def settle_points(model: Model, tracks: Int64[np.ndarray, " tracks"], config: Config) -> None:
-    """Of these points uses the sightings that agree; forgets points with less than two, or without angle."""
+    """Uses the sightings of these points that agree; forgets points with less than two, or without angle."""
     chosen = np.zeros(model.tracks.points, bool)
     chosen[tracks] = True
     rows = np.flatnonzero(chosen[model.tracks.track])
@@ -37,8 +37,8 @@ def settle_points(model: Model, tracks: Int64[np.ndarray, " tracks"], config: Co
 def world_directions(model: Model, rows: Int64[np.ndarray, " rows"]) -> Float64[np.ndarray, "rows 3"]:
     """Unit vectors from the photos towards what they see."""
     rays = np.column_stack([model.rays(rows), np.ones(len(rows))])
-    turned = np.einsum("nij,nj->ni", model.world_from_camera[model.tracks.photo[rows], :3, :3], rays)
-    return turned / np.linalg.norm(turned, axis=1, keepdims=True)
+    rotated = np.einsum("nij,nj->ni", model.world_from_camera[model.tracks.photo[rows], :3, :3], rays)
+    return rotated / np.linalg.norm(rotated, axis=1, keepdims=True)
 
 
 def narrowest_cosines(

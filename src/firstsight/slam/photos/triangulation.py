@@ -75,7 +75,7 @@ def most_agreed(
     track: Int64[np.ndarray, " points"],
     rows: Int64[np.ndarray, " rows"],
 ) -> Int64[np.ndarray, " tracks"]:
-    """Of several points for each track the one that most of its sightings agree on, by two at least; ties by their errors."""
+    """Returns for each track the point that most of its sightings agree on, by two at least; ties by their errors."""
     of_track = model.tracks.track[rows]
     start, stop = np.searchsorted(of_track, track, "left"), np.searchsorted(of_track, track, "right")
     counts = stop - start

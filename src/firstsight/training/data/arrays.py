@@ -46,8 +46,8 @@ class LoggedArrays(Dataset):
         self.names = [name for name in wanted.fields if name not in FILLED_LATER]
         lengths = [length for log in logs for length in log.episodes]
         kept = [centres(np.ones(length, bool), wanted.clip) for length in lengths]
-        begins = np.cumsum([0, *lengths])[:-1]
-        self.frames = np.concatenate([begin + inner for begin, inner in zip(begins, kept, strict=True)])
+        starts = np.cumsum([0, *lengths])[:-1]
+        self.frames = np.concatenate([begin + inner for begin, inner in zip(starts, kept, strict=True)])
         self._lengths = [len(inner) for inner in kept if len(inner)]
         self._ends = np.cumsum([sum(log.episodes) for log in logs])
         if len(self.frames) == 0:

@@ -48,7 +48,7 @@ class Dataset(ABC):
         return None
 
     def keep(self, budget: Budget) -> None:
-        """From now on keeps in memory what it decodes, as far as the budget goes."""
+        """Keeps in memory what it decodes from now on, as far as the budget goes."""
         self._kept = Kept(budget)
 
     def fingerprint(self) -> dict[str, Any]:

@@ -84,7 +84,7 @@ def flow_map(flow: FlowImage, size: Size) -> Float32[np.ndarray, "2 rows columns
 
 
 def valid_map(flow: FlowImage, size: Size) -> Bool[np.ndarray, "1 rows columns"]:
-    """Where the flow is known."""
+    """Returns where the flow is known."""
     return nearest(flow.valid.astype(np.uint8), size)[None] > 0
 
 

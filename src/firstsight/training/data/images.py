@@ -104,7 +104,7 @@ def takes_single_images(wanted: Wanted) -> bool:
 
 
 def split_names(relative_names: Sequence[str]) -> list[str]:
-    """Of each image "train" or "test", where a folder of its path is called so and has the other beside it; else ""."""
+    """Returns each image's "train" or "test", where a folder of its path has that name and the other beside it; else ""."""
     places = [name.rpartition("/")[0] for name in relative_names]
     folders = {place: PurePosixPath(place) for place in set(places)}
     present = {path for folder in folders.values() for path in (folder, *folder.parents)}

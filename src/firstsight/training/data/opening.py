@@ -4,7 +4,7 @@ drive                              a recording (docs/recordings.md), or a folder
 drive@frames=0:100                 some frames of it
 drive@frames=0:100@taught=RUN      with the pseudo-labels that a finished run has of these frames
 phone.mp4@fov-deg=70               a camera without calibration whose field of view is known
-pictures.zip, pictures.tar.gz      images in an archive
+images.zip, images.tar.gz      images in an archive
 shards/                            a folder of tar files, for millions of images
 log.npz, logs/                     arrays by name, in one file or in a folder of them
 """

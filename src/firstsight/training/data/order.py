@@ -70,10 +70,10 @@ class Streamed:
         self.batch, self.share = batch, sum(lengths) // batch
         if self.share == 0:
             raise InputError(f"{sum(lengths)} samples cannot be {batch} streams; lower the batch")
-        self._begins = np.zeros(sum(lengths), bool)
-        self._begins[np.cumsum([0, *lengths])[:-1]] = True
+        self._is_start = np.zeros(sum(lengths), bool)
+        self._is_start[np.cumsum([0, *lengths])[:-1]] = True
 
     def at(self, step: int) -> Chosen:
         """The samples of a step."""
         indices = np.arange(self.batch, dtype=np.int64) * self.share + step % self.share
-        return Chosen(indices, self._begins[indices] | (step % self.share == 0))
+        return Chosen(indices, self._is_start[indices] | (step % self.share == 0))

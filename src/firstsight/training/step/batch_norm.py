@@ -14,7 +14,7 @@ from firstsight.training.processes import process_count, sum_over_processes
 
 @contextmanager
 def synchronised(module: nn.Module) -> Generator[None]:
-    """Within it, the batch normalisations of a module see the batch of all processes; alone they are torch's own."""
+    """Lets the batch normalisations of a module see the batch of all processes; alone they are torch's own."""
     norms = [part for part in module.modules() if isinstance(part, _BatchNorm)] if process_count() > 1 else []
     for norm in norms:
         norm.__dict__["forward"] = partial(normalised, norm)

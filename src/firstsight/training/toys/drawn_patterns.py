@@ -38,7 +38,7 @@ def image(kind: str, size_px: int, generator: np.random.Generator) -> UInt8[np.n
 
 
 def shades(kind: str, size_px: int, generator: np.random.Generator) -> Shades:
-    """From 0 to 1."""
+    """Returns shades from 0 to 1."""
     y, x = np.mgrid[:size_px, :size_px] + generator.uniform(0, size_px, (2, 1, 1))
     turn = 2 * np.pi / generator.uniform(*PERIODS_PX)
     if kind in ("across", "upright", "slanted"):

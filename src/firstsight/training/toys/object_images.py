@@ -1,4 +1,4 @@
-"""Pictures of coloured shapes that cover each other, with their true masks: enough to see if objects are found."""
+"""Images of coloured shapes that cover each other, with their true masks: enough to see if objects are found."""
 
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from firstsight.training.data.wanted import Wanted
 from firstsight.training.random_numbers import combine_seeds
 
 SHAPES = ("square", "disc", "triangle")
-RADIUS = (0.13, 0.17)  # of a disc, share of the picture
+RADIUS = (0.13, 0.17)  # of a disc, share of the image
 RADII = {"square": 1.25, "disc": 1.0, "triangle": 1.5}  # to the corners, for areas that are nearly the same
 COLOURS = np.array(
     [(230, 50, 45), (60, 180, 75), (50, 90, 230), (240, 220, 50), (200, 60, 200), (60, 210, 220), (245, 150, 40)],
@@ -20,7 +20,7 @@ COLOURS = np.array(
 )
 GROUND = np.array([20, 21, 24], np.uint8)
 TEXTURED = 0.45  # of the brightness: the darker end of a textured shape's stripes
-LEAST_SEEN = 0.9  # of an object that others cover: share of its pixels
+MIN_SEEN = 0.9  # of an object that others cover: share of its pixels
 
 
 class DrawnImage(NamedTuple):
@@ -57,7 +57,7 @@ class ObjectImages(Arrays):
             ids = np.zeros((self.size_px, self.size_px), np.int64)
             for number, inside in enumerate(insides, 1):
                 ids[inside] = number
-            if all((ids == i).sum() >= LEAST_SEEN * inside.sum() for i, inside in enumerate(insides, 1)):
+            if all((ids == i).sum() >= MIN_SEEN * inside.sum() for i, inside in enumerate(insides, 1)):
                 return DrawnImage(self._coloured(rng, ids), ids)
 
     def _coloured(
@@ -72,7 +72,7 @@ class ObjectImages(Arrays):
 
 
 def shape_mask(rng: np.random.Generator, size_px: int) -> Bool[np.ndarray, "height width"]:
-    """A square, disc or triangle, whole in the picture."""
+    """A square, disc or triangle, whole in the image."""
     kind = SHAPES[rng.integers(len(SHAPES))]
     radius = rng.uniform(*RADIUS) * size_px * RADII[kind]
     x, y = rng.uniform(radius, size_px - 1 - radius, 2)

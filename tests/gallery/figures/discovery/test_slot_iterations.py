@@ -35,4 +35,4 @@ def test_the_numbers_stand_beside_those_of_baselines(found):
     assert abs(values["FG-ARI, random masks"]) < 0.02
     assert values["FG-ARI, k-means of colour and place"] > 0.4
     assert values["mBO, slot attention"] == found.course.measures[-1]["mBO"]
-    assert len(found.pictures) == TESTED
+    assert len(found.images) == TESTED

@@ -26,7 +26,7 @@ def test_what_is_knowable_is_the_motion_along_the_gradient():
     assert not BLANK.knowable_px.any()
 
 
-def test_the_picture_moves_as_one(monkeypatch):
+def test_the_image_moves_as_one(monkeypatch):
     monkeypatch.setattr(moving_patches, "NOISE", 0.0)
     still, moved = (painted(40, motion, np.random.default_rng(0)) for motion in ((0.0, 0.0), (2.0, 1.0)))
     assert moved[1:, 2:] == pytest.approx(still[:-1, :-2], abs=1e-6)

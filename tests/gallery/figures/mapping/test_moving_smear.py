@@ -15,8 +15,8 @@ def measured() -> dict[str, float]:
     return {metric.name: metric.value for metric in numbers(found)}
 
 
-def test_the_mean_picture_keeps_a_veil(measured: dict[str, float]):
-    assert measured[f"mean picture, {KEPT}"] > 2 * measured[f"mean picture, {LEFT_OUT}"]
+def test_the_mean_image_keeps_a_veil(measured: dict[str, float]):
+    assert measured[f"mean image, {KEPT}"] > 2 * measured[f"mean image, {LEFT_OUT}"]
 
 
 def test_leaving_out_what_moves_removes_the_ghosts(measured: dict[str, float]):

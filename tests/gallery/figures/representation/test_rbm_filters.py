@@ -36,11 +36,11 @@ def test_persistent_chains_learn_bars(found):
 
 
 def test_dreams_are_as_likely_as_data_and_noise_is_not(found):
-    data, dreams, noise = (float(part.mean()) for part in found.energies)
-    assert abs(dreams - data) < 0.5 * (noise - data)
+    data, samples, noise = (float(part.mean()) for part in found.energies)
+    assert abs(samples - data) < 0.5 * (noise - data)
 
 
-def test_the_mosaic_holds_every_picture(found):
+def test_the_mosaic_holds_every_image(found):
     assert found.chains.shape == (len(CHAIN_STEPS), CHAINS, SIDE**2)
     assert mosaic(found.filters.flatten(1), 4, 0.0).shape == (
         -(-HIDDEN // 4) * (SIDE + 1) - 1,

@@ -1,4 +1,4 @@
-"""The cost volume of one picture row: what each stage of aggregation makes of it.
+"""The cost volume of one image row: what each stage of aggregation makes of it.
 
 Shows:  one row's cost C(x, d) before and after aggregation, with winner and truth
 Slide:  The Energy-Based Approach
@@ -14,7 +14,7 @@ from jaxtyping import Float, Float32
 from matplotlib.axes import Axes
 from matplotlib.image import AxesImage
 
-from firstsight.gallery.drawing import Drawing, canvas, show_picture
+from firstsight.gallery.drawing import Drawing, canvas, show_image
 from firstsight.gallery.figures.depth.stages import PATH, PATHS, PIXEL, SURFACE, stages
 from firstsight.gallery.figures.depth.street_pair import BAD_1, StreetPair, street_pair
 from firstsight.run_folder import Metric
@@ -56,7 +56,7 @@ def row_errors(
 
 
 def telling_pixel(costs: dict[str, Float32[np.ndarray, "width candidates"]], truth: Float[np.ndarray, " width"]) -> int:
-    """Of those that the last stage gets right, the one that both before miss by most."""
+    """Returns, of the pixels that the last stage gets right, the one that both before miss by most."""
     errors = {stage: row_errors(cost, truth) for stage, cost in costs.items()}
     missed = np.minimum(errors[PIXEL], errors[SURFACE])
     return int(np.where(errors[PATH] <= BAD_1.absolute_px, missed, -1).argmax())
@@ -81,7 +81,7 @@ def cost_slice(scale: float = 1.0) -> Drawing:
     figure = canvas(1420, "One row of the cost volume, stage by stage")
     panels = figure.subplot_mosaic(
         [
-            ["picture", ".", "legend"],
+            ["image", ".", "legend"],
             [PIXEL, "pixel bar", "curves"],
             [SURFACE, "surface bar", "curves"],
             [PATH, "path bar", "curves"],
@@ -89,9 +89,9 @@ def cost_slice(scale: float = 1.0) -> Drawing:
         width_ratios=[2.6, 0.04, 1],
         height_ratios=[1.45, 1, 1, 1],
     )
-    show_picture(panels["picture"], found.pair.picture, "left picture and the row")
-    panels["picture"].axhline(found.row, color=TRUE_COLOUR, lw=1.5)
-    panels["picture"].plot(found.pixel, found.row, "o", mfc="none", mec=STAGE_COLOURS[PATH], ms=11, mew=2.5)
+    show_image(panels["image"], found.pair.image, "left image and the row")
+    panels["image"].axhline(found.row, color=TRUE_COLOUR, lw=1.5)
+    panels["image"].plot(found.pixel, found.row, "o", mfc="none", mec=STAGE_COLOURS[PATH], ms=11, mew=2.5)
     for stage, bar, metric in zip(found.costs, ("pixel bar", "surface bar", "path bar"), measured, strict=True):
         shown = draw_slice(panels[stage], found, stage, metric.value)
         figure.colorbar(shown, cax=panels[bar], label="cost (bits)")

@@ -1,4 +1,4 @@
-"""The disparity of one street picture after every stage of the energy approach, and the energy that it lowers.
+"""The disparity of one street image after every stage of the energy approach, and the energy that it lowers.
 
 Shows:  disparity stage by stage, from single pixels to the filled map, with bad-1 and E(D)
 Slide:  The Energy-Based Approach
@@ -16,7 +16,7 @@ from jaxtyping import Float32
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
-from firstsight.gallery.drawing import Drawing, canvas, show_picture
+from firstsight.gallery.drawing import Drawing, canvas, show_image
 from firstsight.gallery.figures.depth.stages import PATH, PATHS, PENALTIES, PIXEL, SURFACE, stages
 from firstsight.gallery.figures.depth.stereo_panels import (
     add_disparity_bar,
@@ -109,7 +109,7 @@ def draw_check(axes: Axes, found: Experiment, bad: float) -> None:
     for kind, colour in CLASS_COLOURS.items():
         colours[found.classes == kind] = colour
     caption = f"bad-1 {bad:.1f} % of the {100 * trusted.mean():.0f} % that remain"
-    show_picture(axes, colours, "after the left-right check", caption)
+    show_image(axes, colours, "after the left-right check", caption)
     patches = [Patch(fc=colour, ec="grey", label=kind.name.lower()) for kind, colour in CLASS_COLOURS.items()]
     axes.legend(handles=patches, loc="upper left", fontsize=9)
 

@@ -2,10 +2,10 @@
 
 Shows:  disparity, error and left-right disagreement with all of monodepth's losses and with each of them left out
 Slide:  Self-Supervised Depth
-Reads:  no network: the disparities of both pictures are themselves what is optimised. Without appearance nothing is
-        known of depth and all stays as it began. Without left-right consistency each picture is explained for itself,
+Reads:  no network: the disparities of both images are themselves what is optimised. Without appearance nothing is
+        known of depth and all stays as it began. Without left-right consistency each image is explained for itself,
         also where the other camera sees nothing, and the two contradict each other. Without smoothness even surfaces
-        become rough where the picture has little to say; it weighs more here than in the paper, whose network is smooth.
+        become rough where the image has little to say; it weighs more here than in the paper, whose network is smooth.
 """
 
 import math
@@ -21,7 +21,7 @@ from matplotlib.axes import Axes
 from torch import Tensor
 
 from firstsight.depth.monodepth import Config, Shares, pyramid, sum_of, terms, weighted
-from firstsight.gallery.drawing import Drawing, canvas, show_picture
+from firstsight.gallery.drawing import Drawing, canvas, show_image
 from firstsight.gallery.figures.depth.stereo_panels import NO_VALUE, add_disparity_bar, show_disparity, show_pair
 from firstsight.gallery.figures.depth.street_pair import FRAME, JUDGED, StreetPair, bad_1, street_pair
 from firstsight.geometry.images import to_tensor
@@ -36,7 +36,7 @@ LEARNING_RATE = 0.05
 GRIDS = 6  # of logits, each half as fine as the one before, which are added
 FIRST_SHARE = 0.02
 SMOOTHNESS = 3.0  # thirty times the paper's: there is no network here that is smooth of itself
-LARGEST_ERROR_PX = 3.0
+MAX_ERROR_PX = 3.0
 
 ALL = "all three losses"
 VARIANTS = {
@@ -49,7 +49,7 @@ Map = Float32[np.ndarray, "height width"]
 
 
 class Found(NamedTuple):
-    """The left picture's disparity, and how far the right one's is from it (px)."""
+    """The left image's disparity, and how far the right one's is from it (px)."""
 
     disparity: Map
     disagreement: Map
@@ -65,7 +65,7 @@ def experiment(scale: float = 1.0, steps: int = STEPS) -> Experiment:
     pair = street_pair(SHARE * scale)
     height, width = pair.left.shape
     right = simulate("street", height=height, width=width)[FRAME].image("right")
-    given = to_tensor(pair.picture), to_tensor(right)
+    given = to_tensor(pair.image), to_tensor(right)
     variants = {name: replace(Config(smoothness_weight=SMOOTHNESS), **left_out) for name, left_out in VARIANTS.items()}
     return Experiment(pair, right, {name: optimised(*given, config, steps) for name, config in variants.items()})
 
@@ -75,9 +75,9 @@ def optimised(left: Tensor, right: Tensor, config: Config, steps: int) -> Found:
     height, width = left.shape[-2:]
     sizes = [(math.ceil(height / 2**k), math.ceil(width / 2**k)) for k in range(GRIDS)]
     grids = [torch.zeros(1, 2, *size, requires_grad=True) for size in sizes]
-    optimiser, pictures = torch.optim.Adam(grids, LEARNING_RATE), list(zip(pyramid(left), pyramid(right), strict=True))
+    optimiser, images = torch.optim.Adam(grids, LEARNING_RATE), list(zip(pyramid(left), pyramid(right), strict=True))
     for _ in range(steps):
-        scales = zip(pictures, pyramid(shares(grids, config)), strict=True)
+        scales = zip(images, pyramid(shares(grids, config)), strict=True)
         loss = sum_of(weighted([terms(*pair, s, config.alpha) for pair, s in scales], config))
         optimiser.zero_grad()
         loss.backward()
@@ -121,7 +121,7 @@ def monodepth_losses(scale: float = 1.0) -> Drawing:
     rows = [[f"{kind} {name}" for kind in ("disparity", "error", "gap")] for name in VARIANTS]
     panels: dict[str, Axes] = figure.subplot_mosaic(cast(Any, [["left", "truth", "right"], *rows]))
     show_pair(panels["left"], panels["truth"], measured.pair)
-    show_picture(panels["right"], measured.right, "right picture")
+    show_image(panels["right"], measured.right, "right image")
     for name, found in measured.found.items():
         bad, gap = (f"{named[f'{number}, {name}']:.2g}" for number in ("bad-1", "disagreement"))
         show_disparity(panels[f"disparity {name}"], measured.pair, found.disparity, name, f"bad-1 {bad} %")
@@ -133,8 +133,8 @@ def monodepth_losses(scale: float = 1.0) -> Drawing:
 
 
 def show_error(axes: Axes, error: Map, title: str, caption: str, valid: np.ndarray | None = None) -> None:
-    """Black is none, bright LARGEST_ERROR_PX and more."""
-    colours = colormaps["inferno"](error / LARGEST_ERROR_PX)[..., :3]
+    """Black is none, bright MAX_ERROR_PX and more."""
+    colours = colormaps["inferno"](error / MAX_ERROR_PX)[..., :3]
     if valid is not None:
         colours = np.where(valid[..., None], colours, NO_VALUE)
-    show_picture(axes, colours, title, caption or f"black 0, bright {LARGEST_ERROR_PX:g} px and more")
+    show_image(axes, colours, title, caption or f"black 0, bright {MAX_ERROR_PX:g} px and more")

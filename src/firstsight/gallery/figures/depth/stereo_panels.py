@@ -8,7 +8,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from firstsight.gallery.drawing import show_picture
+from firstsight.gallery.drawing import show_image
 from firstsight.gallery.figures.depth.street_pair import StreetPair
 
 NO_VALUE = (0.19, 0.2, 0.21)  # dark grey, in none of the colour maps
@@ -16,16 +16,16 @@ NO_VALUE = (0.19, 0.2, 0.21)  # dark grey, in none of the colour maps
 
 def show_pair(left: Axes, truth: Axes, pair: StreetPair) -> None:
     """What is given and what is sought."""
-    show_picture(left, pair.picture, "left picture", "simulated street")
+    show_image(left, pair.image, "left image", "simulated street")
     colours = disparity_colours(pair, pair.truth.disparity, pair.truth.valid)
-    show_picture(truth, colours, "true disparity", "the sky (grey) has none")
+    show_image(truth, colours, "true disparity", "the sky (grey) has none")
 
 
 def show_disparity(
     axes: Axes, pair: StreetPair, disparity: Float32[np.ndarray, "height width"], title: str, caption: str
 ) -> None:
     """An answer for every pixel."""
-    show_picture(axes, disparity_colours(pair, disparity, np.ones(disparity.shape, bool)), title, caption)
+    show_image(axes, disparity_colours(pair, disparity, np.ones(disparity.shape, bool)), title, caption)
 
 
 def disparity_colours(

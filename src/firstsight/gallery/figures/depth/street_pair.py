@@ -21,7 +21,7 @@ from firstsight.recordings.simulated import simulate
 
 HEIGHT_PX, WIDTH_PX = 192, 640
 FRAME = 24  # two cars nearby, trees and lamp posts before houses
-LARGEST_PX = 40  # of the candidates; the street begins at 32 px
+MAX_PX = 40  # of the candidates; the street begins at 32 px
 PIXEL_COST = Census(radius=(1, 1), block=False)
 BAD_1 = DISPARITY_RULES["bad-1"]
 JUDGED = "pixels with a true disparity, occluded ones included"
@@ -30,7 +30,7 @@ Costs = Float32[np.ndarray, "height width candidates"]
 
 
 class StreetPair(NamedTuple):
-    picture: Image  # the left one
+    image: Image  # the left one
     left: Grey
     right: Grey
     truth: DisparityImage
@@ -47,9 +47,9 @@ def street_pair(scale: float) -> StreetPair:
     """The pair at `scale` times its full size."""
     recording = simulate("street", height=round(scale * HEIGHT_PX), width=round(scale * WIDTH_PX))
     assert recording.truth.disparity is not None
-    pictures = [recording[FRAME].image(name) for name in ("left", "right")]
-    left, right = (to_grey(to_tensor(picture)) for picture in pictures)
-    return StreetPair(pictures[0], left, right, recording.truth.disparity[FRAME], math.ceil(scale * LARGEST_PX))
+    images = [recording[FRAME].image(name) for name in ("left", "right")]
+    left, right = (to_grey(to_tensor(image)) for image in images)
+    return StreetPair(images[0], left, right, recording.truth.disparity[FRAME], math.ceil(scale * MAX_PX))
 
 
 def pixel_costs(pair: StreetPair) -> Costs:

@@ -1,6 +1,6 @@
-"""How slots come to own objects: within a picture over iterations, and over training.
+"""How slots come to own objects: within an image over iterations, and over training.
 
-Shows:  slot attention on drawn shapes: who attends where in each iteration, each slot's picture, FG-ARI over training
+Shows:  slot attention on drawn shapes: who attends where in each iteration, each slot's image, FG-ARI over training
 Slide:  Slot Attention Networks
 Reads:  slots begin as noise and share every place; from iteration to iteration each comes nearer to one object. The
         decoder then draws every slot alone, and where slots compete for a pixel the surest wins. Nothing but the error
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from firstsight.discovery.slot_attention import Explanation, SlotAttention
 from firstsight.evaluation.object_masks import ObjectMaskErrors, ids_of
-from firstsight.gallery.drawing import Drawing, canvas, show_picture
+from firstsight.gallery.drawing import Drawing, canvas, show_image
 from firstsight.run_folder import Metric
 from firstsight.training.fit import Runtime, fit
 from firstsight.training.metrics_log import Measurement
@@ -37,7 +37,7 @@ COLOUR = {"FG-ARI": "#1f4e9e", "mBO": "#1f9e45"}
 
 
 class Course(NamedTuple):
-    """After each of `steps`: the measures of new pictures, by name, and the loss."""
+    """The measures of new images after each of `steps`, by name, and the loss."""
 
     steps: list[int]
     measures: list[dict[str, float]]
@@ -45,39 +45,39 @@ class Course(NamedTuple):
 
 
 class Experiment(NamedTuple):
-    """New pictures, what became of the first of them, and the measures over training and of the baselines."""
+    """New images, what became of the first of them, and the measures over training and of the baselines."""
 
-    pictures: ObjectImages
+    images: ObjectImages
     explained: Explanation
     course: Course
     baselines: dict[str, dict[str, float]]
 
 
-def as_images(pictures: ObjectImages) -> Tensor:
-    return torch.from_numpy(np.stack([picture.image for picture in pictures.drawn])).permute(0, 3, 1, 2).float() / 255
+def as_images(images: ObjectImages) -> Tensor:
+    return torch.from_numpy(np.stack([scene.image for scene in images.drawn])).permute(0, 3, 1, 2).float() / 255
 
 
-def measured(found: Int64[np.ndarray, "pictures height width"], pictures: ObjectImages) -> dict[str, float]:
+def measured(found: Int64[np.ndarray, "images height width"], images: ObjectImages) -> dict[str, float]:
     errors = ObjectMaskErrors()
-    for ids, picture in zip(found, pictures.drawn, strict=True):
-        errors.add(ids, picture.ids)
+    for ids, scene in zip(found, images.drawn, strict=True):
+        errors.add(ids, scene.ids)
     return {metric.name: metric.value for metric in errors.metrics()}
 
 
 class Measuring(Measurement):
-    """Measures on new pictures now and then."""
+    """Measures on new images now and then."""
 
-    def __init__(self, model: SlotAttention, pictures: ObjectImages, every: int):
-        self.model, self.pictures = model, pictures
+    def __init__(self, model: SlotAttention, images: ObjectImages, every: int):
+        self.model, self.images = model, images
         self.every, self.course = every, Course([], [], [])
-        self._images = as_images(pictures)
+        self._images = as_images(images)
 
     @torch.no_grad()
     def measure(self, step: int) -> None:
         found = self.model.explain(self._images, self.model.fixed_noise(len(self._images)))
         self.course.steps.append(step)
-        self.course.measures.append(measured(ids_of(found.masks).numpy(), self.pictures))
-        self.course.loss.append(4 * float((found.picture - self._images).square().mean()))
+        self.course.measures.append(measured(ids_of(found.masks).numpy(), self.images))
+        self.course.loss.append(4 * float((found.image - self._images).square().mean()))
 
 
 def experiment(scale: float = 1.0) -> Experiment:
@@ -92,7 +92,7 @@ def experiment(scale: float = 1.0) -> Experiment:
     with torch.no_grad():
         explained = model.explain(as_images(new)[:SHOWN], model.fixed_noise(SHOWN))
     rng, slots = np.random.default_rng(0), TINY_CONFIG.slots
-    clustered = np.stack([clustered_ids(picture.image, slots) for picture in new.drawn])
+    clustered = np.stack([clustered_ids(scene.image, slots) for scene in new.drawn])
     baselines = {
         "k-means of colour and place": measured(clustered, new),
         "random masks": measured(rng.integers(0, slots, clustered.shape), new),
@@ -101,7 +101,7 @@ def experiment(scale: float = 1.0) -> Experiment:
 
 
 def numbers(found: Experiment) -> tuple[Metric, ...]:
-    protocol = f"{TESTED} new pictures, {found.course.steps[-1]} steps of training, {TINY_CONFIG.slots} slots"
+    protocol = f"{TESTED} new images, {found.course.steps[-1]} steps of training, {TINY_CONFIG.slots} slots"
     rows = {"slot attention": found.course.measures[-1], **found.baselines}
     measures = [
         Metric(name=f"{name}, {method}", value=values[name], unit="", protocol=protocol)
@@ -119,31 +119,31 @@ def slot_iterations(scale: float = 1.0) -> Drawing:
     figure = canvas(1100, "Slot attention: slots compete for pixels until each explains one object")
     halves: Any = figure.subfigures(2, 1, height_ratios=[1.7, 1])
     above, below = halves
-    draw_pictures(above, found)
+    draw_rows(above, found)
     left, right = below.subplots(1, 2)
     draw_course(left, found)
     draw_loss(right, found.course)
     return Drawing(figure, numbers(found))
 
 
-def picture_of(image: Tensor) -> UInt8[np.ndarray, "height width 3"]:
+def as_uint8(image: Tensor) -> UInt8[np.ndarray, "height width 3"]:
     return (255 * image.clamp(0, 1)).round().byte().permute(1, 2, 0).numpy()
 
 
-def draw_pictures(figure: FigureBase, found: Experiment) -> None:
-    """A row for each picture: itself, attention over iterations, masks, what all slots draw, what each draws."""
+def draw_rows(figure: FigureBase, found: Experiment) -> None:
+    """A row for each image: itself, attention over iterations, masks, what all slots draw, what each draws."""
     explained, iterations, slots = found.explained, len(found.explained.attention), found.explained.masks.shape[1]
     panels = figure.subplots(SHOWN, iterations + slots + 3)
-    for row, picture in enumerate(found.pictures.drawn[:SHOWN]):
-        titles = ["picture", *(f"attention, {t + 1}" for t in range(iterations)), "masks", "all slots"]
+    for row, image in enumerate(found.images.drawn[:SHOWN]):
+        titles = ["image", *(f"attention, {t + 1}" for t in range(iterations)), "masks", "all slots"]
         attention = [explained.attention[t, row].argmax(0).numpy() for t in range(iterations)]
-        shown = [picture.image, *attention, explained.masks[row].argmax(0).numpy(), picture_of(explained.picture[row])]
+        shown = [image.image, *attention, explained.masks[row].argmax(0).numpy(), as_uint8(explained.image[row])]
         for slot in range(slots):
             mask = explained.masks[row, slot]
-            shown.append(picture_of(explained.slot_pictures[row, slot] * mask + (1 - mask)))
+            shown.append(as_uint8(explained.slot_images[row, slot] * mask + (1 - mask)))
             titles.append(f"slot {slot + 1}")
         for axes, values, title in zip(panels[row], shown, titles, strict=True):
-            show_picture(axes, values, title if row == 0 else "")
+            show_image(axes, values, title if row == 0 else "")
             if values.ndim == 2:
                 axes.images[0].set(cmap=SLOT_COLOURS, clim=(-0.5, SLOT_COLOURS.N - 0.5))
     for slot in range(slots):
@@ -157,10 +157,10 @@ def draw_course(axes: Axes, found: Experiment) -> None:
         axes.plot(found.course.steps, values, "o-", ms=4, color=colour, label=f"{name}, slot attention")
         for (method, measures), style in zip(found.baselines.items(), ("--", ":"), strict=True):
             axes.axhline(measures[name], color=colour, ls=style, lw=1.2, label=f"{name}, {method}")
-    axes.set(title=f"measures on {TESTED} new pictures", xlabel="step", ylim=(-0.05, 1.02))
+    axes.set(title=f"measures on {TESTED} new images", xlabel="step", ylim=(-0.05, 1.02))
     axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1))
 
 
 def draw_loss(axes: Axes, course: Course) -> None:
     axes.semilogy(course.steps, course.loss, "o-", ms=4, color=COLOUR["FG-ARI"])
-    axes.set(title="loss on the same pictures", xlabel="step", ylabel="mean square")
+    axes.set(title="loss on the same images", xlabel="step", ylabel="mean square")

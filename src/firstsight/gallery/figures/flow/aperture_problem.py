@@ -21,7 +21,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from firstsight.flow.lucas_kanade import Config, Kind, LucasKanade, linearise
-from firstsight.gallery.drawing import Drawing, canvas, show_picture
+from firstsight.gallery.drawing import Drawing, canvas, show_image
 from firstsight.gallery.figures.flow.moving_patches import (
     BLANK,
     GAP_PX,
@@ -34,7 +34,7 @@ from firstsight.gallery.figures.flow.moving_patches import (
 )
 from firstsight.run_folder import Metric
 
-CONFIG = Config(levels=1)  # so small a motion needs no coarser picture, where a window would see beyond its patch
+CONFIG = Config(levels=1)  # so small a motion needs no coarser image, where a window would see beyond its patch
 PATCH_PX = 64
 EITHER_WAY = 3e3  # from the threshold t of the eigenvalues to the ends of their colours
 ARROW_EVERY_PX, ARROW_SCALE = 6, 6
@@ -49,10 +49,10 @@ EXAMPLES = (TEXTURE, SLANTED, BLANK)  # whose middle windows are looked into
 
 
 class Experiment(NamedTuple):
-    """The first picture (grey, in [0, 1]), what its windows know, and the constraint of each pixel: (Ix, Iy) and It."""
+    """The first image (grey, in [0, 1]), what its windows know, and the constraint of each pixel: (Ix, Iy) and It."""
 
     size: int
-    picture: Float32[np.ndarray, "height width"]
+    image: Float32[np.ndarray, "height width"]
     flow: Float32[np.ndarray, "2 height width"]
     kind: UInt8[np.ndarray, "height width"]
     eigenvalues: Float32[np.ndarray, "2 height width"]
@@ -77,14 +77,14 @@ def middle(patch: Patch, size: int) -> tuple[int, int]:
 
 
 def inside(row: int, column: int, size: int) -> tuple[slice, slice]:
-    """The pixels whose windows lie inside the patch in both pictures, with one pixel more for the gradients."""
+    """The pixels whose windows lie inside the patch in both images, with one pixel more for the gradients."""
     margin = GAP_PX + CONFIG.window_px // 2 + 1 + int(np.ceil(max(MOTION_PX)))
     rows, columns = (slice(i * size + margin, (i + 1) * size - margin) for i in (row, column))
     return rows, columns
 
 
 def numbers(found: Experiment) -> tuple[Metric, ...]:
-    """Per patch, how many windows know what they should, and how well."""
+    """Returns per patch how many windows know what they should, and how well."""
     metrics = []
     for patch, row, column in placed():
         rows, columns = inside(row, column, found.size)
@@ -118,7 +118,7 @@ def draw_flow(axes: Axes, found: Experiment) -> None:
     """An arrow where flow is known, a dot where nothing is; squares mark the windows that are looked into below."""
     height, width = found.kind.shape
     size = f"{CONFIG.window_px}x{CONFIG.window_px}"
-    show_picture(axes, found.picture, f"what every window of {size} px knows (arrows {ARROW_SCALE} times as long)")
+    show_image(axes, found.image, f"what every window of {size} px knows (arrows {ARROW_SCALE} times as long)")
     axes.images[0].set_clim(*PALE)
     y, x = np.mgrid[ARROW_EVERY_PX // 2 : height : ARROW_EVERY_PX, ARROW_EVERY_PX // 2 : width : ARROW_EVERY_PX]
     for kind, colour in COLOURS.items():

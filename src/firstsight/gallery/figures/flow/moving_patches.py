@@ -1,4 +1,4 @@
-"""A picture of stripes, corners, texture and blank wall that moves as one."""
+"""An image of stripes, corners, texture and blank wall that moves as one."""
 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -49,7 +49,7 @@ def blank(x: Grid, y: Grid) -> Grid:
 
 
 class Patch(NamedTuple):
-    """A part of the picture and what its windows can know; `gradient_deg` is the direction of the stripes' gradient."""
+    """A part of the image and what its windows can know; `gradient_deg` is the direction of the stripes' gradient."""
 
     name: str
     pattern: Pattern
@@ -78,13 +78,13 @@ def painted(size: int, motion: tuple[float, float], rng: np.random.Generator) ->
     """The patches, moved, with a camera's noise; computed, not resampled, so that the motion is exact."""
     rows, columns = len(PATCHES) * size, len(PATCHES[0]) * size
     y, x = np.mgrid[:rows, :columns].astype(np.float64)
-    picture = rng.normal(GREY, NOISE, (rows, columns))
+    image = rng.normal(GREY, NOISE, (rows, columns))
     for patch, row, column in placed():
         from_x, from_y = (position * size + (size - 1) / 2 for position in (column, row))
         own_x, own_y = x - motion[0] - from_x, y - motion[1] - from_y
         edge = np.clip(size / 2 - GAP_PX - np.maximum(abs(own_x), abs(own_y)), 0, 1)
-        picture += CONTRAST * edge * patch.pattern(own_x, own_y)
-    return picture.clip(0, 1).astype(np.float32)
+        image += CONTRAST * edge * patch.pattern(own_x, own_y)
+    return image.clip(0, 1).astype(np.float32)
 
 
 def placed() -> Iterator[tuple[Patch, int, int]]:

@@ -74,7 +74,7 @@ class Maps(NamedTuple):
 
 
 def maps_of(walk: Walk, kind: str, config: Config) -> Maps:
-    """Of the static world even what is hardly known counts, since all else is a ghost."""
+    """Returns the maps of a walk. Of the static world even what is hardly known counts, since all else is a ghost."""
     made = Maps(OccupancyGrid(), Tsdf(replace(config, min_weight=0.01) if kind == STATIC else config))
     mappers: tuple[Mapper, ...] = made
     for observation, pose in observations(walk, kind):
@@ -104,6 +104,6 @@ def ghost_faces(mesh: Mesh, static: Mesh, voxel_size_m: float) -> Bool[np.ndarra
 
 
 def area_m2(mesh: Mesh, faces: Bool[np.ndarray, " faces"]) -> float:
-    """Of the chosen triangles."""
+    """Returns the area of the chosen triangles."""
     a, b, c = (mesh.vertices[mesh.faces[faces, k]].astype(np.float64) for k in range(3))
     return float(np.linalg.norm(np.cross(b - a, c - a), axis=1).sum() / 2)

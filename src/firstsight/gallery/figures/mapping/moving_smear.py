@@ -1,8 +1,8 @@
-"""What averaging makes of things that move: a smear, in pictures and in maps, and the same maps without them.
+"""What averaging makes of things that move: a smear, in images and in maps, and the same maps without them.
 
-Shows:  the smear that moving things leave in mean pictures, occupancy grids and meshes, and the maps without it
+Shows:  the smear that moving things leave in mean images, occupancy grids and meshes, and the maps without it
 Slide:  Common Drawbacks (dynamic objects: averaging across multiple scans)
-Reads:  a camera that stands still: the mean of its pictures keeps a veil of who walked by, unless moving pixels are left out.
+Reads:  a camera that stands still: the mean of its images keeps a veil of who walked by, unless moving pixels are left out.
         A camera that walks through the flat: red is what the maps hold where the same flat without people has nothing. The
         mean of surfaces alone keeps all of it; rays through empty space take back what is looked at again, and what is not
         stays; left out, it never gets in. The meshes are seen from above, cut below the ceiling.
@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float32
 from matplotlib.axes import Axes
 
 from firstsight.formats.mesh import Mesh
-from firstsight.gallery.drawing import Drawing, canvas, show_picture
+from firstsight.gallery.drawing import Drawing, canvas, show_image
 from firstsight.gallery.figures.mapping.fused_maps import (
     ALL,
     KEPT,
@@ -30,7 +30,7 @@ from firstsight.gallery.figures.mapping.fused_maps import (
     maps_of,
     walk_through,
 )
-from firstsight.gallery.figures.mapping.shaded_mesh import picture_mesh
+from firstsight.gallery.figures.mapping.shaded_mesh import draw_mesh
 from firstsight.geometry.camera import field_of_view_intrinsics
 from firstsight.mapping.occupancy import OccupancyMap
 from firstsight.mapping.tsdf import Config
@@ -46,15 +46,15 @@ CUT_M, EYE_M, FIELD_RAD = 1.9, (-0.5, -6.0, 9.5), 0.85  # what hides the flat fr
 GHOST, SURFACE = (222, 45, 38), (30, 30, 34)
 SEEN_FREE, UNSEEN = (236, 236, 232), (190, 192, 196)
 
-Picture = Float32[np.ndarray, "height width 3"]
+MeanImage = Float32[np.ndarray, "height width 3"]
 
 
 class Experiment(NamedTuple):
-    """Of the standing camera: a picture, means with and without what moves. Of the walk: the maps and their ghosts."""
+    """A standing camera's image and its means with and without what moves; a walk's maps and their ghosts."""
 
-    picture: Image
-    mean: Picture
-    static_mean: Picture
+    image: Image
+    mean: MeanImage
+    static_mean: MeanImage
     still_error: dict[str, float]
     walk: Walk
     maps: dict[str, Maps]
@@ -65,8 +65,8 @@ class Experiment(NamedTuple):
 
 def experiment(scale: float = 1.0) -> Experiment:
     standing = walk_through("rooms", range(0, STOOD, STOOD_STEP), round(240 * scale), standing_still)
-    mean, static_mean = mean_pictures(standing.with_moving, standing.frames)
-    true, _ = mean_pictures(standing.static, standing.frames)
+    mean, static_mean = mean_images(standing.with_moving, standing.frames)
+    true, _ = mean_images(standing.static, standing.frames)
     error = {name: float(np.abs(m - true).mean()) for name, m in ((KEPT, mean), (LEFT_OUT, static_mean))}
     walk = walk_through("rooms", range(0, WALKED, STEP), round(240 * scale))
     config = replace(CONFIG, voxel_size_m=0.05 / scale**0.5)
@@ -76,8 +76,8 @@ def experiment(scale: float = 1.0) -> Experiment:
     cells = {kind: ghost_cells(maps[kind].grid.occupancy(), grid) for kind in (KEPT, LEFT_OUT)}
     size = maps[STATIC].tsdf.voxel_size_m
     faces = {kind: ghost_faces(meshes[kind], meshes[STATIC], size) for kind in (BAND_ONLY, KEPT, LEFT_OUT)}
-    picture = standing.with_moving.images["left"][STOOD // 2]
-    return Experiment(picture, mean, static_mean, error, walk, maps, cells, meshes, faces)
+    image = standing.with_moving.images["left"][STOOD // 2]
+    return Experiment(image, mean, static_mean, error, walk, maps, cells, meshes, faces)
 
 
 def standing_still(world: World) -> World:
@@ -85,13 +85,13 @@ def standing_still(world: World) -> World:
     return replace(world, world_from_body=lambda times: np.tile(world.world_from_body(np.zeros(1)), (len(times), 1, 1)))
 
 
-def mean_pictures(recording: Recording, frames: range) -> tuple[Picture, Picture]:
+def mean_images(recording: Recording, frames: range) -> tuple[MeanImage, MeanImage]:
     """Pixel by pixel over the frames, and over those in which the pixel shows nothing that moves (else over all)."""
     assert recording.truth.moving is not None
-    pictures = np.stack([recording.images["left"][frame].astype(np.float32) for frame in frames])
+    images = np.stack([recording.images["left"][frame].astype(np.float32) for frame in frames])
     static = np.stack([recording.truth.moving[frame] == 0 for frame in frames])[..., None]
-    mean, count = pictures.mean(0), static.sum(0)
-    return mean, np.where(count > 0, (pictures * static).sum(0) / np.maximum(count, 1), mean).astype(np.float32)
+    mean, count = images.mean(0), static.sum(0)
+    return mean, np.where(count > 0, (images * static).sum(0) / np.maximum(count, 1), mean).astype(np.float32)
 
 
 def numbers(found: Experiment) -> tuple[Metric, ...]:
@@ -100,10 +100,10 @@ def numbers(found: Experiment) -> tuple[Metric, ...]:
     cells = f"occupied cells of {size:g} m beyond one cell of the map of the flat without people; {frames}"
     voxel = found.maps[KEPT].tsdf.voxel_size_m
     area = f"triangles farther than 4 voxels of {voxel:.3g} m from the mesh of the flat without people; {frames}"
-    still = f"mean of {STOOD // STOOD_STEP} pictures against that of the room without people, grey levels of 255"
+    still = f"mean of {STOOD // STOOD_STEP} images against that of the room without people, grey levels of 255"
     return (
         *(
-            Metric(name=f"mean picture, {kind}", value=found.still_error[kind], unit="levels", protocol=still)
+            Metric(name=f"mean image, {kind}", value=found.still_error[kind], unit="levels", protocol=still)
             for kind in (KEPT, LEFT_OUT)
         ),
         *(
@@ -128,25 +128,25 @@ def moving_smear(scale: float = 1.0) -> Drawing:
     figure = canvas(1500, "Averaging smears what moves")
     panels = figure.subplot_mosaic(
         [
-            ["picture"] * 2 + ["mean"] * 2 + ["static mean"] * 2,
+            ["image"] * 2 + ["mean"] * 2 + ["static mean"] * 2,
             [f"grid, {KEPT}"] * 3 + [f"grid, {LEFT_OUT}"] * 3,
             [f"mesh, {BAND_ONLY}"] * 2 + [f"mesh, {KEPT}"] * 2 + [f"mesh, {LEFT_OUT}"] * 2,
         ],
         height_ratios=[1, 1.35, 1.1],
     )
-    show_picture(panels["picture"], found.picture, "a camera that stands still: one picture")
-    for name, picture, title in (
-        ("mean", found.mean, f"mean of {STOOD // STOOD_STEP} pictures"),
+    show_image(panels["image"], found.image, "a camera that stands still: one image")
+    for name, image, title in (
+        ("mean", found.mean, f"mean of {STOOD // STOOD_STEP} images"),
         ("static mean", found.static_mean, "mean, moving pixels left out"),
     ):
-        show_picture(panels[name], picture.round().astype(np.uint8), title)
+        show_image(panels[name], image.round().astype(np.uint8), title)
     for kind in found.cells:
         draw_grid(panels[f"grid, {kind}"], found, kind)
         cells = measured[f"ghost cells, {kind}"]
         panels[f"grid, {kind}"].set_title(f"occupancy of a walk, {kind}: {cells:.0f} ghost cells")
     for kind in found.faces:
         area = f"{measured[f'ghost surface, {kind}']:.2f} m² of ghosts"
-        show_picture(panels[f"mesh, {kind}"], from_above(found.meshes[kind], found.faces[kind]), f"mesh, {kind}", area)
+        show_image(panels[f"mesh, {kind}"], from_above(found.meshes[kind], found.faces[kind]), f"mesh, {kind}", area)
         panels[f"mesh, {kind}"].title.set_fontsize(10)
     return Drawing(figure, numbers(found))
 
@@ -166,17 +166,17 @@ def from_above(mesh: Mesh, ghosts: Bool[np.ndarray, " faces"]) -> Image:
     size = (420, 520)
     intrinsics = field_of_view_intrinsics(*size, FIELD_RAD).numpy()
     camera = Camera(name="above", size=size, intrinsics=intrinsics, body_from_camera=np.eye(4))
-    return picture_mesh(mesh._replace(faces=mesh.faces[shown]), camera, pose, ghosts[shown])
+    return draw_mesh(mesh._replace(faces=mesh.faces[shown]), camera, pose, ghosts[shown])
 
 
 def draw_grid(axes: Axes, found: Experiment, kind: str) -> None:
     """The grid with its ghosts in red and the way of the camera."""
     grid, poses = found.maps[kind].grid.occupancy(), found.walk.with_moving.truth.world_from_camera
     assert poses is not None
-    picture = np.full((*grid.occupied.shape, 3), UNSEEN, np.uint8)
+    image = np.full((*grid.occupied.shape, 3), UNSEEN, np.uint8)
     for cells, colour in ((grid.free, SEEN_FREE), (grid.occupied, SURFACE), (found.cells[kind], GHOST)):
-        picture[cells] = colour
-    axes.imshow(picture, origin="lower", extent=extent_m(grid), interpolation="nearest")
+        image[cells] = colour
+    axes.imshow(image, origin="lower", extent=extent_m(grid), interpolation="nearest")
     axes.plot(*poses[list(found.walk.frames), :2, 3].T, color="#1f4e9e", lw=1.5)
     axes.set(xlabel="x (m)", ylabel="y (m)", aspect="equal")
 

@@ -1,4 +1,4 @@
-"""A picture of a mesh as a camera in it would see it, lit from where the camera is."""
+"""An image of a mesh as a camera in it would see it, lit from where the camera is."""
 
 import numpy as np
 from embreex.mesh_construction import TriangleMesh  # ty: ignore[import-not-found]
@@ -14,7 +14,7 @@ AMBIENT = 0.35  # brightness of a surface that is seen edge-on
 TINT = np.array([235.0, 60.0, 30.0])
 
 
-def picture_mesh(mesh: Mesh, camera: Camera, world_from_camera: Transform, tinted: Bool[np.ndarray, " faces"]) -> Image:
+def draw_mesh(mesh: Mesh, camera: Camera, world_from_camera: Transform, tinted: Bool[np.ndarray, " faces"]) -> Image:
     """The mesh in its colours, the tinted faces in red."""
     scene = EmbreeScene(EmbreeDevice())
     TriangleMesh(scene, np.ascontiguousarray(mesh.vertices[mesh.faces], np.float32))
@@ -30,6 +30,6 @@ def picture_mesh(mesh: Mesh, camera: Camera, world_from_camera: Transform, tinte
     lengths = np.linalg.norm(normals, axis=1) * np.linalg.norm(directions, axis=1)
     facing = np.abs((normals * directions).sum(1)) / np.maximum(lengths, 1e-12)
     colours = np.where(tinted[seen[hit]][:, None], TINT, mesh.colours[corners].mean(1))
-    picture = np.tile(np.array(NOTHING, np.uint8), (len(seen), 1))
-    picture[hit] = (colours * (AMBIENT + (1 - AMBIENT) * facing)[:, None]).astype(np.uint8)
-    return picture.reshape(*camera.size, 3)
+    image = np.tile(np.array(NOTHING, np.uint8), (len(seen), 1))
+    image[hit] = (colours * (AMBIENT + (1 - AMBIENT) * facing)[:, None]).astype(np.uint8)
+    return image.reshape(*camera.size, 3)

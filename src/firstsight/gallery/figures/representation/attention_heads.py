@@ -4,9 +4,9 @@ Shows:  what each head of the last block looks at before and after a short train
 Slide:  Visualizing Attention
 Reads:  a pixel has the colour of the head that looks at it most, if it is among the fewest patches that hold a quarter of that
         head's attention. After some hundred steps on one recording attention is still almost even: the numbers say how
-        many patches' worth it covers, so the colours show an order and not an amount. Heads share the picture by
+        many patches' worth it covers, so the colours show an order and not an amount. Heads share the image by
         brightness and texture (walls, floor, shelf); no head prefers the toys. Heads that find objects come with
-        millions of pictures. A patch looks at patches like it anywhere: its object is not set apart, as the slide says.
+        millions of images. A patch looks at patches like it anywhere: its object is not set apart, as the slide says.
 """
 
 from dataclasses import replace
@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float32
 from matplotlib.patches import Patch, Rectangle
 from torch import Tensor
 
-from firstsight.gallery.drawing import Drawing, canvas, show_picture
+from firstsight.gallery.drawing import Drawing, canvas, show_image
 from firstsight.gallery.figures.representation.dino_collapse import RECIPE
 from firstsight.nets.vit import Config as VitConfig
 from firstsight.recordings.simulated import simulate
@@ -49,15 +49,15 @@ CONFIG = replace(
 
 
 class Looked(NamedTuple):
-    """Of some pictures: where each head of CLS looks, and what the patch in `places` looks at."""
+    """Some images, where each head of CLS looks in them, and what the patch in `places` looks at."""
 
-    heads: Float32[Tensor, "pictures heads rows columns"]
-    queries: Float32[Tensor, "pictures heads rows columns"]
+    heads: Float32[Tensor, "images heads rows columns"]
+    queries: Float32[Tensor, "images heads rows columns"]
 
 
 class Experiment(NamedTuple):
-    images: Float32[Tensor, "pictures 3 height width"]
-    moving: Bool[np.ndarray, "pictures height width"]
+    images: Float32[Tensor, "images 3 height width"]
+    moving: Bool[np.ndarray, "images height width"]
     places: list[tuple[int, int]]  # (row, column) of a patch on a toy
     untrained: Looked
     trained: Looked
@@ -89,22 +89,22 @@ def largest_patch(mask: Bool[np.ndarray, "height width"]) -> tuple[int, int]:
 
 
 @torch.no_grad()
-def looked(method: Dino, images: Float32[Tensor, "pictures 3 height width"], places: list[tuple[int, int]]) -> Looked:
+def looked(method: Dino, images: Float32[Tensor, "images 3 height width"], places: list[tuple[int, int]]) -> Looked:
     vit = method.teacher.vit
     queries = [query_attention(vit, image[None], place) for image, place in zip(images, places, strict=True)]
     return Looked(cls_attention(vit, images), torch.cat(queries))
 
 
 def on_moving(
-    maps: Float32[Tensor, "pictures heads rows columns"], moving: Bool[np.ndarray, "pictures height width"]
+    maps: Float32[Tensor, "images heads rows columns"], moving: Bool[np.ndarray, "images height width"]
 ) -> float:
-    """Share of attention on what moves, over its share of the picture; the head that looks there most."""
+    """Share of attention on what moves, over its share of the image; the head that looks there most."""
     pixels = at_pixels(maps, PATCH_PX) / maps.sum((2, 3), keepdim=True) / PATCH_PX**2
     mask = torch.from_numpy(moving)[:, None]
     return float(((pixels * mask).sum((2, 3)) / mask.float().mean((2, 3))).mean(0).max())
 
 
-def peak(maps: Float32[Tensor, "pictures heads rows columns"]) -> float:
+def peak(maps: Float32[Tensor, "images heads rows columns"]) -> float:
     """exp of the entropy of each map, the mean: how many patches a head looks at."""
     shares = maps.flatten(2) / maps.flatten(2).sum(-1, keepdim=True)
     return float(torch.exp(-torch.xlogy(shares, shares).sum(-1)).mean())
@@ -113,7 +113,7 @@ def peak(maps: Float32[Tensor, "pictures heads rows columns"]) -> float:
 def numbers(found: Experiment) -> tuple[Metric, ...]:
     patches = found.trained.heads[0, 0].numel()
     many = f"exp of the entropy of CLS attention, mean of heads, of {patches} patches"
-    toys = f"attention on what moves over its area, best of {CONFIG.vit.heads} heads, {len(found.images)} pictures; 1 is chance"
+    toys = f"attention on what moves over its area, best of {CONFIG.vit.heads} heads, {len(found.images)} images; 1 is chance"
     metrics = []
     for name, seen in (("untrained", found.untrained), (f"after {found.steps} steps", found.trained)):
         metrics.append(Metric(name=f"patches looked at, {name}", value=peak(seen.heads), unit="", protocol=many))
@@ -132,15 +132,15 @@ def attention_heads(scale: float = 1.0) -> Drawing:
     )
     queries = at_pixels(found.trained.queries.mean(1, keepdim=True), PATCH_PX)
     titles = (
-        "picture, and a patch on a toy",
+        "image, and a patch on a toy",
         "heads, untrained",
         f"heads after {found.steps} steps",
         "what the patch looks at",
     )
     for i, row in enumerate(panels):
-        pictures = (found.images[i], before[i], after[i], darkened(found.images[i], queries[i]))
-        for axes, picture, title in zip(row, pictures, titles, strict=True):
-            show_picture(axes, picture.permute(1, 2, 0).numpy(), title if i == 0 else "")
+        images = (found.images[i], before[i], after[i], darkened(found.images[i], queries[i]))
+        for axes, image, title in zip(row, images, titles, strict=True):
+            show_image(axes, image.permute(1, 2, 0).numpy(), title if i == 0 else "")
         for axes in (row[0], row[3]):
             y, x = found.places[i]
             axes.add_patch(square(x, y))
@@ -158,6 +158,6 @@ def square(column: int, row: int) -> Rectangle:
 
 
 def darkened(image: Float32[Tensor, "3 height width"], attention: Float32[Tensor, "1 height width"]) -> Tensor:
-    """The picture, the brighter the more it is looked at, from the least to the most."""
+    """The image, the brighter the more it is looked at, from the least to the most."""
     low, high = attention.min(), attention.max()
     return image * (0.1 + 0.9 * (attention - low) / (high - low))

@@ -2,10 +2,10 @@
 
 Shows:  DINO with centring and sharpening, with one of them, and with neither: teacher's entropy, KL, spread of features
 Slide:  DINO, Centering and Sharpening
-Reads:  the loss is least where teacher and student always say the same, whatever the picture. Centring alone ends at the
+Reads:  the loss is least where teacher and student always say the same, whatever the image. Centring alone ends at the
         uniform distribution (entropy log K), sharpening alone at one prototype for all (entropy 0). In both nothing is
-        left to learn: KL goes to 0, and the features of all pictures become alike. With both, the entropy stays between,
-        KL stays above 0, and features spread. With neither, all stays as it began: the same answer to every picture.
+        left to learn: KL goes to 0, and the features of all images become alike. With both, the entropy stays between,
+        KL stays above 0, and features spread. With neither, all stays as it began: the same answer to every image.
 """
 
 from collections.abc import Mapping
@@ -40,12 +40,12 @@ VARIANTS = {
 }
 COLOURS = {"both": "#1f4e9e", "centring only": "#e07b00", "sharpening only": "#c0392b", "neither": "#555555"}
 STEPS, COLLAPSED, EVERY = 100, 60, 5  # steps with both, and steps that show a collapse
-PICTURES = 480
+IMAGES = 480
 LARGEST = float(np.log(CONFIG.prototypes))
 
 
 class Curves(NamedTuple):
-    """Of one training, at every logged step."""
+    """What was logged of one training, at every logged step."""
 
     steps: list[int]
     entropy: list[float]
@@ -65,21 +65,21 @@ class Following(Callback):
 
 def experiment(scale: float = 1.0) -> dict[str, Curves]:
     """The curves of each variant."""
-    pictures = Patterns(PICTURES, CONFIG.size[0])
+    images = Patterns(IMAGES, CONFIG.size[0])
     steps = {name: round(scale * (STEPS if name == "both" else COLLAPSED)) for name in VARIANTS}
-    return {name: trained(config, pictures, steps[name]) for name, config in VARIANTS.items()}
+    return {name: trained(config, images, steps[name]) for name, config in VARIANTS.items()}
 
 
-def beginning(config: Config) -> Dino:
+def initial_model(config: Config) -> Dino:
     """The same weights for every variant."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return Dino(config)
 
 
-def trained(config: Config, pictures: Patterns, steps: int) -> Curves:
+def trained(config: Config, images: Patterns, steps: int) -> Curves:
     following, recipe = Following(), replace(RECIPE, steps=steps, log_every=EVERY)
-    fit(beginning(config), pictures, recipe, runtime=Runtime(device="cpu"), callback=following)
+    fit(initial_model(config), images, recipe, runtime=Runtime(device="cpu"), callback=following)
     return Curves(*(list(column) for column in zip(*following.rows, strict=True)))
 
 
@@ -116,5 +116,5 @@ def dino_collapse(scale: float = 1.0) -> Drawing:
     entropy.set(title="entropy of the teacher", xlabel="step", ylabel="nats", ylim=(-0.1, 1.1 * LARGEST))
     divergence.set(title="KL from teacher to student", xlabel="step", ylabel="nats")
     divergence.legend(loc="upper right", fontsize=9)
-    spread.set(title="spread of the features (0: all pictures alike)", xlabel="step", ylim=(0, None))
+    spread.set(title="spread of the features (0: all images alike)", xlabel="step", ylim=(0, None))
     return Drawing(figure, numbers(found))

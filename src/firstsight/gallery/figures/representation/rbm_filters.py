@@ -1,9 +1,9 @@
-"""What a Boltzmann machine makes of bars that cross: its causes, its dreams, and how likely it finds the data, exactly.
+"""What a Boltzmann machine makes of bars that cross: its causes, its samples, and how likely it finds the data, exactly.
 
-Shows:  an RBM on pictures of bars: filters, Gibbs chains from noise, exact log-likelihood of CD-1 and persistent chains
+Shows:  an RBM on images of bars: filters, Gibbs chains from noise, exact log-likelihood of CD-1 and persistent chains
 Slide:  Energy-Based Learning, RBMs
 Reads:  each hidden unit is for some pixels (red) and against others (blue); some come to stand for one bar, though
-        no one said that there are bars. A chain that begins at noise dreams of bars in the end. With 14 hidden units
+        no one said that there are bars. A chain that begins at noise samples of bars in the end. With 14 hidden units
         Z is the sum of 16,384 terms, so that the likelihood is known, and so is the best that any model can reach. CD-1
         looks one step around the data: it reconstructs well early, and stops short of what persistent chains reach.
 """
@@ -17,7 +17,7 @@ from jaxtyping import Float32
 from matplotlib.axes import Axes
 from torch import Tensor
 
-from firstsight.gallery.drawing import Drawing, canvas, show_picture
+from firstsight.gallery.drawing import Drawing, canvas, show_image
 from firstsight.representation.energy.rbm import (
     Config,
     Machine,
@@ -36,7 +36,7 @@ from firstsight.training.metrics_log import Measurement
 from firstsight.training.recipe import Recipe
 from firstsight.training.toys.binary_images import BinaryImages, bars, bars_entropy
 
-SIDE, HIDDEN, PICTURES = 6, 14, 1000
+SIDE, HIDDEN, IMAGES = 6, 14, 1000
 BATCH, STEPS, MEASURED = 50, 2500, 12
 KINDS = {"persistent chains": True, "CD-1": False}
 CHAIN_STEPS = (0, 1, 2, 5, 20, 100, 1000)
@@ -46,7 +46,7 @@ ALONE = "#555555"
 
 
 class Course(NamedTuple):
-    """After each of `steps`: exact log-likelihood of pictures that were not shown (mean, nats), reconstruction."""
+    """The exact log-likelihood of images that were not shown (mean, nats) and the reconstruction, after each of `steps`."""
 
     steps: list[int]
     log_likelihood: list[float]
@@ -56,13 +56,13 @@ class Course(NamedTuple):
 class Experiment(NamedTuple):
     """`alone`: the log-likelihood under independent pixels. `chains` are states after each of CHAIN_STEPS."""
 
-    data: Float32[Tensor, "pictures pixels"]
+    data: Float32[Tensor, "images pixels"]
     filters: Float32[Tensor, "hidden 1 side side"]
     chains: Float32[Tensor, "times chains pixels"]
     courses: dict[str, Course]
     alone: float
     new: Float32[Tensor, "new pixels"]
-    energies: tuple[Float32[Tensor, " new"], Float32[Tensor, " dreams"], Float32[Tensor, " noise"]]
+    energies: tuple[Float32[Tensor, " new"], Float32[Tensor, " samples"], Float32[Tensor, " noise"]]
 
 
 class Measuring(Measurement):
@@ -87,12 +87,12 @@ def log_likelihood(machine: Machine, visible: Float32[Tensor, "rows visible"]) -
     return -float(free_energy(machine, visible).mean()) - log_partition(machine)
 
 
-def as_rows(pictures: np.ndarray) -> Float32[Tensor, "pictures pixels"]:
-    return torch.from_numpy(pictures).float().flatten(1)
+def as_rows(images: np.ndarray) -> Float32[Tensor, "images pixels"]:
+    return torch.from_numpy(images).float().flatten(1)
 
 
 def experiment(scale: float = 1.0) -> Experiment:
-    shown, new = bars(PICTURES, SIDE), as_rows(bars(PICTURES, SIDE, seed=1))
+    shown, new = bars(IMAGES, SIDE), as_rows(bars(IMAGES, SIDE, seed=1))
     steps, courses, models = max(round(STEPS * scale), 2 * MEASURED), {}, {}
     for kind, persistent in KINDS.items():
         with torch.random.fork_rng():
@@ -113,9 +113,9 @@ def experiment(scale: float = 1.0) -> Experiment:
     model, generator = models["persistent chains"], torch.Generator().manual_seed(0)
 
     def uniform(columns: int) -> Tensor:
-        return torch.rand((PICTURES, columns), generator=generator)
+        return torch.rand((IMAGES, columns), generator=generator)
 
-    noise = drawn(as_rows(shown).mean().expand(PICTURES, SIDE**2), uniform)
+    noise = drawn(as_rows(shown).mean().expand(IMAGES, SIDE**2), uniform)
     states = [noise]
     for before, after in pairwise(CHAIN_STEPS):
         states.append(gibbs(model.machine, states[-1], after - before, uniform))
@@ -128,8 +128,8 @@ def experiment(scale: float = 1.0) -> Experiment:
 
 
 def numbers(found: Experiment) -> tuple[Metric, ...]:
-    exact = f"mean of {PICTURES} pictures that were not shown, Z summed over 2^{HIDDEN} states"
-    data, dreams, noise = (float(part.mean()) for part in found.energies)
+    exact = f"mean of {IMAGES} images that were not shown, Z summed over 2^{HIDDEN} states"
+    data, samples, noise = (float(part.mean()) for part in found.energies)
     return (
         Metric(
             name="log-likelihood, the best possible",
@@ -152,12 +152,14 @@ def numbers(found: Experiment) -> tuple[Metric, ...]:
             for kind, course in found.courses.items()
         ),
         Metric(name="free energy of noise less that of new data", value=noise - data, unit="nats", protocol="means"),
-        Metric(name="free energy of dreams less that of new data", value=dreams - data, unit="nats", protocol="means"),
+        Metric(
+            name="free energy of samples less that of new data", value=samples - data, unit="nats", protocol="means"
+        ),
     )
 
 
-def mosaic(rows: Float32[Tensor, "pictures pixels"], columns: int, between: float) -> np.ndarray:
-    """Pictures side by side with a line between."""
+def mosaic(rows: Float32[Tensor, "images pixels"], columns: int, between: float) -> np.ndarray:
+    """Images side by side with a line between."""
     side = round(rows.shape[1] ** 0.5)
     lines = -(-len(rows) // columns)
     sheet = np.full((lines * (side + 1) - 1, columns * (side + 1) - 1), between, np.float32)
@@ -173,9 +175,9 @@ def rbm_filters(scale: float = 1.0) -> Drawing:
     panels = figure.subplot_mosaic(
         [["data", "filters", "chains"], ["likelihood", "error", "energy"]], height_ratios=[1.1, 1]
     )
-    show_picture(panels["data"], mosaic(found.data[:36], 6, 0.5), "pictures it is shown")
+    show_image(panels["data"], mosaic(found.data[:36], 6, 0.5), "images it is shown")
     draw_filters(panels["filters"], found)
-    show_picture(
+    show_image(
         panels["chains"],
         mosaic(found.chains.transpose(0, 1).flatten(0, 1), len(CHAIN_STEPS), 0.5),
         "Gibbs chains from noise",
@@ -194,7 +196,7 @@ def rbm_filters(scale: float = 1.0) -> Drawing:
 def draw_filters(axes: Axes, found: Experiment) -> None:
     rows = found.filters.flatten(1)
     limit = float(rows.abs().quantile(0.995))
-    show_picture(axes, np.zeros((1, 1)), f"weights of the {len(rows)} hidden units")
+    show_image(axes, np.zeros((1, 1)), f"weights of the {len(rows)} hidden units")
     axes.imshow(mosaic(rows, 4, np.nan), cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
     axes.set_xlabel(f"red: for the pixel, blue: against it (up to {limit:.1f})")
 
@@ -204,14 +206,14 @@ def draw_likelihood(axes: Axes, found: Experiment) -> None:
         axes.plot(course.steps, course.log_likelihood, "o-", ms=4, color=COLOURS[kind], label=kind)
     axes.axhline(found.alone, color=ALONE, ls="--", label="independent pixels")
     axes.axhline(-bars_entropy(SIDE), color="black", ls=":", label="the best possible")
-    axes.set(title="exact log-likelihood of new pictures", xlabel="step", ylabel="nats per picture")
+    axes.set(title="exact log-likelihood of new images", xlabel="step", ylabel="nats per image")
     axes.legend(loc="lower right", bbox_to_anchor=(1, 0.2), fontsize=9)
 
 
 def draw_error(axes: Axes, found: Experiment) -> None:
     for kind, course in found.courses.items():
         axes.plot(course.steps, course.error, "o-", ms=4, color=COLOURS[kind], label=kind)
-    axes.set(title="reconstruction error of new pictures", xlabel="step", ylabel="mean square", ylim=(0, None))
+    axes.set(title="reconstruction error of new images", xlabel="step", ylabel="mean square", ylim=(0, None))
     axes.legend(loc="upper right", fontsize=9)
 
 
@@ -219,8 +221,8 @@ def draw_energies(axes: Axes, found: Experiment) -> None:
     """Histograms of F: low is likely."""
     low, high = (float(fn(torch.cat(found.energies))) for fn in (torch.min, torch.max))
     bins = np.linspace(low, high, 50)
-    labels = ("new pictures", f"chains after {CHAIN_STEPS[-1]} steps", "noise")
+    labels = ("new images", f"chains after {CHAIN_STEPS[-1]} steps", "noise")
     for energies, label, colour in zip(found.energies, labels, ("#1f9e45", "#1f4e9e", ALONE), strict=True):
         axes.hist(energies.numpy(), bins.tolist(), alpha=0.55, color=colour, label=label)
-    axes.set(title="free energy", xlabel="F(v), nats: low is likely", ylabel="pictures")
+    axes.set(title="free energy", xlabel="F(v), nats: low is likely", ylabel="images")
     axes.legend(fontsize=9)

@@ -100,19 +100,19 @@ def repeated(config: Config, runs: int) -> Repeated:
 
 
 def root_mean_square(errors: list | np.ndarray) -> float:
-    """Of the lengths of vectors (..., 2)."""
+    """Returns the root mean square of the lengths of vectors (..., 2)."""
     return float(np.sqrt((np.asarray(errors) ** 2).sum(-1).mean()))
 
 
 def measured_costs(sizes: list[int]) -> Costs:
-    """Of a step of odometry, and of a scan that sees few of many landmarks."""
+    """Measures a step of odometry, and a scan that sees few of many landmarks."""
     rows = []
     for size in sizes:
         state = surrounded(size)
         chosen = np.random.default_rng(size).choice(size, SCAN_SIZE, replace=False)
         scan = expected(state.robot, state.landmarks[chosen])
-        predicting = least_ms(partial(predict, state, ONE_STEP, CONFIG))
-        rows.append((size, predicting, least_ms(partial(update, state, scan, chosen, CONFIG))))
+        predicting = fastest_ms(partial(predict, state, ONE_STEP, CONFIG))
+        rows.append((size, predicting, fastest_ms(partial(update, state, scan, chosen, CONFIG))))
     return Costs(*np.array(rows, np.float64).T)
 
 
@@ -123,7 +123,7 @@ def surrounded(size: int) -> State:
     return augment(state, expected(state.robot, landmarks), CONFIG)
 
 
-def least_ms(work: Callable[[], object]) -> float:
+def fastest_ms(work: Callable[[], object]) -> float:
     """Others on the machine only add to a time, so the least of several is the nearest to the work's own."""
     times = []
     for _ in range(REPEATS):
@@ -204,7 +204,7 @@ def rgb(colour: str) -> tuple[float, ...]:
 
 
 def ellipse(mean: Float64[np.ndarray, "2"], covariance: Float64[np.ndarray, "2 2"], **style: object) -> Ellipse:
-    """Where a Gaussian's distance from its mean is `SIGMAS`."""
+    """Returns the curve on which a Gaussian's distance from its mean is `SIGMAS`."""
     variances, axes = np.linalg.eigh(covariance)
     height, width = 2 * SIGMAS * np.sqrt(variances)
     angle_deg = np.degrees(np.arctan2(axes[1, 1], axes[0, 1]))

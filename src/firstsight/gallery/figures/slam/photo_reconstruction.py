@@ -15,7 +15,7 @@ from jaxtyping import Float64
 from matplotlib.axes import Axes
 
 from firstsight.evaluation.trajectory import align, apply
-from firstsight.gallery.drawing import Drawing, canvas, show_picture
+from firstsight.gallery.drawing import Drawing, canvas, show_image
 from firstsight.optimisation.bundle_adjustment import residuals
 from firstsight.recordings.simulated.photo_set import PhotoSet, photo_set
 from firstsight.roles.reconstruction import Reconstruction
@@ -28,7 +28,7 @@ from firstsight.slam.photos.self_calibration import calibrated
 from firstsight.slam.photos.structure_from_motion import Config, Outcome, reconstruct
 
 PHOTOS, SHOWN, TRACKS_SHOWN = 16, 4, 14
-PLAN_M, LARGEST_PX = 3.2, 1.5
+PLAN_M, MAX_PX = 3.2, 1.5
 TRUE, ADJUSTED, ALONE = "#555555", "#1f4e9e", "#e07b00"
 
 
@@ -143,7 +143,7 @@ def draw_tracks(axes: Axes, found: Experiment, shown: list[int], photo: int) -> 
     """The photo with all of its features, and a few long tracks as rings of the same colour in all photos."""
     rebuilt = found.adjusted.reconstruction
     seen, camera = rebuilt.observations, photos_of(rebuilt).index(photo)
-    show_picture(
+    show_image(
         axes, found.taken.photos[photo], f"photo {photo}", f"{(seen.camera == camera).sum()} points of the model"
     )
     axes.plot(*found.collection.features[photo].pixels.T, ".", color="white", ms=1.2, alpha=0.6)
@@ -179,7 +179,7 @@ def draw_pairs(axes: Axes, found: Experiment) -> None:
 
 
 def draw_plan(axes: Axes, found: Experiment) -> None:
-    """From above, laid over the truth."""
+    """Draws the reconstruction from above, laid over the truth."""
     rebuilt = in_truth(found.adjusted.reconstruction, found.taken)
     x, y, _ = rebuilt.points_world.T
     axes.scatter(-y, x, s=3, c=rebuilt.colours / 255, linewidths=0)
@@ -207,9 +207,9 @@ def draw_plan(axes: Axes, found: Experiment) -> None:
 
 def draw_errors(axes: Axes, found: Experiment) -> None:
     """Histograms of the distance between where points are seen and where they should be."""
-    bins = np.linspace(0, LARGEST_PX, 61).tolist()
+    bins = np.linspace(0, MAX_PX, 61).tolist()
     for outcome, colour, label in ((found.alone, ALONE, "without"), (found.adjusted, ADJUSTED, "with")):
         off = errors_px(outcome.reconstruction)
         axes.hist(off, bins, color=colour, alpha=0.6, label=f"{label} adjustment: mean {off.mean():.2f} px")
-    axes.set(title="reprojection errors", xlabel="px", ylabel="observations", xlim=(0, LARGEST_PX))
+    axes.set(title="reprojection errors", xlabel="px", ylabel="observations", xlim=(0, MAX_PX))
     axes.legend(fontsize=9)

@@ -20,7 +20,7 @@ from firstsight.gallery.worlds.street_walk import odometry_start, street_walk
 from firstsight.optimisation.sparse_cholesky.symbolic import analyse, fill
 from firstsight.roles.pose_graph import PoseGraph
 from firstsight.run_folder import Metric
-from firstsight.show.pose_graph_picture import FALSE, LOOP, PATH, draw_graph
+from firstsight.show.pose_graph_image import FALSE, LOOP, PATH, draw_graph
 from firstsight.slam.pose_graphs.factors import State, chain_pairs, factors_of, squared_errors
 from firstsight.slam.pose_graphs.graph_problem import structure_of
 from firstsight.slam.pose_graphs.loop_consistency import loops_of

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float32, Float64
 
 from firstsight.recordings.recording import Scan
-from firstsight.recordings.simulated.sensing.raycast import Caster, Instant, Met, turned
+from firstsight.recordings.simulated.sensing.raycast import Caster, Instant, Met, rotated
 
 BEAMS, COLUMNS = 64, 1875
 HIGHEST_DEG, LOWEST_DEG = 2.0, -24.8
@@ -37,7 +37,7 @@ def sweep(
 ) -> Scan:
     """One sweep at an instant, in the LiDAR frame."""
     rays = beam_directions()
-    directions = turned(rays, world_from_lidar[:3, :3])
+    directions = rotated(rays, world_from_lidar[:3, :3])
     met = caster.meet(world_from_lidar[:3, 3], directions, instant)
     intensity = reflectance(caster, met, directions)
     returned = (met.hits.triangle >= 0) & (met.hits.distance > MIN_RANGE_M) & (met.hits.distance < max_range_m)

@@ -57,7 +57,7 @@ class Hits(NamedTuple):
 
 
 class Met(NamedTuple):
-    """Hits with their places: world points, and unit normals turned towards where the rays came from."""
+    """Hits with their places: world points, and unit normals rotated towards where the rays came from."""
 
     hits: Hits
     points: Float64[np.ndarray, "rays 3"]
@@ -125,7 +125,7 @@ class Caster:
     def meet(
         self, origin: Float64[np.ndarray, "3"], directions: Float32[np.ndarray, "rays 3"], instant: Instant
     ) -> Met:
-        """Like `cast`, for rays from one place, with the points and normals."""
+        """Does as `cast`, for rays from one place, with the points and normals."""
         hits = self.cast(repeated(origin, len(directions)), directions, instant)
         points, normals = places(origin, directions, hits, self.tables.normals, instant.rest_from_world)
         return Met(hits, points, normals)
@@ -162,8 +162,8 @@ def repeated(vector: Float64[np.ndarray, "3"], count: int) -> Float32[np.ndarray
 
 @njit(cache=True, nogil=True)
 @no_type_check
-def turned(vectors, rotation):
-    """Vectors (n, 3) float32 turned by a rotation (3, 3)."""
+def rotated(vectors, rotation):
+    """Vectors (n, 3) float32 rotated by a rotation (3, 3)."""
     result = np.empty_like(vectors)
     for i in range(len(vectors)):
         for k in range(3):

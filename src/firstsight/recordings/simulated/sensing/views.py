@@ -79,7 +79,7 @@ class Views:
         now, later = self._instant(frame), self._instant(frame + 1)
         met = self._meet(self._reference.name, frame)
         points = carried(met, now, self._motion(now, later.time_s))
-        pixels, visible = self._look(self._reference, frame + 1, met, points, later)
+        pixels, visible = self._project(self._reference, frame + 1, met, points, later)
         height, width = self._reference.size
         flow = displacement(pixels, height, width)
         valid = np.isfinite(pixels[:, 0]).reshape(height, width)
@@ -89,7 +89,7 @@ class Views:
         left, right = self._reference, self._rig.cameras[1]
         assert self._rig.baseline_m is not None
         met = self._meet(left.name, frame)
-        _, visible = self._look(right, frame, met, met.points, self._instant(frame))
+        _, visible = self._project(right, frame, met, met.points, self._instant(frame))
         valid = (met.hits.triangle >= 0).reshape(left.size)
         depth = np.where(valid, met.hits.distance.reshape(left.size), np.inf)
         disparity = (left.intrinsics[0, 0] * self._rig.baseline_m / depth).astype(np.float32)
@@ -150,10 +150,10 @@ class Views:
         later = [pose for actor in now.actors for pose in actor.world_from_parts(later_s)]
         return np.stack([np.eye(4), *later]) @ now.rest_from_world
 
-    def _look(
+    def _project(
         self, camera: Camera, frame: int, met: Met, points: Float64[np.ndarray, "pixels 3"], instant: Instant
     ) -> tuple[Float64[np.ndarray, "pixels 2"], Bool[np.ndarray, " pixels"]]:
-        """Where a camera sees points (NaN behind it), and whether they lie inside its image with nothing before them."""
+        """Returns where a camera sees points (NaN behind it), and whether they lie inside its image with nothing before them."""
         world_from_camera = self.world_from_camera(camera, frame)
         pixel_from_world = camera.intrinsics @ np.linalg.inv(world_from_camera)[:3]
         pixels, seen = projected(points, met.hits.triangle, pixel_from_world, *camera.size)
@@ -188,7 +188,7 @@ def pixel_rays(height, width, world_from_pixel):
 @njit(cache=True, nogil=True)
 @no_type_check
 def displacement(pixels, height, width):
-    """From each pixel's centre to `pixels` (height * width, 2), as (height, width, 2); zero where those are NaN."""
+    """Returns the way from each pixel's centre to `pixels` (height * width, 2), as (height, width, 2); zero where NaN."""
     flow = np.zeros((height, width, 2), np.float32)
     for i in range(len(pixels)):
         y, x = i // width, i % width

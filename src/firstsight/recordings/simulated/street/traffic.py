@@ -57,7 +57,7 @@ def walker(object_id: int, stride_rad_s: float, world_from_person: Motion) -> Ac
 
 
 def car_ahead(path: ClosedPath) -> Actor:
-    """In the overtaking lane, now nearer, now farther."""
+    """Returns a car in the overtaking lane, now nearer, now farther."""
     beat_s = BEAT_M / SPEED_M_S
     return car_actor(1, lambda t: path.pose(SPEED_M_S * t + 11 - np.sin(np.pi * t / beat_s), LANE_LEFT_M[1]))
 
@@ -86,7 +86,7 @@ def walkers(path: ClosedPath, time_s: float) -> Iterator[Actor]:
 def along_pose(
     path: ClosedPath, start_m: float, speed_m_s: float, left_m: float, height_m: float, time_s: float
 ) -> Transform:
-    """Along the street at constant speed, facing the way it goes."""
+    """Returns a pose that moves along the street at constant speed, facing the way it goes."""
     return path.pose(start_m + speed_m_s * time_s, left_m, height_m, 0.0 if speed_m_s > 0 else np.pi)
 
 

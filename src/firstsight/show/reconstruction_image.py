@@ -24,7 +24,7 @@ SHIFT_BITS = 4
 Image = UInt8[np.ndarray, "height width 3"]
 
 
-def picture_reconstruction(found: Reconstruction) -> Image:
+def draw_reconstruction(found: Reconstruction) -> Image:
     """Points and cameras from above and from the right, both at one scale."""
     centres = found.world_from_camera[:, :3, 3]
     lower, upper = np.percentile(found.points_world, [LEFT_OUT_PERCENT, 100 - LEFT_OUT_PERCENT], axis=0)
@@ -44,7 +44,7 @@ class Projection(NamedTuple):
     scale: float
 
     def pixels(self, points: Float64[np.ndarray, "points 3"]) -> Float64[np.ndarray, "points 2"]:
-        """Where points are in the panel."""
+        """Returns where points are in the panel."""
         return self.scale * (points - self.middle) @ self.axes.T + PANEL_PX / 2
 
     @property

@@ -1,4 +1,4 @@
-"""The report's pictures: a few frames of the recording beside what was made of them."""
+"""The report's images: a few frames of the recording beside what was made of them."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
@@ -20,15 +20,15 @@ from firstsight.show.colour import (
     overlay_ids,
 )
 from firstsight.show.figures import depth_legend
-from firstsight.show.page import figure, image, shrink
+from firstsight.show.page import figure, image_tag, shrink
 
 FRAMES_SHOWN = 4
-WIDE_ASPECT = 1.7  # wider pictures stand two in a row, others four
-SCAN_PICTURE_PX = 480
+WIDE_ASPECT = 1.7  # wider images stand two in a row, others four
+SCAN_IMAGE_PX = 480
 
 
 class Scales(NamedTuple):
-    """What the colours mean, the same in all pictures of a report."""
+    """What the colours mean, the same in all images of a report."""
 
     depth: DepthScale
     full_flow_px: float
@@ -41,26 +41,26 @@ def shown_frames(frames: int) -> list[int]:
     return [int((i + 0.5) * frames / count) for i in range(count)]
 
 
-def frame_pictures(run: RunFolder, recording: Recording, unit: str) -> str:
-    """HTML of all pictures with their legends; empty where there is nothing to see. `unit` is the unit of depth."""
+def frame_images(run: RunFolder, recording: Recording, unit: str) -> str:
+    """HTML of all images with their legends; empty where there is nothing to see. `unit` is the unit of depth."""
     frames = shown_frames(len(recording))
     depths = [depth for depth in map(run.read_depth, frames) if depth is not None]
     flows = [flow for flow in map(run.read_flow, frames) if flow is not None]
     scales = Scales(depth_scale(depths), flow_scale_px(flows), unit)
-    shown = {frame: list(_pictures(run, recording, frame, scales)) for frame in frames}
-    shown = {frame: pictures for frame, pictures in shown.items() if pictures}
+    shown = {frame: list(_images(run, recording, frame, scales)) for frame in frames}
+    shown = {frame: images for frame, images in shown.items() if images}
     if not shown:
         return ""
     seconds = (recording.stamps_ns - recording.stamps_ns[0]) / 1e9
-    blocks = "".join(_frame(frame, float(seconds[frame]), pictures) for frame, pictures in shown.items())
+    blocks = "".join(_frame(frame, float(seconds[frame]), images) for frame, images in shown.items())
     return f'{_legends(scales, bool(depths), bool(flows))}<div class="{_layout(shown.values())}">{blocks}</div>'
 
 
 def _layout(shown: Iterable[Sequence[tuple[str, Image]]]) -> str:
-    """Two frames stand side by side where each has few pictures."""
-    if all(len(pictures) == 1 for pictures in shown):
+    """Two frames stand side by side where each has few images."""
+    if all(len(images) == 1 for images in shown):
         return "frames pairs single"
-    few = all(len(pictures) <= 2 and not is_wide(pictures[0][1]) for pictures in shown)
+    few = all(len(images) <= 2 and not is_wide(images[0][1]) for images in shown)
     return "frames pairs" if few else "frames"
 
 
@@ -70,22 +70,22 @@ def _legends(scales: Scales, depth: bool, flow: bool) -> str:
         keys.append(figure(depth_legend(scales.depth, scales.unit), "Depth. Dark grey: no value."))
     if flow:
         words = f"Flow: hue is the direction of motion, full colour is {scales.full_flow_px:.3g} px or more per frame."
-        keys.append(figure(image(flow_wheel(108), "colours of flow by direction", "png"), words))
+        keys.append(figure(image_tag(flow_wheel(108), "colours of flow by direction", "png"), words))
     return f'<div class="legends">{"".join(keys)}</div>' if keys else ""
 
 
-def _frame(frame: int, seconds: float, pictures: Sequence[tuple[str, Image]]) -> str:
-    layout = "pictures wide" if is_wide(pictures[0][1]) else "pictures"
-    cells = "".join(figure(image(shrink(picture), f"{name}, frame {frame}"), name) for name, picture in pictures)
+def _frame(frame: int, seconds: float, images: Sequence[tuple[str, Image]]) -> str:
+    layout = "images wide" if is_wide(images[0][1]) else "images"
+    cells = "".join(figure(image_tag(shrink(image), f"{name}, frame {frame}"), name) for name, image in images)
     return f'<div class="frame"><h3>Frame {frame}<span>{seconds:.2f} s</span></h3><div class="{layout}">{cells}</div></div>'
 
 
-def is_wide(picture: Image) -> bool:
-    return picture.shape[1] > WIDE_ASPECT * picture.shape[0]
+def is_wide(image: Image) -> bool:
+    return image.shape[1] > WIDE_ASPECT * image.shape[0]
 
 
-def _pictures(run: RunFolder, recording: Recording, frame: int, scales: Scales) -> Iterator[tuple[str, Image]]:
-    """What there is of a frame: the picture, depth, flow, moving objects; the scan where there is no camera."""
+def _images(run: RunFolder, recording: Recording, frame: int, scales: Scales) -> Iterator[tuple[str, Image]]:
+    """What there is of a frame: the image, depth, flow, moving objects; the scan where there is no camera."""
     seen = camera_image(recording, frame)
     if seen is not None:
         yield "Camera", seen
@@ -97,11 +97,11 @@ def _pictures(run: RunFolder, recording: Recording, frame: int, scales: Scales) 
     if moving is not None and seen is not None and moving.shape == seen.shape[:2]:
         yield "Moving objects", overlay_ids(seen, moving)
     if not recording.rig.cameras and (scan := read_scan(recording, frame)) is not None:
-        yield "LiDAR from above, colour is height", picture_scan(scan.points)
+        yield "LiDAR from above, colour is height", draw_scan(scan.points)
 
 
 def camera_image(recording: Recording, frame: int) -> Image | None:
-    """The reference camera's picture, None where there is no camera or the picture is damaged."""
+    """The reference camera's image, None where there is no camera or the image is damaged."""
     if recording.rig.reference is None:
         return None
     try:
@@ -118,17 +118,17 @@ def read_scan(recording: Recording, frame: int) -> Scan | None:
         return None
 
 
-def picture_scan(points: Float32[np.ndarray, "points 3"], size_px: int = SCAN_PICTURE_PX) -> Image:
+def draw_scan(points: Float32[np.ndarray, "points 3"], size_px: int = SCAN_IMAGE_PX) -> Image:
     """A sweep from above, x (forward) up and y (left) to the left; low is blue, high is red."""
     points = points[np.isfinite(points).all(1)]
-    picture = np.full((size_px, size_px, 3), 20, np.uint8)
+    image = np.full((size_px, size_px, 3), 20, np.uint8)
     if not len(points):
-        return picture
+        return image
     reach_m = float(np.percentile(np.abs(points[:, :2]).max(1), 90)) + 1e-3
     pixels: Float64[np.ndarray, "points 2"] = (1 - points[:, :2].astype(np.float64) / reach_m) * (size_px - 1) / 2
     inside = ((pixels >= 0) & (pixels <= size_px - 1)).all(1)
     rows, columns = np.rint(pixels[inside]).astype(int).T
     low, high = np.percentile(points[:, 2], [5, 95])
     height = np.clip((points[inside, 2] - low) / max(high - low, 1e-3), 0, 1)
-    picture[rows, columns] = depth_table()[np.rint(255 * (1 - height)).astype(int)]
-    return picture
+    image[rows, columns] = depth_table()[np.rint(255 * (1 - height)).astype(int)]
+    return image

@@ -1,6 +1,6 @@
-"""Draws docs/images/street.jpg from a run of sim:street: picture, depth, flow and moving objects of one frame.
+"""Draws docs/images/street.jpg from a run of sim:street: image, depth, flow and moving objects of one frame.
 
-make demo && .venv/bin/python tools/readme_picture.py runs/demo
+make demo && .venv/bin/python tools/readme_image.py runs/demo
 """
 
 import sys
@@ -30,8 +30,8 @@ def main(run: RunFolder) -> None:
         colour_flow(flow, flow_scale_px([flow])),
         overlay_ids(image, ids),
     )
-    picture = np.vstack([np.hstack(coloured[:2]), np.hstack(coloured[2:])])
-    Image.fromarray(picture).save(TARGET, quality=88)
+    mosaic = np.vstack([np.hstack(coloured[:2]), np.hstack(coloured[2:])])
+    Image.fromarray(mosaic).save(TARGET, quality=88)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Are the pictures bright, sharp and rich enough, all different, and in order?"""
+"""Are the images bright, sharp and rich enough, all different, and in order?"""
 
 import cv2
 import numpy as np
@@ -8,10 +8,10 @@ from firstsight.doctor.samples import Samples
 from firstsight.doctor.tracking import Grey
 from firstsight.run_folder import Finding
 
-CLIPPED = 0.25  # share of a picture that is black or saturated: nothing can be matched there
-DARK_LEVEL, BRIGHT_LEVEL = 25.0, 230.0  # mean grey level of a picture with little left to see
+CLIPPED = 0.25  # share of an image that is black or saturated: nothing can be matched there
+DARK_LEVEL, BRIGHT_LEVEL = 25.0, 230.0  # mean grey level of an image with little left to see
 FLICKER = 0.1  # relative change of brightness between neighbours that matching by brightness does not bear
-BLURRED = 0.6  # Crete's blur; sharp pictures measure 0.2 to 0.45
+BLURRED = 0.6  # Crete's blur; sharp images measure 0.2 to 0.45
 BLUR_WINDOW_PX = 11  # the paper's low-pass filter
 MANY_BLURRED = 0.25
 FEW_TRACKED, TOO_FEW_TRACKED = 60, 20  # corners; a pose from fewer is shaky, then arbitrary
@@ -19,13 +19,13 @@ SAME_LEVELS = 0.02  # mean difference in grey levels: sensor noise alone makes m
 COLOURLESS_LEVELS = 2.0
 THUMBNAIL = (32, 24)
 SHUFFLED = 0.8  # neighbours that differ this much, relative to distant frames, are no neighbours
-LEAST_DIFFERENCE_LEVELS = 2.0  # recordings that show one view throughout tell nothing about order
+MIN_DIFFERENCE_LEVELS = 2.0  # recordings that show one view throughout tell nothing about order
 
 
 def exposure(samples: Samples) -> Finding:
-    pictures = list(samples.pictures.values())
-    dark, bright = (float(np.median([getattr(p, side) for p in pictures])) for side in ("dark", "bright"))
-    level = float(np.median([p.grey.mean() for p in pictures]))
+    images = list(samples.images.values())
+    dark, bright = (float(np.median([getattr(p, side) for p in images])) for side in ("dark", "bright"))
+    level = float(np.median([p.grey.mean() for p in images]))
     flicker = brightness_change(samples)
     measured = f"mean level {level:.0f} of 255, {dark:.0%} black, {bright:.0%} saturated, {flicker:.0%} flicker"
     advice = ""
@@ -41,13 +41,13 @@ def exposure(samples: Samples) -> Finding:
 def brightness_change(samples: Samples) -> float:
     """Typical relative change of the mean level between neighbouring frames."""
     levels = [
-        (samples.pictures[pair.a].grey.mean() + 1, samples.pictures[pair.b].grey.mean() + 1) for pair in samples.pairs
+        (samples.images[pair.a].grey.mean() + 1, samples.images[pair.b].grey.mean() + 1) for pair in samples.pairs
     ]
     return float(np.median([abs(a - b) / max(a, b) for a, b in levels])) if levels else 0.0
 
 
 def sharpness(samples: Samples) -> Finding:
-    blur = np.array([blur_effect(picture.grey) for picture in samples.pictures.values()])
+    blur = np.array([blur_effect(image.grey) for image in samples.images.values()])
     share = float((blur > BLURRED).mean())
     measured = f"blur {np.median(blur):.2f} (0 sharp, 1 blurred), worst {blur.max():.2f}; {share:.0%} of frames blurred"
     if share <= MANY_BLURRED:
@@ -61,7 +61,7 @@ def sharpness(samples: Samples) -> Finding:
 
 
 def blur_effect(grey: Grey) -> float:
-    """Blur from 0 (sharp) to 1: how little neighbouring pixels' differences shrink when the picture is blurred again.
+    """Blur from 0 (sharp) to 1: how little neighbouring pixels' differences shrink when the image is blurred again.
 
     Source: Crete, Dolmiere, Ladret, Nicolas, The Blur Effect (SPIE 2007), equations 1 to 6.
     """
@@ -91,7 +91,7 @@ def texture(samples: Samples) -> Finding:
 
 
 def repeated_frames(samples: Samples) -> Finding:
-    differences = np.array([difference(samples.pictures[p.a].grey, samples.pictures[p.b].grey) for p in samples.pairs])
+    differences = np.array([difference(samples.images[p.a].grey, samples.images[p.b].grey) for p in samples.pairs])
     share = float((differences < SAME_LEVELS).mean())
     measured = f"{share:.0%} of frames repeat the one before"
     if share == 0:
@@ -114,13 +114,13 @@ def difference(a: Grey, b: Grey) -> float:
 
 def frame_order(samples: Samples) -> Finding:
     """Neighbours in time look more alike than distant frames, unless the frames were mixed up."""
-    small = {f: cv2.resize(p.grey, THUMBNAIL, interpolation=cv2.INTER_AREA) for f, p in samples.pictures.items()}
+    small = {f: cv2.resize(p.grey, THUMBNAIL, interpolation=cv2.INTER_AREA) for f, p in samples.images.items()}
     near = float(np.median([difference(small[pair.a], small[pair.b]) for pair in samples.pairs]))
     starts = [pair.a for pair in samples.pairs]
     half = len(starts) // 2
     far = float(np.median([difference(small[a], small[b]) for a, b in zip(starts, starts[half:], strict=False)]))
     measured = f"neighbours differ by {near:.1f} grey levels, distant frames by {far:.1f}"
-    if is_still(samples) or far < LEAST_DIFFERENCE_LEVELS or near < SHUFFLED * far:
+    if is_still(samples) or far < MIN_DIFFERENCE_LEVELS or near < SHUFFLED * far:
         return Finding(check="frame order", verdict="ok", measured=measured)
     return Finding(
         check="frame order",
@@ -132,10 +132,10 @@ def frame_order(samples: Samples) -> Finding:
 
 def colour(samples: Samples) -> Finding:
     height, width = samples.camera.size
-    level = float(np.median([picture.colour for picture in samples.pictures.values()]))
+    level = float(np.median([image.colour for image in samples.images.values()]))
     grey = level < COLOURLESS_LEVELS
     return Finding(
-        check="pictures",
+        check="images",
         verdict="ok",
         measured=f"{width}x{height}, {'grey' if grey else 'colour'}",
         advice="the map will be grey" if grey else "",

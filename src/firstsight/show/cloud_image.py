@@ -1,4 +1,4 @@
-"""A picture of a coloured point cloud from above and behind a trajectory.
+"""An image of a coloured point cloud from above and behind a trajectory.
 
 Points are drawn as squares, far ones first, then shaded by eye-dome lighting: a pixel darkens with how much farther it lies
 than its neighbours, which gives a cloud without normals its edges. Source: Boucheny 2009 (PhD thesis), section 3.3.
@@ -34,7 +34,7 @@ class Lens(NamedTuple):
         return self.focal_px * points[:, :2] / points[:, 2:] + self.centre_px
 
 
-def picture_cloud(
+def draw_cloud(
     points: Float32[np.ndarray, "points 3"],
     colours: UInt8[np.ndarray, "points 3"],
     world_from_camera: Transforms,
@@ -46,8 +46,8 @@ def picture_cloud(
     camera_from_world = overview(np.concatenate([near, track]), ahead=world_from_camera[:, :3, 2].mean(0))
     near, track = into_camera(near, camera_from_world), into_camera(track, camera_from_world)
     lens = fitting_lens(near, track, size)
-    picture, depth = splat(near, near_colours, lens, size)
-    lit = (picture * eye_dome(depth)[:, :, None]).astype(np.uint8)
+    image, depth = splat(near, near_colours, lens, size)
+    lit = (image * eye_dome(depth)[:, :, None]).astype(np.uint8)
     return draw_track(lit, lens(track))
 
 
@@ -104,14 +104,14 @@ def overview(seen: Float64[np.ndarray, "points 3"], ahead: Float64[np.ndarray, "
 def fitting_lens(
     points: Float64[np.ndarray, "points 3"], track: Float64[np.ndarray, "frames 3"], size: tuple[int, int]
 ) -> Lens:
-    """The lens that fills the picture with the track and nearly all points, both in the camera frame."""
+    """The lens that fills the image with the track and nearly all points, both in the camera frame."""
     rays, track_rays = points[:, :2] / points[:, 2:], track[:, :2] / track[:, 2:]
     corners = np.percentile(rays, [0.3, 99.7], axis=0) if len(rays) else track_rays[:1]
     lower = np.minimum(corners.min(0), track_rays.min(0))
     upper = np.maximum(corners.max(0), track_rays.max(0))
-    picture_px = np.array([size[1], size[0]])
-    focal_px = FILLED_SHARE * float((picture_px / np.maximum(upper - lower, 1e-3)).min())
-    return Lens(focal_px, picture_px / 2 - focal_px * (lower + upper) / 2)
+    image_px = np.array([size[1], size[0]])
+    focal_px = FILLED_SHARE * float((image_px / np.maximum(upper - lower, 1e-3)).min())
+    return Lens(focal_px, image_px / 2 - focal_px * (lower + upper) / 2)
 
 
 def splat(
@@ -120,7 +120,7 @@ def splat(
     lens: Lens,
     size: tuple[int, int],
 ) -> tuple[Image, Float32[np.ndarray, "height width"]]:
-    """Picture and depth (inf: nothing) of points in the camera frame, drawn as squares that just close their surface."""
+    """Image and depth (inf: nothing) of points in the camera frame, drawn as squares that just close their surface."""
     height, width = size
     columns, rows = lens(points).T
     side_px = np.clip(np.ceil(1.4 * lens.focal_px * spacing(points) / points[:, 2]), 1, MAX_SIDE_PX).astype(int)
@@ -134,11 +134,11 @@ def splat(
         drawn = (max(dy, dx) < side_px) & (row >= 0) & (row < height) & (column >= 0) & (column < width)
         np.minimum.at(nearest, row[drawn] * width + column[drawn], keys[drawn])
     found = nearest != EMPTY
-    picture = np.full((height * width, 3), BACKGROUND, np.uint8)
+    image = np.full((height * width, 3), BACKGROUND, np.uint8)
     depth = np.full(height * width, np.inf, np.float32)
     winners = (nearest[found] & np.uint64(0xFFFFFFFF)).astype(np.int64)
-    picture[found], depth[found] = colours[winners], points[winners, 2]
-    return picture.reshape(height, width, 3), depth.reshape(height, width)
+    image[found], depth[found] = colours[winners], points[winners, 2]
+    return image.reshape(height, width, 3), depth.reshape(height, width)
 
 
 def spacing(points: Float64[np.ndarray, "points 3"]) -> float:
@@ -158,8 +158,8 @@ def eye_dome(depth: Float32[np.ndarray, "height width"]) -> Float32[np.ndarray, 
     return np.where(np.isfinite(depth), np.exp(-LIGHTING / 4 * obscurance), 1).astype(np.float32)
 
 
-def draw_track(picture: Image, pixels: Float64[np.ndarray, "frames 2"]) -> Image:
-    """The picture with the track over it."""
+def draw_track(image: Image, pixels: Float64[np.ndarray, "frames 2"]) -> Image:
+    """The image with the track over it."""
     chain = np.rint(pixels * 16).astype(np.int32)[:, None]  # four fractional bits
-    cv2.polylines(picture, [chain], False, TRACK_COLOUR, 2, cv2.LINE_AA, 4)
-    return picture
+    cv2.polylines(image, [chain], False, TRACK_COLOUR, 2, cv2.LINE_AA, 4)
+    return image
