@@ -76,11 +76,11 @@ def test_an_unfinished_run_is_called_so(run):
 def test_of_a_training_it_says_where_the_files_are(tmp_path: Path):
     torch.manual_seed(0)
     folder = tmp_path / "rbm"
-    pretrained.save(rbm.Rbm(rbm.TINY_CONFIG), folder)
-    (folder / "sheet.png").touch()
+    pretrained.save(rbm.Rbm.of_preset("tiny"), folder)
+    (folder / "preview.png").touch()
     assert show(folder) == [
         "training of rbm",
-        f"preview: {folder / 'sheet.png'}",
+        f"preview: {folder / 'preview.png'}",
         f"weights: {folder / 'model.safetensors'}",
     ]
     os.remove(folder / "model.safetensors")

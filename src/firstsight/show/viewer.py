@@ -46,7 +46,7 @@ def training_lines(path: Path) -> list[str]:
     from firstsight import pretrained
 
     lines = [f"training of {pretrained.name(path)}"]
-    files = {"preview": "sheet.png", "metrics": "metrics.jsonl", "weights": "model.safetensors"}
+    files = {"preview": "preview.png", "metrics": "metrics.jsonl", "weights": "model.safetensors"}
     lines += [f"{what}: {path / name}" for what, name in files.items() if (path / name).exists()]
     if not (path / "model.safetensors").exists():
         lines.append("training unfinished; resume with `firstsight train` and the same --out")
