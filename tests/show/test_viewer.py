@@ -76,7 +76,7 @@ def test_an_unfinished_run_is_called_so(run):
 def test_of_a_training_it_says_where_the_files_are(tmp_path: Path):
     torch.manual_seed(0)
     folder = tmp_path / "rbm"
-    pretrained.save(rbm.Rbm(rbm.TINY_CONFIG), folder)
+    pretrained.save(rbm.Rbm(rbm.Rbm.PRESETS["tiny"].config), folder)
     (folder / "sheet.png").touch()
     assert show(folder) == [
         "training of rbm",

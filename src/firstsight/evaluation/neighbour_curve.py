@@ -27,7 +27,8 @@ class NeighbourCurve(Measurement):
         every: int,
         count: int = 20,
     ):
-        self.method, self.data, self.every, self.count = method, data, every, count
+        self.method, self.data = method, data
+        self.every, self.count = every, count
         self.labels, self.held_out = torch.as_tensor(labels), list(held_out)
         self.known = [number for number in range(len(data)) if number not in held_out]
 

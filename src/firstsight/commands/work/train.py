@@ -72,7 +72,7 @@ def train(
     runtime: Runtime | None = None,
     overwrite: bool = False,
 ) -> FitResult:
-    """Trains and writes to the folder `out`, or goes on with the training there. Of many processes the first one speaks.
+    """Trains and writes to the folder `out`, or resumes the training there. Of many processes the first one speaks.
 
     Raises InputError for sources that the method cannot learn from and for all that `fit` raises.
     """
