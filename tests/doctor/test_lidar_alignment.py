@@ -6,7 +6,7 @@ import pytest
 
 from firstsight.doctor.lidar import (
     Placement,
-    View,
+    ProjectedSweep,
     best_placement,
     coefficients,
     correlations,
@@ -28,7 +28,7 @@ def boxes(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return grey, depth
 
 
-def view(moved: Placement) -> View:
+def view(moved: Placement) -> ProjectedSweep:
     """Points on a grid over the boxes, with their pixels as a calibration that is off by `moved` would give them."""
     grey, depth = boxes()
     rows, columns = (axis.ravel() for axis in np.mgrid[0:200:3, 0:400:3])
@@ -36,7 +36,7 @@ def view(moved: Placement) -> View:
     jumps = range_jumps(pixels, depth[rows, columns])
     centre = np.array([199.5, 99.5])
     given = centre + (pixels - centre - np.multiply(moved[2:], 400)) / moved[:2]
-    return View(given, jumps, image_edges(grey))
+    return ProjectedSweep(given, jumps, image_edges(grey))
 
 
 def test_a_jump_belongs_to_the_nearer_side():

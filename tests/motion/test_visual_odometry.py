@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from firstsight.evaluation.trajectory import absolute_errors_m, root_mean_square
-from firstsight.motion.visual_odometry import Config, View, VisualOdometry, inverse_depth_at
+from firstsight.motion.visual_odometry import Config, PreparedFrame, VisualOdometry, inverse_depth_at
 from firstsight.recordings.opening import open_recording
 from firstsight.recordings.recording import Recording
 from firstsight.roles import Depth, Observation
@@ -30,7 +30,7 @@ def test_inverse_depth_is_the_median_of_a_flat_window():
     valid = rng.random((40, 50)) < 0.9
     depth[:, 30:] = 3.0  # an edge between columns 29 and 30
     pixels = np.array([[10.2, 12.7], [29.0, 20.0], [31.0, 20.0], [45.0, 8.0], [0.0, 0.0]])
-    found, known = inverse_depth_at(View(np.zeros((40, 50), np.uint8), depth, valid), pixels, Config())
+    found, known = inverse_depth_at(PreparedFrame(np.zeros((40, 50), np.uint8), depth, valid), pixels, Config())
     assert known.tolist() == [True, False, False, True, False]  # beside an edge, and at the border, it is not known
     for i in (0, 3):
         x, y = np.rint(pixels[i]).astype(int)

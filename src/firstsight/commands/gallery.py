@@ -21,7 +21,7 @@ def gallery(
     """List the course's figures, or run the experiment of one and draw it.
 
     Args:
-        out: The folder that the image is written to.
+        out: The folder to write the figure to.
     """
     from firstsight.gallery import print_drawn, print_list
 

@@ -59,7 +59,7 @@ class Placement(NamedTuple):
         return max(scale, abs(self.shift_x) / OFF_SHIFT, abs(self.shift_y) / OFF_SHIFT)
 
 
-class View(NamedTuple):
+class ProjectedSweep(NamedTuple):
     """A sweep in an image: where its points fall (px at WIDTH_PX, also outside), their range jumps, the image's edges."""
 
     points: Float64[np.ndarray, "points 2"]
@@ -103,7 +103,7 @@ def alignment(samples: Samples) -> Finding:
     """Whether another projection of the sweeps fits the images clearly better than the given one."""
     rig = samples.recording.rig
     frames = [frame for frame in samples.scans if frame in samples.images]
-    views = [view_of(samples.scans[f], rig, samples.camera, samples.images[f].grey) for f in frames]
+    views = [projected_sweep(samples.scans[f], rig, samples.camera, samples.images[f].grey) for f in frames]
     views = [view for view in views if (view.jumps > 0).sum() > FEW_POINTS / 10]
     if not views:
         return Finding(
@@ -152,7 +152,7 @@ def small_intrinsics(camera: Camera) -> Float64[np.ndarray, "3 3"]:
     return change @ camera.intrinsics
 
 
-def view_of(scan: Scan, rig: Rig, camera: Camera, grey: Grey) -> View:
+def projected_sweep(scan: Scan, rig: Rig, camera: Camera, grey: Grey) -> ProjectedSweep:
     """The sweep projected with the given calibration, kept as far outside the image as a placement may bring it inside."""
     assert rig.lidar is not None, "a sweep without a LiDAR"
     camera_from_lidar = np.linalg.inv(camera.body_from_camera) @ rig.lidar.body_from_lidar
@@ -166,7 +166,7 @@ def view_of(scan: Scan, rig: Rig, camera: Camera, grey: Grey) -> View:
     pixels, z = pixels[near], points[near, 2]
     jumps = range_jumps(pixels, z)
     rows = slice(None, None, max(len(z) // MAX_POINTS, 1))
-    return View(pixels[rows], jumps[rows], image_edges(grey))
+    return ProjectedSweep(pixels[rows], jumps[rows], image_edges(grey))
 
 
 def range_jumps(pixels: Float64[np.ndarray, "points 2"], z: Values) -> Values:
@@ -189,7 +189,7 @@ def image_edges(grey: Grey) -> Float32[np.ndarray, "height width"]:
 
 
 def correlations(
-    views: Sequence[View], centre: Float64[np.ndarray, "2"], placements: Sequence[Placement]
+    views: Sequence[ProjectedSweep], centre: Float64[np.ndarray, "2"], placements: Sequence[Placement]
 ) -> Float64[np.ndarray, "views placements"]:
     """The correlation coefficient of range jumps with image edges in each view with each placement."""
     table = np.array(placements, np.float64)
@@ -223,9 +223,9 @@ def coefficients(points, jumps, edges, centre, placements):
     return found
 
 
-def best_placement(views: Sequence[View], centre: Float64[np.ndarray, "2"]) -> Placement:
+def best_placement(views: Sequence[ProjectedSweep], centre: Float64[np.ndarray, "2"]) -> Placement:
     """The placement of highest correlation: a coarse grid on some of the points, then each of its numbers by itself."""
-    some = [View(points[::2], jumps[::2], edges) for points, jumps, edges in views]
+    some = [ProjectedSweep(points[::2], jumps[::2], edges) for points, jumps, edges in views]
     grid = [Placement(s, s, x, y) for s, x, y in product(SCALES, SHIFTS_X, SHIFTS_Y)]
     best = grid[int(np.argmax(correlations(some, centre, grid).mean(0)))]
     for _ in range(3):

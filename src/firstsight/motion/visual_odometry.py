@@ -58,7 +58,7 @@ class Config:
     frames_until_restart: int = 5
 
 
-class View(NamedTuple):
+class PreparedFrame(NamedTuple):
     """One frame as the method uses it."""
 
     grey: Grey
@@ -77,7 +77,7 @@ class Measured(NamedTuple):
         return self.precision[:, 2] > 0
 
 
-def inverse_depth_at(view: View, pixels: Pixels, config: Config) -> tuple[np.ndarray, np.ndarray]:
+def inverse_depth_at(view: PreparedFrame, pixels: Pixels, config: Config) -> tuple[np.ndarray, np.ndarray]:
     """Median inverse depth of the window around each pixel, and where it is known: mostly valid, no depth edge inside."""
     height, width = view.depth.shape
     reach = config.depth_window_px // 2
@@ -97,7 +97,7 @@ def inverse_depth_at(view: View, pixels: Pixels, config: Config) -> tuple[np.nda
     return np.where(flat, 1 / np.where(flat, median, 1.0), 0.0), flat
 
 
-def measure(view: View, pixels: Pixels, config: Config) -> Measured:
+def measure(view: PreparedFrame, pixels: Pixels, config: Config) -> Measured:
     inverse_depth, known = inverse_depth_at(view, pixels, config)
     sigma = config.depth_noise.inverse_depth_sigma(inverse_depth)
     precision_px = np.full((len(pixels), 2), 1 / config.sigma_px)
@@ -125,7 +125,7 @@ class VisualOdometry(Odometry):
         assert observation.depth is not None
         assert observation.intrinsics is not None
         depth, valid = observation.depth
-        view = View(to_grey(observation.image), depth[0, 0].numpy(), valid[0, 0].numpy())
+        view = PreparedFrame(to_grey(observation.image), depth[0, 0].numpy(), valid[0, 0].numpy())
         if self._keyframes is None:
             self._keyframes = Keyframes(observation.intrinsics.numpy(), self.config.window, self.config.fixed)
             self._restart(self._keyframes, view, np.eye(4))
@@ -154,7 +154,7 @@ class VisualOdometry(Odometry):
         self._next_id, self._lost_frames = state["next_id"], state["lost_frames"]
         self._corners_at_keyframe = state["corners_at_keyframe"]
 
-    def _next(self, keyframes: Keyframes, view: View) -> None:
+    def _next(self, keyframes: Keyframes, view: PreparedFrame) -> None:
         """Track, locate, refine, and make a keyframe where one is due."""
         assert self._tracks is not None
         config, predicted = self.config, keyframes.predicted()
@@ -183,7 +183,7 @@ class VisualOdometry(Odometry):
         else:
             keyframes.add_frame(np.linalg.inv(camera_from_world), valid=True)
 
-    def _align(self, keyframes: Keyframes, view: View, camera_from_world: np.ndarray) -> MeasuredMotion:
+    def _align(self, keyframes: Keyframes, view: PreparedFrame, camera_from_world: np.ndarray) -> MeasuredMotion:
         """keyframe_from_frame by the depth images' surfaces, near the pose that the corners gave."""
         if self._surface is None:
             return UNKNOWN
@@ -199,7 +199,7 @@ class VisualOdometry(Odometry):
         return few or self._tracks.shift_px() > self.config.keyframe_shift * max(self._tracks.grey.shape)
 
     def _add_keyframe(
-        self, keyframes: Keyframes, view: View, world_from_camera: np.ndarray, motion: MeasuredMotion
+        self, keyframes: Keyframes, view: PreparedFrame, world_from_camera: np.ndarray, motion: MeasuredMotion
     ) -> None:
         """Measure the tracked landmarks from here, add landmarks at new corners, adjust the window."""
         assert self._tracks is not None
@@ -221,7 +221,7 @@ class VisualOdometry(Odometry):
         self._corners_at_keyframe = int(kept.sum())
         self._surface = surface_of(view.depth, view.valid, keyframes.intrinsics, config.surfaces)
 
-    def _lose(self, keyframes: Keyframes, view: View, predicted: np.ndarray) -> None:
+    def _lose(self, keyframes: Keyframes, view: PreparedFrame, predicted: np.ndarray) -> None:
         """A frame whose pose is not measured: the last motion goes on; the tracks wait for a frame they are found in."""
         assert self._tracks is not None
         self._lost_frames += 1
@@ -230,7 +230,7 @@ class VisualOdometry(Odometry):
         else:
             keyframes.add_frame(predicted, valid=False)
 
-    def _restart(self, keyframes: Keyframes, view: View, world_from_camera: np.ndarray) -> None:
+    def _restart(self, keyframes: Keyframes, view: PreparedFrame, world_from_camera: np.ndarray) -> None:
         """Landmarks from this frame alone, placed at the given pose; the first frame is one such, with nothing lost."""
         first = not len(keyframes)
         self._lost_frames = 0

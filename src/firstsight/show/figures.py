@@ -75,7 +75,7 @@ def _finite(points: Float[np.ndarray, "points 2"]) -> Float[np.ndarray, "known 2
     return points[np.isfinite(points).all(1)]
 
 
-class View(NamedTuple):
+class DrawingScale(NamedTuple):
     """The map from (x right, y up) in metres to drawing units (y down)."""
 
     lower_m: tuple[float, float]
@@ -106,7 +106,7 @@ def plan(lines: Sequence[Line], backdrop: Backdrop | None, unit: str, title: str
     return svg(PLAN_WIDTH, view.height, title, [*parts, *_scale_bar(view, unit)])
 
 
-def _view_of(lines: Sequence[Line], backdrop: Backdrop | None) -> View:
+def _view_of(lines: Sequence[Line], backdrop: Backdrop | None) -> DrawingScale:
     """Everything drawn, but of the map no more than lies near the lines, in a format neither flat nor tall."""
     points = _finite(np.concatenate([line.points for line in lines]))
     points = points if len(points) else np.zeros((1, 2))
@@ -120,10 +120,10 @@ def _view_of(lines: Sequence[Line], backdrop: Backdrop | None) -> View:
     height = max(PLAN_HEIGHTS[0], scale * float(upper[1] - lower[1]))
     centre = (lower + upper) / 2
     corner = centre - np.array([PLAN_WIDTH, height]) / scale / 2
-    return View((float(corner[0]), float(corner[1])), scale, height)
+    return DrawingScale((float(corner[0]), float(corner[1])), scale, height)
 
 
-def _backdrop_image(backdrop: Backdrop, view: View) -> str:
+def _backdrop_image(backdrop: Backdrop, view: DrawingScale) -> str:
     (left, bottom), (right, top) = view(np.array([backdrop.lower_m, backdrop.upper_m]))
     return (
         f'<image href="{backdrop.address}" x="{left:.1f}" y="{top:.1f}" width="{right - left:.1f}" '
@@ -131,7 +131,7 @@ def _backdrop_image(backdrop: Backdrop, view: View) -> str:
     )
 
 
-def _scale_bar(view: View, unit: str) -> Iterator[str]:
+def _scale_bar(view: DrawingScale, unit: str) -> Iterator[str]:
     length = nice_below(PLAN_WIDTH / view.scale / 5)
     left, right, y = 16.0, 16.0 + length * view.scale, view.height - 16
     yield rule(left, y, right, y, INK, 2.0)

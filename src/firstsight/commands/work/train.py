@@ -94,7 +94,7 @@ def train(
     changes: Changes | None = None,
     extras: Extras | None = None,
 ) -> FitResult:
-    """Trains and writes to the folder `out`, or goes on with the training there. Of many processes the first one speaks.
+    """Trains and writes to the folder `out`, or resumes the training there. Of many processes the first one speaks.
 
     Raises InputError for sources that the method cannot learn from and for all that `fit` raises.
     """
