@@ -75,6 +75,10 @@ def measure_steps(plan: Plan) -> list[Step]:
     """A step for each of MEASURES, after the stages that give what it looks at."""
     stages = [stage for stage in plan if not isinstance(stage, Skip)]
     return [
-        Step(f"measure {name}", deque([Job("measure", name)]), frozenset(s.name for s in stages if s.gives & measure.needs))
+        Step(
+            f"measure {name}",
+            deque([Job("measure", name)]),
+            frozenset(s.name for s in stages if s.gives & measure.needs),
+        )
         for name, measure in MEASURES.items()
     ]
