@@ -9,6 +9,7 @@ from rich.console import Console
 from firstsight.errors import InputError
 from firstsight.perceive import conclusion, measure
 from firstsight.perceive.conclusion import why_failed
+from firstsight.perceive.measure import Measure
 from firstsight.perceive.run import perceive
 from firstsight.run_folder import RunFolder, StageRecord
 
@@ -38,7 +39,7 @@ def test_a_lost_trajectory_with_a_known_occupancy_ends_with_a_report(tmp_path: P
         raise TypeError("a metric\nthat is broken")
 
     monkeypatch.setattr(conclusion, "write_rerun", full)
-    monkeypatch.setitem(measure.MEASURES, "flow", broken)
+    monkeypatch.setitem(measure.MEASURES, "flow", Measure(broken, frozenset()))
     run = perceive("sim:street:frames=3,height=32,width=64", tmp_path / "run", console=QUIET)
     assert run.report_path.exists()
     assert stage(run, "recording").status == "skipped"

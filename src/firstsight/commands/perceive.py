@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from tyro.conf import Positional
 
 from firstsight.commands.parsing import FovDeg, Frames, Sensors, Source, Switch, option, parse
+from firstsight.errors import InputError
 from firstsight.terminal import notes, say
 
 
@@ -25,6 +26,7 @@ def perceive(
     fov_deg: FovDeg = None,
     use: Annotated[tuple[str, ...], option("METHOD|TRAINING ...")] = (),
     engine: Literal["serial", "ray"] = "serial",
+    workers: Annotated[int | None, option("NUMBER")] = None,
     overwrite: Switch = False,
 ) -> None:
     """Estimate depth, flow, trajectory, moving objects and maps; write a report.
@@ -35,20 +37,25 @@ def perceive(
         use: Methods, or folders of trainings, that take the place of a stage's own. What a method estimates says which:
             lucas-kanade replaces that of flow.
         engine: Whether several recordings run one after the other (serial) or side by side with Ray (ray).
+        workers: How many cores to use, by default all. The results do not depend on it. With Ray each recording has one.
         overwrite: Replace the run that the folder holds.
     """
     from firstsight.perceive.run import Settings
     from firstsight.perceive.run import perceive as run_perceive
 
+    if workers is not None and workers < 1:
+        raise InputError(f"--workers {workers}: at least one core must work")
     settings = Settings(sensors=sensors, frames=frames, fov_deg=fov_deg, use=use)
     if more or engine == "ray":
         from firstsight.perceive.fleet import perceive_all
 
-        outcomes = perceive_all((source, *more), out or Path("runs"), settings, engine=engine, overwrite=overwrite)
+        outcomes = perceive_all(
+            (source, *more), out or Path("runs"), settings, engine=engine, overwrite=overwrite, workers=workers
+        )
         failed = [outcome for outcome in outcomes if outcome.reason]
         say(f"{len(outcomes) - len(failed)} of {len(outcomes)} recordings done")
         sys.exit(2 if failed else 0)
-    run = run_perceive(source, out, settings, overwrite=overwrite, console=notes())
+    run = run_perceive(source, out, settings, overwrite=overwrite, console=notes(), workers=workers)
     from firstsight.perceive.summary import print_summary
 
     print_summary(run)

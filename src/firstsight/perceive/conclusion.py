@@ -1,30 +1,12 @@
-"""The end of a run: metrics, the file for the Rerun viewer and the report, none of which may cost what was computed."""
+"""The end of a run: the file for the Rerun viewer and the report, neither of which may cost what was computed."""
 
 import errno
 from collections.abc import Callable
 
 from firstsight.errors import InputError
-from firstsight.perceive.measure import measure
 from firstsight.perceive.workspace import Workspace
-from firstsight.run_folder import RunRecord, StageRecord
-from firstsight.show.report import write_report
+from firstsight.run_folder import StageRecord
 from firstsight.show.rerun_file import write_rerun
-
-# Stages of the end, which a killed end does again.
-ENDS = ("metrics", "recording", "report")
-
-
-def conclude(work: Workspace, record: RunRecord) -> None:
-    """Measures, then writes what people look at; a metric or a file that fails is named with its reason and left out."""
-    record.metrics, failed = measure(work, record.scale)
-    record.stages = [stage for stage in record.stages if stage.name not in ENDS]
-    if failed:
-        record.stages.append(StageRecord(name="metrics", method="", status="skipped", reason="; ".join(failed)))
-    work.run.write_record(record)
-    record.stages.append(drawn(work))
-    record.stages.append(StageRecord(name="report", method="html", status="done"))
-    work.run.write_record(record)
-    write_report(work.run, work.recording)
 
 
 def drawn(work: Workspace) -> StageRecord:

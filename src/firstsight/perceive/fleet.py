@@ -48,12 +48,13 @@ def perceive_all(
     engine: Engine = "serial",
     overwrite: bool = False,
     console: Console | None = None,
+    workers: int | None = None,
 ) -> list[Outcome]:
-    """A run folder for each source in `out`, named after it. Raises InputError where two sources would share a folder."""
+    """A run folder for each source in `out`, named after it; `workers` is as for `perceive`, with Ray one. Raises InputError where two sources would share a folder."""
     console, settings = console or notes(), settings or Settings()
     folders = folders_of(sources, out)
     tasks = [(source, folder, settings, overwrite) for source, folder in zip(sources, folders, strict=True)]
-    outcomes = side_by_side(tasks) if engine == "ray" else (one(*task) for task in tasks)
+    outcomes = side_by_side(tasks) if engine == "ray" else (one(*task, workers=workers) for task in tasks)
     done: dict[Path, Outcome] = {}
     with progress_bars(console) as bars:
         task = bars.add_task("recordings", total=len(sources))

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from firstsight.evaluation.occupancy import Grid, occupancy_metrics
 from firstsight.evaluation.segmentation import MaskErrors
 from firstsight.evaluation.trajectory import align_trajectories, has_pose, on_frames, trajectory_metrics
 from firstsight.formats.occupancy import read_map
+from firstsight.perceive import stage
 from firstsight.perceive.stages.mapping import with_moving_path
 from firstsight.perceive.workspace import Workspace
 from firstsight.recordings.recording import Channel
@@ -22,21 +23,24 @@ T = TypeVar("T")
 Metrics = tuple[Metric, ...]
 
 
-def measure(work: Workspace, scale: str) -> tuple[list[Metric], list[str]]:
-    """All metrics that the recording's truth allows, and why some that it would allow could not be computed.
+class Measure(NamedTuple):
+    """How something is measured; `needs` are the stages' products that it looks at, in the words of `stage.py`."""
+
+    function: Callable[[Workspace, str], Metrics]
+    needs: frozenset[str]
+
+
+def measure(name: str, work: Workspace, scale: str) -> tuple[Metrics, str]:
+    """The metrics of one of MEASURES that the recording's truth allows, and why they could not be computed ("" if they were).
 
     `scale` is the run's: "unknown" aligns scales before comparing.
     """
-    metrics: list[Metric] = []
-    failed: list[str] = []
-    for name, part in MEASURES.items():
-        try:
-            metrics += part(work, scale)
-        except InputError as error:
-            failed.append(f"{name}: {error}")
-        except Exception as error:  # one metric that fails is not worth a run
-            failed.append(" ".join(f"{name}: {type(error).__name__}: {error}".split()))
-    return metrics, failed
+    try:
+        return MEASURES[name].function(work, scale), ""
+    except InputError as error:
+        return (), f"{name}: {error}"
+    except Exception as error:  # one metric that fails is not worth a run
+        return (), " ".join(f"{name}: {type(error).__name__}: {error}".split())
 
 
 def measure_disparity(work: Workspace, _: str) -> Metrics:
@@ -128,13 +132,13 @@ def against(reference: str, metrics: Metrics) -> Metrics:
 
 
 # What is measured, by the name under which it is missed.
-MEASURES: dict[str, Callable[[Workspace, str], Metrics]] = {
-    "disparity": measure_disparity,
-    "depth": measure_depth,
-    "flow": measure_flow,
-    "trajectory": measure_trajectory,
-    "moving objects": measure_moving,
-    "occupancy": measure_occupancy,
+MEASURES: dict[str, Measure] = {
+    "disparity": Measure(measure_disparity, frozenset({stage.DEPTH})),
+    "depth": Measure(measure_depth, frozenset({stage.DEPTH})),
+    "flow": Measure(measure_flow, frozenset({stage.FLOW})),
+    "trajectory": Measure(measure_trajectory, frozenset({stage.TRAJECTORY})),
+    "moving objects": Measure(measure_moving, frozenset({stage.MOVING_OBJECTS})),
+    "occupancy": Measure(measure_occupancy, frozenset({stage.TRAJECTORY, stage.OCCUPANCY})),
 }
 
 

@@ -48,6 +48,15 @@ def make_plan(recording: Recording, use: tuple[str, ...] = (), stages: Stages = 
     return [*first, *(stage for later in rounds[1:] for stage in later)]
 
 
+def waits_for(plan: Plan) -> dict[str, frozenset[str]]:
+    """For each stage the names of the earlier ones that give what it needs or heeds. Others may run at the same time."""
+    stages = [stage for stage in plan if not isinstance(stage, Skip)]
+    return {
+        stage.name: frozenset(s.name for s in stages[:number] if s.gives & (stage.needs | stage.heeds))
+        for number, stage in enumerate(stages)
+    }
+
+
 def alternatives(stages: Stages) -> dict[str, Stages]:
     """The stages by name, the preferred one of a name first."""
     return {name: tuple(s for s in stages if s.name == name) for name in dict.fromkeys(s.name for s in stages)}

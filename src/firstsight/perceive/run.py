@@ -2,46 +2,31 @@
 
 import re
 import shutil
+from collections import Counter
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import Progress, TaskID
 
 from firstsight import __version__
-from firstsight.doctor import examine
 from firstsight.errors import InputError
 from firstsight.formats.storage.lock import locked
 from firstsight.perceive.claim import begin
-from firstsight.perceive.conclusion import conclude
 from firstsight.perceive.execution.frames import FrameStore, decoded_once
-from firstsight.perceive.execution.running import run_stage
-from firstsight.perceive.execution.workers import FRAMES_PER_WORKER, Workers, usable_cores
-from firstsight.perceive.plan import Plan, Skip, check_use, make_plan, scale_of, unused
-from firstsight.perceive.stage import FrameStage, Stage
+from firstsight.perceive.execution.jobs import Answer, Job, JobRunner, class_of
+from firstsight.perceive.execution.schedule import Schedule, steps_of
+from firstsight.perceive.execution.workers import Workers, one_thread, usable_cores, workers_for
+from firstsight.perceive.execution.working import work_off
+from firstsight.perceive.plan import Plan, check_use, make_plan, scale_of, unused
+from firstsight.perceive.results import ENDS, Results
+from firstsight.perceive.settings import Settings
 from firstsight.perceive.workspace import Workspace
 from firstsight.progress import progress_bars
-from firstsight.recordings.opening import open_recording
 from firstsight.recordings.recording import Recording
-from firstsight.run_folder import RunFolder, RunRecord, StageRecord
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What decides a run's results. A run folder is continued only with the settings it was begun with."""
-
-    sensors: tuple[str, ...] | list[str] | str | None = None
-    frames: str | None = None
-    fov_deg: float | None = None
-    use: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        """Makes `sensors` a tuple; one name alone stands for a tuple of one."""
-        if self.sensors is not None:
-            names = (self.sensors,) if isinstance(self.sensors, str) else tuple(self.sensors)
-            object.__setattr__(self, "sensors", names)
+from firstsight.run_folder import RunFolder, RunRecord
+from firstsight.show.report import write_report
 
 
 def perceive(
@@ -61,12 +46,7 @@ def perceive(
     """
     settings, console = settings or Settings(), console or Console(stderr=True)
     check_use(settings.use)
-    recording = open_recording(
-        str(source),
-        sensors=None if settings.sensors is None else frozenset(settings.sensors),
-        frames=settings.frames,
-        fov_deg=settings.fov_deg,
-    )
+    recording = settings.open(str(source))
     run = RunFolder(default_folder(str(source)) if out is None else Path(out))
     if run.path.exists() and not run.path.is_dir():
         raise InputError(f"{run.path}: is a file; choose another --out")
@@ -96,8 +76,7 @@ def new_record(recording: Recording, settings: Settings) -> RunRecord:
         frames=len(recording),
         scale=scale_of(recording, settings.use),
         sensors=describe_sensors(recording),
-        settings=asdict(settings)
-        | {"sensors": list(settings.sensors) if settings.sensors else None, "use": list(settings.use)},
+        settings=settings.as_json(),
         remarks=[*recording.remarks, *unused(make_plan(recording, settings.use), settings.use)],
     )
 
@@ -128,46 +107,53 @@ def complete(
 ) -> None:
     """Does what the record lacks."""
     plan = make_plan(recording, settings.use)
-    finished = {stage.name for stage in record.stages}
-    work = Workspace(decoded_once(recording, FrameStore(run.scratch_path / "frames")), run, settings.use)
-    with ExitStack() as stack:
-        workers = None
-        count = workers_for([stage for stage in plan if stage.name not in finished], len(recording), cores)
-        if count:
-            workers = Workers(count, run.scratch_path / "tasks")
-            stack.callback(workers.close)
-        record.findings = record.findings or list(examine(work.recording))
-        run_stages(work, record, plan, console, workers)
-    conclude(work, record)
+    results = Results(run, record, plan)
+    require_a_stage(record, plan)
+    count = workers_for(len(recording), cores)
+    store = FrameStore(run.scratch_path / "frames", sharers=max(count, 1)).without_files()
+    work = Workspace(decoded_once(recording, store), run, settings.use)
+    schedule = Schedule(steps_of(plan, record, share_frames=count > 0))
+    told = {"source": record.source, "settings": settings.as_json(), "out": str(run.path)}
+    with one_thread(), ExitStack() as stack:
+        bars = Bars(stack.enter_context(progress_bars(console)), len(recording))
+        workers = Workers(count, told | {"scale": record.scale, "sharers": max(count, 1)})
+        stack.callback(workers.close)
+
+        def hear(job: Job, answer: Answer) -> None:
+            bars.show(job, answer)
+            if "frames" not in answer:
+                results.take(job, answer)
+
+        work_off(schedule, JobRunner(work, record.scale), workers, hear)
+    require_a_stage(record, plan)
+    results.end()
+    write_report(run, work.recording)
     shutil.rmtree(run.scratch_path, ignore_errors=True)
 
 
-def workers_for(plan: Plan, frames: int, cores: int) -> int:
-    """How many processes help this one with the frames of the stages that can be shared."""
-    shared = any(not isinstance(stage, Skip) and issubclass(stage, FrameStage) for stage in plan)
-    return min(cores - 1, frames // FRAMES_PER_WORKER) if shared else 0
-
-
-def run_stages(work: Workspace, record: RunRecord, plan: Plan, console: Console, workers: Workers | None) -> None:
-    """Runs what the plan holds and the record does not have yet; the record is written after every stage."""
-    finished = {stage.name for stage in record.stages}
-    work.flagged = {entry["frame"]: entry["reason"] for entry in record.flagged_frames}
-    with progress_bars(console) as bars:
-        for planned in plan:
-            if planned.name in finished:
-                continue
-            record.stages.append(run_planned(planned, work, bars, workers))
-            record.flagged_frames = [{"frame": f, "reason": work.flagged[f]} for f in sorted(work.flagged)]
-            work.run.write_record(record)
-    if all(stage.status == "skipped" for stage in record.stages):
-        reasons = "; ".join(f"{stage.name}: {stage.reason}" for stage in record.stages)
+def require_a_stage(record: RunRecord, plan: Plan) -> None:
+    """Raises InputError where all stages of the plan were skipped."""
+    stages = [stage for stage in record.stages if stage.name not in ENDS]
+    if len(stages) == len(plan) and all(stage.status == "skipped" for stage in stages):
+        reasons = "; ".join(f"{stage.name}: {stage.reason}" for stage in stages)
         raise InputError(f"{record.source}: nothing can be done with this recording ({reasons})")
 
 
-def run_planned(planned: type[Stage] | Skip, work: Workspace, bars: Progress, workers: Workers | None) -> StageRecord:
-    """What became of one stage of the plan."""
-    if isinstance(planned, Skip):
-        return StageRecord(name=planned.name, method="", status="skipped", reason=planned.reason)
-    stage = planned(work)
-    task = bars.add_task(f"{stage.name} ({stage.method})", total=len(work.recording))
-    return run_stage(stage, lambda frames: bars.update(task, completed=frames), workers)
+class Bars:
+    """A bar for each stage that has begun, of so many frames."""
+
+    def __init__(self, bars: Progress, frames: int) -> None:
+        self.bars, self.frames = bars, frames
+        self._tasks: dict[str, TaskID] = {}
+        self._done: Counter[str] = Counter()
+
+    def show(self, job: Job, answer: Answer) -> None:
+        """Shows how far the job's stage has come: frames done by anyone, or counted when the whole stage is run."""
+        if job.kind not in ("frame", "stage"):
+            return
+        stage = job.subject
+        if stage not in self._tasks:
+            self._tasks[stage] = self.bars.add_task(class_of(stage).name, total=self.frames)
+        counted = self._done[stage] + 1 if job.kind == "frame" else answer.get("frames", self.frames)
+        self._done[stage] = max(self._done[stage], counted)
+        self.bars.update(self._tasks[stage], completed=self._done[stage])

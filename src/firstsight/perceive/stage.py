@@ -17,7 +17,7 @@ ODOMETRY, NEXT_FRAME = "recorded odometry", "two frames or more"
 DEPTH, DENSE_DEPTH = "depth", "dense depth"
 SURFACES, FLOW = "depth or LiDAR points", "flow"
 TRAJECTORY, CAMERA_MOTION, LIDAR_MOTION = "a trajectory", "motion measured by a camera", "motion measured by a LiDAR"
-MOVING_OBJECTS = "moving objects"
+MOVING_OBJECTS, OCCUPANCY = "moving objects", "an occupancy map"
 
 
 def sensors_of(recording: Recording) -> frozenset[str]:
@@ -38,14 +38,15 @@ def sensors_of(recording: Recording) -> frozenset[str]:
 class Stage(Resumable):
     """One step over all frames.
 
-    `needs` are what the recording offers and other stages give, `without` what makes the stage superfluous, `gives` its own
-    products: words such as those above, which the plan only compares. `role` is the kind of method that does the work and
+    `needs` are what the recording offers and other stages give, `heeds` what it takes into account where a stage gives it,
+    `without` what makes the stage superfluous, `gives` its own products: words such as those above, which the plan only compares. `role` is the kind of method that does the work and
     `default` the catalogue's name of the usual one, "" where one must be named; a stage without a role describes itself
     there. Stages of a run do not call each other: each reads what earlier ones wrote to the run folder.
     """
 
     name: ClassVar[str]
     needs: ClassVar[frozenset[str]] = frozenset()
+    heeds: ClassVar[frozenset[str]] = frozenset()
     without: ClassVar[frozenset[str]] = frozenset()
     gives: ClassVar[frozenset[str]] = frozenset()
     role: ClassVar[type | None] = None

@@ -1,8 +1,11 @@
 """Every sensor frame is decoded or simulated once per run, in bounded memory and on bounded disk."""
 
+import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
+from threading import Barrier
 
 import cv2
 import numpy as np
@@ -64,13 +67,43 @@ def test_files_of_another_process_are_not_believed_and_damaged_ones_decoded_agai
     planted = tmp_path / "frames" / "left" / "000000.npz"
     planted.parent.mkdir(parents=True)
     planted.write_bytes(b"planted")
-    store, load = FrameStore(tmp_path / "frames", memory_bytes=5, disk_bytes=1000), Loading()
+    store, load = FrameStore(tmp_path / "frames", memory_bytes=5, disk_bytes=1000).without_files(), Loading()
     assert not planted.exists()
     for frame in (0, 1):
         store.get(Key("left", frame), load)
     planted.write_bytes(b"damaged")
     np.testing.assert_array_equal(store.get(Key("left", 0), load), VALUES[0])
     assert load.loaded == [0, 1, 0]
+
+
+def test_what_one_process_decodes_another_reads(tmp_path: Path):
+    """Each has its part of the bounds: 60 bytes on disk for two are three frames for each."""
+    stores = [FrameStore(tmp_path / "frames", memory_bytes=20, disk_bytes=60, sharers=2) for _ in range(2)]
+    loads = Loading(), Loading()
+    for frame in range(5):
+        stores[0].get(Key("left", frame), loads[0])
+    for frame in range(5):
+        np.testing.assert_array_equal(stores[1].get(Key("left", frame), loads[1]), VALUES[frame])
+    assert loads[0].loaded == [0, 1, 2, 3, 4]
+    assert loads[1].loaded == [3, 4]
+
+
+def test_two_that_want_a_frame_at_once_decode_it_once(tmp_path: Path):
+    stores = [FrameStore(tmp_path / "frames", sharers=2) for _ in range(2)]
+    load, begun = Loading(), Barrier(2)
+
+    def slow(frame: int) -> np.ndarray:
+        time.sleep(0.2)
+        return load(frame)
+
+    def get(store: FrameStore) -> np.ndarray:
+        begun.wait()
+        return store.get(Key("left", 2), slow)
+
+    with ThreadPoolExecutor(2) as threads:
+        values = list(threads.map(get, stores))
+    assert [value.tolist() for value in values] == [[2] * 10, [2] * 10]
+    assert load.loaded == [2]
 
 
 def test_depth_and_sweeps_come_back_as_they_were(tmp_path: Path):
@@ -99,7 +132,7 @@ def test_a_simulated_run_renders_each_image_and_sweep_once(tmp_path: Path, monke
     assert sum(key[0] in ("left", "right") for key in rendered) == 10
 
 
-def test_a_folder_of_images_is_decoded_once(tmp_path: Path, monkeypatch):
+def test_a_folder_of_images_is_decoded_once_after_its_size_was_found(tmp_path: Path, monkeypatch):
     (tmp_path / "images").mkdir()
     for i in range(4):
         noise = np.random.default_rng(i).integers(0, 255, (48, 64, 3), np.uint8)
@@ -108,7 +141,8 @@ def test_a_folder_of_images_is_decoded_once(tmp_path: Path, monkeypatch):
     decode = png.read_image
     monkeypatch.setattr(png, "read_image", lambda path: decoded.update([path.name]) or decode(path))
     perceive(tmp_path / "images", tmp_path / "run", Settings(), console=Console(quiet=True))
-    assert decoded == {f"{i}.png": 1 for i in range(4)}
+    at_opening, in_the_run = 1, 1
+    assert decoded == {f"{i}.png": at_opening + in_the_run for i in range(4)}
 
 
 def test_the_truth_is_left_as_it_is(tmp_path: Path):

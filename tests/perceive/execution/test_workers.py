@@ -1,46 +1,50 @@
-"""Frames that do not depend on each other, on several cores: the same bytes as on one, whatever becomes of a worker."""
+"""Jobs on several cores: the same bytes as on one, whatever becomes of a worker."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from collections import deque
 from pathlib import Path
 
-import numpy as np
 import pytest
 from rich.console import Console
 
 from firstsight.errors import InputError
-from firstsight.perceive.execution import running
-from firstsight.perceive.execution.running import Progress, end_in_order, run_stage
-from firstsight.perceive.execution.workers import Workers
-from firstsight.perceive.plan import Skip
-from firstsight.perceive.run import perceive, workers_for
-from firstsight.perceive.stages.depth import StereoDepth
+from firstsight.perceive.execution import running, workers
+from firstsight.perceive.execution.jobs import Job, JobRunner, target_of
+from firstsight.perceive.execution.schedule import Schedule, Step
+from firstsight.perceive.execution.workers import Workers, workers_for
+from firstsight.perceive.execution.working import work_off
+from firstsight.perceive.run import perceive
+from firstsight.perceive.settings import Settings
 from firstsight.perceive.stages.flow import FlowStage
-from firstsight.perceive.stages.motion import DepthCameraMotion
 from firstsight.perceive.workspace import Workspace
-from firstsight.recordings.recording import Channel, Recording
-from firstsight.recordings.simulated import simulate
+from firstsight.recordings.opening import open_recording
 from firstsight.run_folder import RunFolder
 
-FRAMES = 10
+SOURCE = "sim:street:frames=6,height=48,width=160"
+FLOW = target_of(FlowStage)
 
 
-@pytest.fixture(scope="module")
-def street() -> Recording:
-    """The right image of frame 4 cannot be decoded."""
-    recording = simulate("street", frames=FRAMES, height=96, width=320)
-    right = recording.images["right"]
+def begin(out: Path) -> dict[str, object]:
+    return {"source": SOURCE, "settings": Settings().as_json(), "out": str(out), "scale": "metric", "sharers": 2}
 
-    def load(frame: int) -> np.ndarray:
-        if frame == 4:
-            raise InputError("right/4.png: cut off")
-        return right[frame]
 
-    return replace(recording, images={"left": recording.images["left"], "right": Channel(FRAMES, load)})
+def runner(out: Path) -> JobRunner:
+    return JobRunner(Workspace(open_recording(SOURCE), RunFolder(out)), "metric")
+
+
+def flow_schedule() -> Schedule:
+    frames = deque(Job("frame", FLOW, frame) for frame in range(6))
+    return Schedule(
+        [
+            Step("frames", frames),
+            Step("flow", deque([Job("stage", FLOW)]), frozenset({"frames"})),
+        ]
+    )
 
 
 def written(folder: Path) -> dict[str, bytes]:
@@ -48,89 +52,80 @@ def written(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def alone(street: Recording, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """What one process writes."""
-    work = Workspace(street, RunFolder(tmp_path_factory.mktemp("alone")))
-    for stage in (StereoDepth(work), FlowStage(work)):
-        run_stage(stage, lambda frames: None)
-    assert work.flagged == {4: "right/4.png: cut off"}
-    return written(work.run.path)
+    out = tmp_path_factory.mktemp("alone")
+    runner(out).run(Job("stage", FLOW), lambda frames: None)
+    return written(out)
 
 
-def until_ready(workers: Workers) -> None:
-    deadline = time.monotonic() + 240
-    while not workers.has_free():
-        assert time.monotonic() < deadline
-        workers.collect()
-        time.sleep(0.02)
+def test_workers_write_the_bytes_of_one_process_though_one_is_killed(alone: dict[str, bytes], tmp_path: Path):
+    heard: list[tuple[Job, dict]] = []
+    crew = Workers(2, begin(tmp_path))
+    killed = crew._workers[0].process.pid
 
+    def hear(job: Job, answer: dict) -> None:
+        if not heard:
+            os.kill(killed, signal.SIGKILL)
+        heard.append((job, answer))
 
-def test_two_processes_write_the_bytes_of_one(street: Recording, alone: dict[str, bytes], tmp_path: Path):
-    work, told = Workspace(street, RunFolder(tmp_path)), []
-    workers = Workers(1, work.scratch / "tasks")
-    handed: list[int] = []
-    hand = workers.hand
-    workers.hand = lambda frame, *rest: handed.append(frame) or hand(frame, *rest)
     try:
-        until_ready(workers)
-        depth = run_stage(StereoDepth(work), told.append, workers)
-        by_depth = len(handed)
-        flow = run_stage(FlowStage(work), told.append, workers)
+        work_off(flow_schedule(), runner(tmp_path), crew, hear)
     finally:
-        workers.close()
-    assert 0 < by_depth < len(handed)
+        crew.close()
     assert written(tmp_path) == alone
-    assert (depth.frames, flow.frames) == (FRAMES - 1, FRAMES)
-    assert depth.seconds > 0
-    assert work.flagged == {4: "right/4.png: cut off"}
-    assert told[: told.index(FRAMES) + 1] == sorted(told[: told.index(FRAMES) + 1])
-    assert list((work.scratch / "tasks").iterdir()) == []
+    assert len(alone) == 5
+    frames = [job.frame for job, answer in heard if job.kind == "frame"]
+    assert sorted(frames) == [0, 1, 2, 3, 4, 5]
+    assert heard[-1][1]["record"]["frames"] == 6
+    assert heard[-1][1]["flagged"] == []
 
 
-def test_what_a_worker_that_dies_held_is_done_by_the_others(street: Recording, alone: dict[str, bytes], tmp_path: Path):
-    work = Workspace(street, RunFolder(tmp_path))
-    workers = Workers(1, work.scratch / "tasks")
-    hand = workers.hand
-
-    def hand_and_kill(frame: int, *rest: object) -> None:
-        hand(frame, *rest)
-        os.kill(workers._workers[0].process.pid, signal.SIGKILL)
-
-    workers.hand = hand_and_kill
+def test_this_process_does_what_no_worker_lives_to_do(alone: dict[str, bytes], tmp_path: Path):
+    crew = Workers(1, begin(tmp_path))
+    os.kill(crew._workers[0].process.pid, signal.SIGKILL)
+    done: list[str] = []
     try:
-        until_ready(workers)
-        record = run_stage(StereoDepth(work), lambda frames: None, workers)
+        work_off(
+            flow_schedule(), runner(tmp_path), crew, lambda job, said: done.append(job.kind) if len(said) else None
+        )
     finally:
-        workers.close()
-    assert record.frames == FRAMES - 1
-    assert written(tmp_path) == {name: content for name, content in alone.items() if name.startswith("depth")}
+        crew.close()
+    assert written(tmp_path) == alone
+    assert done.count("frame") == 6
 
 
-def test_a_defect_in_a_worker_is_not_hidden(street: Recording, tmp_path: Path):
-    work = Workspace(street, RunFolder(tmp_path))
-    workers = Workers(1, work.scratch / "tasks")
+@pytest.mark.parametrize(
+    ("subject", "source", "error", "says"),
+    [
+        ("firstsight.perceive.stage:Stage", SOURCE, RuntimeError, "a worker failed at frame"),
+        (FLOW, "/nowhere/at/all", InputError, "/nowhere/at/all"),
+    ],
+)
+def test_what_fails_in_a_worker_is_not_hidden(tmp_path: Path, subject: str, source: str, error: type, says: str):
+    crew = Workers(1, begin(tmp_path) | {"source": source})
+    schedule = Schedule([Step("frames", deque([Job("frame", subject, 3)]))])
     try:
-        until_ready(workers)
-        workers.begin(StereoDepth(work))
-        workers.hand(3, {"left": np.zeros((4, 4, 3), np.uint8)}, tmp_path / "3.png")
-        with pytest.raises(RuntimeError, match="frame 3"):
-            workers.collect(wait=True)
+        with pytest.raises(error, match=says):
+            work_off(schedule, runner(tmp_path), crew, lambda job, answer: None)
     finally:
-        workers.close()
+        crew.close()
 
 
 PARENT = """
-import sys, time
-from pathlib import Path
+import json, sys, time
+from firstsight.perceive.execution.jobs import Job
 from firstsight.perceive.execution.workers import Workers
-workers = Workers(1, Path(sys.argv[1]))
+workers = Workers(1, json.loads(sys.argv[1]))
+workers.hand(Job("examine"))
 print(workers._workers[0].process.pid, flush=True)
 time.sleep(600)
 """
 
 
 def test_a_worker_does_not_outlive_a_killed_run(tmp_path: Path):
-    parent = subprocess.Popen([sys.executable, "-c", PARENT, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    told = json.dumps(begin(tmp_path))
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, told], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
     worker = int(parent.stdout.readline())
     parent.kill()
@@ -148,29 +143,18 @@ def alive(pid: int) -> bool:
         return False
 
 
-def test_a_checkpoint_tells_of_frames_without_a_gap():
-    progress, ended = Progress(), {1: "", 3: ""}
-    end_in_order(ended, progress)
-    assert (progress.frame, progress.worked) == (0, 0)
-    ended[0] = "dark"
-    end_in_order(ended, progress)
-    assert (progress.frame, progress.worked, progress.flagged) == (2, 1, {0: "dark"})
-    assert ended == {3: ""}
-
-
 def test_there_are_no_more_workers_than_frames_for_them():
-    plan = [StereoDepth, DepthCameraMotion, Skip("flow", "")]
-    assert workers_for(plan, 60, cores=2) == 1
-    assert workers_for(plan, 60, cores=64) == 10
-    assert workers_for(plan, 5, cores=2) == 0
-    assert workers_for(plan, 60, cores=1) == 0
-    assert workers_for(plan[1:], 60, cores=8) == 0
+    assert workers_for(60, cores=2) == 2
+    assert workers_for(60, cores=64) == 7
+    assert workers_for(15, cores=2) == 0
+    assert workers_for(60, cores=1) == 0
 
 
 @pytest.mark.slow  # two whole runs
-def test_perceive_on_two_cores_is_perceive_on_one(tmp_path: Path, monkeypatch):
+def test_perceive_on_two_cores_is_perceive_on_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(running, "SAVE_EVERY_S", 0.1)
-    source = "sim:street:frames=12,height=96,width=320"
+    monkeypatch.setattr(workers, "FRAMES_PER_WORKER", 4)
+    source = "sim:street:frames=10,height=96,width=320"
     runs = [perceive(source, tmp_path / str(n), console=Console(quiet=True), workers=n) for n in (1, 2)]
     ones, twos = (
         {str(p.relative_to(run.path)): p.read_bytes() for p in run.path.rglob("*") if p.is_file()} for run in runs
@@ -178,6 +162,8 @@ def test_perceive_on_two_cores_is_perceive_on_one(tmp_path: Path, monkeypatch):
     assert ones.keys() == twos.keys()
     timed = ("run.json", "report.html", "recording.rrd")
     assert [name for name in ones if ones[name] != twos[name] and name not in timed] == []
-    assert [m.value for m in runs[0].read_record().metrics] == pytest.approx(
-        [m.value for m in runs[1].read_record().metrics], abs=0, nan_ok=True
-    )
+    one, two = (run.read_record() for run in runs)
+    assert [(stage.name, stage.status, stage.reason, stage.frames) for stage in one.stages] == [
+        (stage.name, stage.status, stage.reason, stage.frames) for stage in two.stages
+    ]
+    assert [m.value for m in one.metrics] == pytest.approx([m.value for m in two.metrics], abs=0, nan_ok=True)

@@ -1,4 +1,4 @@
-"""One process at a time in a folder."""
+"""One process at a time: in a folder, or at a piece of work."""
 
 import fcntl
 import os
@@ -28,3 +28,12 @@ def locked(folder: Path) -> Generator[None]:
         yield
     finally:
         os.close(held)
+
+
+@contextmanager
+def turn(path: Path) -> Generator[None]:
+    """Waits until no other process is in a block of the same path, which becomes an empty file that stays."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from firstsight.errors import InputError
+from firstsight.formats.storage.lock import turn
 from firstsight.formats.storage.state import read_state, write_state
 from firstsight.recordings.recording import Channel, DepthImage, Recording, Scan
 
@@ -27,14 +28,24 @@ class Key(NamedTuple):
 
 
 class FrameStore:
-    """Frames by sensor and number. Beyond both bounds the least recently used are forgotten and decoded anew when asked for."""
+    """Frames by sensor and number. Beyond both bounds the least recently used are forgotten and decoded anew when asked for.
 
-    def __init__(self, folder: Path, memory_bytes: int = MEMORY_BYTES, disk_bytes: int = DISK_BYTES) -> None:
-        self.folder, self.memory_left, self.disk_left = folder, memory_bytes, disk_bytes
+    `sharers` is the number of processes that use the folder, each with its part of the bounds. With several, what one decodes
+    is written to a file at once, for the others to read; whoever starts them empties the folder (`without_files`).
+    """
+
+    def __init__(
+        self, folder: Path, memory_bytes: int = MEMORY_BYTES, disk_bytes: int = DISK_BYTES, sharers: int = 1
+    ) -> None:
+        self.folder, self.shared = folder, sharers > 1
+        self.memory_left, self.disk_left = memory_bytes // sharers, disk_bytes // sharers
         self._values: OrderedDict[Key, Any] = OrderedDict()
-        self._on_disk: set[Key] = set()
         self._unusable: dict[Key, str] = {}
-        shutil.rmtree(folder, ignore_errors=True)
+
+    def without_files(self) -> "FrameStore":
+        """This store, after removing what is in its folder: files of an earlier process are not believed."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        return self
 
     def get(self, key: Key, load: Callable[[int], T]) -> T:
         """The frame, from memory, from its file, or loaded. Raises the InputError of one that cannot be decoded."""
@@ -46,13 +57,23 @@ class FrameStore:
         value = self._from_disk(key)
         if value is None:
             try:
-                value = load(key.frame)
+                value = self._load_once(key, load) if self.shared else load(key.frame)
             except InputError as error:
                 self._unusable[key] = str(error)
                 raise
         if value is not None:
             self._keep(key, value)
         return value
+
+    def _load_once(self, key: Key, load: Callable[[int], T]) -> T:
+        """Loads the frame, or takes what another process is just loading, and leaves its file to all."""
+        with turn(self._path(key).with_suffix(".lock")):
+            value = self._from_disk(key)
+            if value is None:
+                value = load(key.frame)
+                if value is not None:
+                    self._to_disk(key, value)
+            return value
 
     def _keep(self, key: Key, value: Any) -> None:
         self._values[key] = value
@@ -66,20 +87,20 @@ class FrameStore:
         return self.folder / key.sensor / f"{key.frame:06d}.npz"
 
     def _to_disk(self, key: Key, value: Any) -> None:
-        if key in self._on_disk or size_of(value) > self.disk_left:
+        if self._path(key).exists() or size_of(value) > self.disk_left:
             return
         write_state(self._path(key), parts_of(value))
-        self._on_disk.add(key)
         self.disk_left -= size_of(value)
 
     def _from_disk(self, key: Key) -> Any:
         """None where there is no file, or it was damaged meanwhile."""
-        if key not in self._on_disk:
+        path = self._path(key)
+        if not path.exists():
             return None
         try:
-            return whole_of(read_state(self._path(key)))
+            return whole_of(read_state(path))
         except InputError:
-            self._on_disk.discard(key)
+            path.unlink(missing_ok=True)
             return None
 
 

@@ -1,15 +1,14 @@
-"""Running a stage so that a killed run goes on where it stopped, on as many cores as there are workers."""
+"""Running a stage from frame to frame so that a killed run goes on where it stopped."""
 
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 
 from firstsight.errors import InputError
 from firstsight.formats.storage.state import Checkpoint
 from firstsight.kernels.compiling import seconds_compiling
-from firstsight.perceive.execution.workers import Workers, one_thread
-from firstsight.perceive.stage import FrameStage, Stage
+from firstsight.perceive.stage import Stage
 from firstsight.roles.state import State
 from firstsight.run_folder import StageRecord
 
@@ -52,7 +51,7 @@ class Progress:
             self.seconds += time.perf_counter() - started - (seconds_compiling() - compiled)
 
 
-def run_stage(stage: Stage, advance: Callable[[int], None], workers: Workers | None = None) -> StageRecord:
+def run_stage(stage: Stage, advance: Callable[[int], None]) -> StageRecord:
     """Runs a stage to its end, from its last checkpoint if it has one. `advance(frames)` is told of the progress."""
     checkpoint = Checkpoint(stage.work.scratch / "checkpoints" / f"{stage.name}.npz")
     stage, progress = resumed(stage, checkpoint)
@@ -66,12 +65,8 @@ def run_stage(stage: Stage, advance: Callable[[int], None], workers: Workers | N
             checkpoint.write({"progress": progress.state(), "stage": stage.state()})
             saved_at = time.monotonic()
 
-    with one_thread() if isinstance(stage, FrameStage) else nullcontext():
-        if isinstance(stage, FrameStage) and workers is not None:
-            share_frames(stage, workers, progress, after_frame)
-        else:
-            work_in_order(stage, progress, after_frame)
-        return concluded(stage, progress)
+    work_in_order(stage, progress, after_frame)
+    return concluded(stage, progress)
 
 
 def resumed(stage: Stage, checkpoint: Checkpoint) -> tuple[Stage, Progress]:
@@ -104,49 +99,6 @@ def attempt(stage: Stage, frame: int) -> str:
     except InputError as error:
         return str(error)
     return ""
-
-
-def share_frames(stage: FrameStage, workers: Workers, progress: Progress, after_frame: Callable[[], None]) -> None:
-    """Hands frames to the workers that are free, and works on the others in this process."""
-    workers.begin(stage)
-    ended: dict[int, str] = {}
-    for frame in range(progress.frame, len(stage.work.recording)):
-        with progress.timed():
-            reason = hand_out(stage, frame, workers)
-            ended |= workers.collect()
-        if reason is not None:
-            ended[frame] = reason
-        end_in_order(ended, progress)
-        after_frame()
-    while workers.busy():
-        with progress.timed():
-            ended |= workers.collect(wait=True)
-            for frame in workers.take_lost():
-                ended[frame] = attempt(stage, frame)
-        end_in_order(ended, progress)
-        after_frame()
-
-
-def hand_out(stage: FrameStage, frame: int, workers: Workers) -> str | None:
-    """Why the frame cannot be used, "" where it is done, None where a worker was given it."""
-    if stage.path(frame).exists():
-        return ""
-    if not workers.has_free():
-        return attempt(stage, frame)
-    try:
-        inputs = stage.read(frame)
-    except InputError as error:
-        return str(error)
-    if inputs is None:
-        return ""
-    workers.hand(frame, inputs, stage.path(frame))
-    return None
-
-
-def end_in_order(ended: dict[int, str], progress: Progress) -> None:
-    """Ends the frames that follow on those that are done: a checkpoint tells only of these."""
-    while progress.frame in ended:
-        progress.end(progress.frame, ended.pop(progress.frame))
 
 
 def concluded(stage: Stage, progress: Progress) -> StageRecord:

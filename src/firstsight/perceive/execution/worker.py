@@ -1,62 +1,62 @@
-"""The program of a worker (see workers.py): frames in on standard input, what became of them out."""
+"""The program of a worker (see workers.py): jobs in on standard input, their answers out on standard output."""
 
 import json
 import os
 import signal
 import sys
 import traceback
-from importlib import import_module
-from pathlib import Path
+from queue import Queue
+from threading import Thread
 from typing import Any, TextIO
 
 import cv2
 import torch
 
 from firstsight.errors import InputError
-from firstsight.formats.storage.state import read_state
-from firstsight.perceive.choice import load
-from firstsight.perceive.stage import FrameStage
+from firstsight.perceive.execution.frames import FrameStore, decoded_once
+from firstsight.perceive.execution.jobs import Answer, Job, JobRunner
+from firstsight.perceive.settings import Settings
+from firstsight.perceive.workspace import Workspace
+from firstsight.run_folder import RunFolder
 
 
 def main() -> None:
-    """Works until the input ends. What libraries print goes to standard error."""
+    """Does the jobs of a run until the input ends. What libraries print goes to standard error."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    say(answers, {"ready": True})
-    stage: type[FrameStage] | None = None
-    method: Any = None
+    lines: Queue[str] = Queue()
+    Thread(target=read_lines, args=(lines,), daemon=True).start()
+    begin, runner = json.loads(lines.get()), None
+    while True:
+        job = Job(*json.loads(lines.get()))
+        try:
+            runner = runner or runner_of(begin)
+            answer = runner.run(job, lambda frames: say(answers, {"frames": frames}))
+        except InputError as error:
+            answer = {"input_error": str(error)}
+        except Exception:
+            answer = {"defect": traceback.format_exc()}
+        say(answers, answer)
+
+
+def read_lines(lines: "Queue[str]") -> None:
+    """Ends the process with its input: the run has ended or was killed, and no file is ever left half written."""
     for line in sys.stdin:
-        message = json.loads(line)
-        if "stage" in message:
-            stage = stage_named(message["stage"])
-            method = None if stage.role is None else load(message["use"])
-            continue
-        assert stage is not None
-        say(answers, {"frame": message["frame"]} | worked(stage, method, message))
+        lines.put(line)
+    os._exit(0)
 
 
-def stage_named(target: str) -> type[FrameStage]:
-    module, name = target.split(":")
-    return getattr(import_module(module), name)
+def runner_of(begin: dict[str, Any]) -> JobRunner:
+    """Opens the recording as the run does, with its part of the store of decoded frames."""
+    run, settings = RunFolder(begin["out"]), Settings.of_json(begin["settings"])
+    store = FrameStore(run.scratch_path / "frames", sharers=begin["sharers"])
+    recording = decoded_once(settings.open(begin["source"]), store)
+    return JobRunner(Workspace(recording, run, settings.use), begin["scale"])
 
 
-def worked(stage: type[FrameStage], method: Any, message: dict[str, Any]) -> dict[str, str]:
-    """What became of a frame: why it could not be used, "" where it could, or the defect."""
-    inputs = Path(message["inputs"])
-    try:
-        stage.solve(method, read_state(inputs), Path(message["output"]))
-        return {"reason": ""}
-    except InputError as error:
-        return {"reason": str(error)}
-    except Exception:
-        return {"defect": traceback.format_exc()}
-    finally:
-        inputs.unlink(missing_ok=True)
-
-
-def say(answers: TextIO, answer: dict[str, Any]) -> None:
+def say(answers: TextIO, answer: Answer) -> None:
     answers.write(json.dumps(answer) + "\n")
     answers.flush()

@@ -1,9 +1,9 @@
-"""Processes that work on frames which do not depend on each other.
+"""Processes that do the jobs of a run, as many as there are cores.
 
-A worker is a Python of its own that is told on its standard input which stage it works for and which frames, one JSON line
-each, and answers on its standard output. What it needs of a frame lies in a file of the run's working folder. A worker ends
-when its input does: none outlives a run that was killed. They are processes and not threads because numba's kernels hold
-the interpreter's lock, and not forked because the threads of OpenMP and OpenCV do not survive that.
+A worker is a Python of its own that opens the recording and the run folder, is told jobs on its standard input, one JSON line
+each, and answers on its standard output. It ends when its input does: none outlives a run that was killed. They are
+processes and not threads because numba's kernels hold the interpreter's lock, and not forked because the threads of OpenMP
+and OpenCV do not survive that.
 """
 
 import json
@@ -12,21 +12,17 @@ import subprocess
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
-from pathlib import Path
-from queue import Empty, Queue
+from queue import Queue
 from threading import Thread
+from typing import Any
 
 import cv2
 import torch
 
-from firstsight.formats.storage.state import write_state
-from firstsight.perceive.stage import FrameStage
-from firstsight.roles.state import State
+from firstsight.perceive.execution.jobs import Answer, Job
 
-# Frames that a worker holds at a time: it works on one while the next waits.
-QUEUED = 2
 # A worker takes seconds to start, so that it must have some frames to do.
-FRAMES_PER_WORKER = 6
+FRAMES_PER_WORKER = 8
 COMMAND = "from firstsight.perceive.execution.worker import main; main()"
 ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")}
 
@@ -36,9 +32,15 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
+def workers_for(frames: int, cores: int) -> int:
+    """How many workers a run of so many frames has; 0 where this process does it alone."""
+    count = min(cores, frames // FRAMES_PER_WORKER)
+    return count if count > 1 else 0
+
+
 @contextmanager
 def one_thread() -> Generator[None]:
-    """PyTorch and OpenCV use one thread within the block, so that a frame's result does not depend on the cores."""
+    """PyTorch and OpenCV use one thread within the block, so that results do not depend on the cores."""
     threads = torch.get_num_threads(), cv2.getNumThreads()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
@@ -50,11 +52,11 @@ def one_thread() -> Generator[None]:
 
 
 class Worker:
-    """One process; `frames` are those that it holds. Its answers go to a queue that all workers share."""
+    """One process, and the job that it is doing. Its lines go to a queue that all workers share, "" at its end."""
 
-    def __init__(self, answers: "Queue[tuple[Worker, str]]") -> None:
-        self.frames: list[int] = []
-        self.ready = False
+    def __init__(self, begin: dict[str, Any], lines: "Queue[tuple[Worker, str]]") -> None:
+        self.job: Job | None = None
+        self.alive = True
         self.process = subprocess.Popen(
             [sys.executable, "-P", "-c", COMMAND],
             stdin=subprocess.PIPE,
@@ -62,17 +64,22 @@ class Worker:
             text=True,
             env=os.environ | ONE_THREAD,
         )
-        self._reader = Thread(target=self._read, args=(answers,), daemon=True)
+        self._reader = Thread(target=self._read, args=(lines,), daemon=True)
         self._reader.start()
+        self._tell(begin)
 
-    def _read(self, answers: "Queue[tuple[Worker, str]]") -> None:
+    def _read(self, lines: "Queue[tuple[Worker, str]]") -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            answers.put((self, line))
-        answers.put((self, ""))
+            lines.put((self, line))
+        lines.put((self, ""))
 
-    def tell(self, message: dict[str, object]) -> None:
-        """Sends a line; one that has died is noticed when its answers end."""
+    def begin(self, job: Job) -> None:
+        self.job = job
+        self._tell(job)
+
+    def _tell(self, message: Any) -> None:
+        """Sends a line; one that has died is noticed when its lines end."""
         assert self.process.stdin is not None
         with suppress(BrokenPipeError):
             self.process.stdin.write(json.dumps(message) + "\n")
@@ -91,71 +98,38 @@ class Worker:
 
 
 class Workers:
-    """The workers of a run. Close them at its end."""
+    """The workers of a run, told by `begin` what the run is. Close them at its end."""
 
-    def __init__(self, count: int, folder: Path) -> None:
-        self.folder = folder
-        self._answers: Queue[tuple[Worker, str]] = Queue()
-        self._workers = [Worker(self._answers) for _ in range(count)]
-        self._lost: list[int] = []
+    def __init__(self, count: int, begin: dict[str, Any]) -> None:
+        self._lines: Queue[tuple[Worker, str]] = Queue()
+        self._workers = [Worker(begin, self._lines) for _ in range(count)]
 
-    def begin(self, stage: FrameStage) -> None:
-        """The frames to come are those of this stage."""
-        target = f"{type(stage).__module__}:{type(stage).__qualname__}"
-        for worker in self._workers:
-            worker.tell({"stage": target, "use": stage.method_of(stage.work.use)})
+    def any_alive(self) -> bool:
+        return any(worker.alive for worker in self._workers)
 
-    def has_free(self) -> bool:
-        """Whether a worker has started that could take a frame."""
-        return any(worker.ready and len(worker.frames) < QUEUED for worker in self._workers)
+    def any_busy(self) -> bool:
+        return any(worker.job for worker in self._workers)
 
-    def busy(self) -> bool:
-        """Whether frames that were handed out are not back."""
-        return bool(self._lost) or any(worker.frames for worker in self._workers)
+    def any_free(self) -> bool:
+        return any(worker.alive and worker.job is None for worker in self._workers)
 
-    def hand(self, frame: int, inputs: State, output: Path) -> None:
-        """Gives the frame to the worker that has least to do."""
-        free = [worker for worker in self._workers if worker.ready]
-        worker = min(free, key=lambda worker: len(worker.frames))
-        path = self.folder / f"{frame:06d}.npz"
-        write_state(path, inputs)
-        output.parent.mkdir(parents=True, exist_ok=True)
-        worker.frames.append(frame)
-        worker.tell({"frame": frame, "inputs": str(path), "output": str(output)})
+    def hand(self, job: Job) -> None:
+        """Gives the job to a free worker."""
+        next(worker for worker in self._workers if worker.alive and worker.job is None).begin(job)
 
-    def collect(self, wait: bool = False) -> dict[int, str]:
-        """The frames that have come back, with why they could not be used ("" where they could); `wait` for at least one."""
-        back: dict[int, str] = {}
-        while True:
-            try:
-                worker, line = self._answers.get(block=wait and not back and not self._lost)
-            except Empty:
-                return back
-            self._hear(worker, line, back)
-            wait = wait and self.busy()
-
-    def take_lost(self) -> list[int]:
-        """Frames of workers that died, which someone else must do."""
-        lost, self._lost = self._lost, []
-        return lost
+    def hear(self) -> tuple[Job | None, Answer | None]:
+        """Waits for a worker's next line and returns its job with what it says; None instead where the worker has died."""
+        worker, line = self._lines.get()
+        job = worker.job
+        if not line:
+            worker.alive, worker.job = False, None
+            return job, None
+        said = json.loads(line)
+        if "frames" not in said:
+            worker.job = None
+        return job, said
 
     def close(self) -> None:
         """Ends the processes."""
         for worker in self._workers:
             worker.end()
-
-    def _hear(self, worker: Worker, line: str, back: dict[int, str]) -> None:
-        """Takes one answer; "" is the end of a worker."""
-        if not line:
-            worker.ready = False
-            self._lost += worker.frames
-            worker.frames = []
-            return
-        answer = json.loads(line)
-        if "ready" in answer:
-            worker.ready = True
-            return
-        if "defect" in answer:
-            raise RuntimeError(f"a worker failed on frame {answer['frame']}:\n{answer['defect']}")
-        worker.frames.remove(answer["frame"])
-        back[answer["frame"]] = answer["reason"]

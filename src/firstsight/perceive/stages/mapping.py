@@ -21,6 +21,7 @@ class MappingStage(Stage):
     """Integrates every frame that has depth and a pose. A frame whose moving objects are unknown is left out."""
 
     needs = frozenset({stage.TRAJECTORY, stage.SURFACES})
+    heeds = frozenset({stage.MOVING_OBJECTS})
 
     def __init__(self, work: Workspace) -> None:
         super().__init__(work)
@@ -106,6 +107,7 @@ class OccupancyStage(MappingStage):
     """map.pgm. Where the true occupancy is known, a second grid keeps the moving objects in, to measure what they cost."""
 
     name = "occupancy"
+    gives = frozenset({stage.OCCUPANCY})
     role = OccupancyMapper
     default = "occupancy-grid"
 
