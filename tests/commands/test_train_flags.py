@@ -41,7 +41,7 @@ def test_flags_before_the_method_are_not_the_method(asked):
     ):
         call = asked(*arguments)
         assert (call["name"], call["sources"], call["changes"].steps) == ("monodepth", ["sim:street"], 2)
-        assert call["overwrite"] == ("--overwrite" in arguments)
+        assert call["extras"].overwrite == ("--overwrite" in arguments)
         assert call["out"] == Path("runs/monodepth")
 
 
@@ -78,7 +78,7 @@ def test_a_setting_of_the_method_is_a_flag(asked):
         (("monodepth",), "train monodepth: SOURCE is missing"),
         (("--steps", "2", "monodepth"), "train monodepth: SOURCE is missing"),
         (("rbm", "images", "--preset=papier"), "--preset papier: no such preset of rbm; did you mean paper?"),
-        (("tsdf", "images"), "tsdf: is not trainable; methods that are: monodepth, monodepth2, rbm, dino"),
+        (("tsdf", "images"), "tsdf: is not trainable; methods that are: monodepth, monodepth2, classifier, rbm, dino"),
     ],
 )
 def test_what_is_missing_or_wrong_is_one_line(asked, arguments, words):
