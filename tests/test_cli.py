@@ -195,7 +195,14 @@ def test_methods_by_what_they_are(run: Run):
     names = [line.split()[0] for line in run("methods", "--role", "FlowEstimator")[1].splitlines() if line[:1] == " "]
     assert names == ["dense-inverse-search", "lucas-kanade"]
     found = json.loads(run("methods", "--trainable", "--json")[1])
-    assert [entry["name"] for entry in found] == ["monodepth", "monodepth2", "rbm", "dino", "slot-attention"]
+    assert [entry["name"] for entry in found] == [
+        "monodepth",
+        "monodepth2",
+        "classifier",
+        "rbm",
+        "dino",
+        "slot-attention",
+    ]
     assert found[0]["role"] == "DepthEstimator"
     assert found[0]["trainable"] is True
 

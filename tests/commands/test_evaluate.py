@@ -103,7 +103,7 @@ class Impatient(FlowEstimator):
     def __init__(self, given: list[int]):
         self.given, self.frames_before = given, -1
 
-    def __call__(self, image_a, image_b):
+    def estimate(self, image_a, image_b):
         if self.frames_before < 0:
             self.frames_before = len(self.given)
         height, width = image_a.shape[-2:]
@@ -183,7 +183,7 @@ def test_what_cannot_be_judged_is_one_line(encoder, tmp_path):
         ("tsdf", STREET, "tsdf: has no standalone evaluation$"),
         ("depth-completion", STREET, "firstsight perceive SOURCE"),
         ("monodepth2", STREET, "must be trained first: firstsight train monodepth2 SOURCE"),
-        ("runs/nowhere", STREET, "runs/nowhere: no such file or folder"),
+        ("runs/nowhere", STREET, "runs/nowhere: no such folder"),
         ("no-such-method", STREET, "no-such-method"),
     ]:
         with pytest.raises(InputError, match=words):

@@ -88,7 +88,7 @@ def side_by_side(tasks: Sequence[tuple[str, Path, Settings, bool]]) -> Iterator[
     threads = {name: str(torch.get_num_threads()) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
     started = not ray.is_initialized()
     if started:
-        ray.init(log_to_driver=False, logging_level="ERROR", runtime_env={"env_vars": threads}, **local_settings())
+        start(ray, {"env_vars": threads})
     try:
         remote: Any = ray.remote(num_cpus=1, max_retries=RETRIES)(one)
         waiting = {remote.remote(*absolute(task), workers=1): task for task in tasks}
@@ -99,6 +99,15 @@ def side_by_side(tasks: Sequence[tuple[str, Path, Settings, bool]]) -> Iterator[
     finally:
         if started:
             ray.shutdown()
+
+
+def start(ray: ModuleType, environment: dict[str, Any]) -> None:
+    """Starts or joins Ray. Raises InputError where its processes do not answer in time."""
+    try:
+        ray.init(log_to_driver=False, logging_level="ERROR", runtime_env=environment, **local_settings())
+    except (RuntimeError, ConnectionError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"Ray did not start ({reason}); try again, or leave out --engine ray") from None
 
 
 def absolute(task: tuple[str, Path, Settings, bool]) -> tuple[str, Path, Settings, bool]:

@@ -170,20 +170,20 @@ def test_penalties_too_large_for_16_bits_are_refused():
         gpu.aggregate(cost, SemiGlobal(image, Penalties(p1=100, p2=65_500)))
 
 
-def test_without_triton_the_error_names_the_mend(monkeypatch):
+def test_without_triton_the_error_names_the_fix(monkeypatch):
     monkeypatch.setitem(sys.modules, "triton", None)
     monkeypatch.delitem(sys.modules, "firstsight.matching.aggregation.triton_kernels", raising=False)
-    monkeypatch.delattr(firstsight.matching, "triton_kernels", raising=False)
+    monkeypatch.delattr(firstsight.matching.aggregation, "triton_kernels", raising=False)
     with pytest.raises(InputError, match="pip install"):
         gpu.census_transform(on_device(random_images(2, 3, 13)[0]), (1, 1))
 
 
 def test_only_the_kernels_import_triton():
-    source = Path(gpu.__file__).parents[1]
+    source = Path(firstsight.matching.__file__).parents[1]
     importers = [
         path for path in source.rglob("*.py") if re.search(r"^\s*(import|from) triton\b", path.read_text(), re.M)
     ]
-    assert importers == [source / "matching" / "triton_kernels.py"]
+    assert importers == [source / "matching" / "aggregation" / "triton_kernels.py"]
 
 
 COMPILE = """

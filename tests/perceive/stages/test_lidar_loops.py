@@ -195,11 +195,12 @@ def test_a_street_has_no_loops_and_stays_as_it_is(street: Recording, tmp_path: P
 @pytest.mark.slow  # all stages
 def test_perceive_closes_a_walk_by_lidar_alone(walk: Recording, tmp_path: Path, monkeypatch):
     """With the motion that registration finds, which drifts little within so short a walk."""
-    monkeypatch.setattr("firstsight.perceive.run.open_recording", lambda *_, **__: walk)
+    monkeypatch.setattr("firstsight.perceive.settings.open_recording", lambda *_, **__: walk)
     monkeypatch.setattr(
         LidarMotion, "load_method", lambda _: LidarOdometry(Config(max_range_m=20.0))
     )  # rooms, not a street
-    run = perceive("sim:rooms", tmp_path / "run", console=Console(quiet=True))
+    # one process: others would open a recording of their own
+    run = perceive("sim:rooms", tmp_path / "run", console=Console(quiet=True), workers=1)
     stages = {stage.name: stage for stage in run.read_record().stages}
     assert stages["motion"].method == "lidar-odometry"
     assert stages["loops"].method == "lidar-loop-closing"

@@ -44,4 +44,4 @@ def test_patterns_are_of_one_mean_and_spread_and_drawn_anew_for_each_seed():
     assert values.std((1, 2)).std() < 3
     assert np.array_equal(Patterns(80).images, patterns.images)
     assert not np.array_equal(Patterns(80, seed=1).images, patterns.images)
-    assert patterns[3].images.shape == (1, 3, 32, 32)
+    assert patterns.sample(3)["images"].shape == (1, 3, 32, 32)
