@@ -3,6 +3,7 @@
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -106,7 +107,9 @@ def train(
         here.barrier()
         scratch = held.enter_context(scratch_folder(out / ".work")) if here.leads else out / ".work"
 
+        @cache
         def data(wanted: Wanted) -> Joined:
+            """Opened once, though both the settings and the first round ask for it."""
             return open_dataset(sources, wanted, scratch, entry.name)
 
         method, samples = built(learning(entry), settings, data, recipe.seed)
