@@ -8,10 +8,11 @@ import torch
 from jaxtyping import Float32, Float64
 from torch import Tensor
 
+from firstsight.errors import InputError
 from firstsight.evaluation.trajectory import on_frames
 from firstsight.geometry.images import to_tensor
 from firstsight.recordings.recording import Camera, DepthImage, FlowImage, Recording, Transforms
-from firstsight.roles import Depth, Flow
+from firstsight.roles import Depth, Flow, Observation
 from firstsight.run_folder import RunFolder
 
 
@@ -49,6 +50,16 @@ class Workspace:
 
     def image(self, frame: int) -> Float32[Tensor, "1 3 height width"]:
         return to_tensor(self.recording[frame].image())
+
+    def sweep(self, frame: int, without: str) -> Observation:
+        """The frame's LiDAR sweep, as odometry and loop closing take it. Raises InputError where there is none, ending in `without`."""
+        scan = self.recording[frame].scan()
+        if scan is None:
+            raise InputError(f"frame {frame}: no LiDAR sweep at this instant, {without}")
+        times = None if scan.times_s is None else torch.from_numpy(scan.times_s)
+        return Observation(
+            self.recording[frame].stamp_ns, points_lidar=torch.from_numpy(scan.points), point_times_s=times
+        )
 
     def depth(self, frame: int) -> Depth | None:
         """Depth that the depth stage wrote, None where it has none."""

@@ -3,10 +3,8 @@
 from functools import cached_property
 
 import numpy as np
-import torch
 from jaxtyping import Float64
 
-from firstsight.errors import InputError
 from firstsight.perceive import stage
 from firstsight.perceive.stages.loops import LoopsStage
 from firstsight.recordings.recording import Transforms
@@ -31,13 +29,7 @@ class LidarLoops(LoopsStage):
         return self.odometry[frame] @ np.linalg.inv(self.lidar_from_camera)
 
     def observe(self, frame: int) -> Observation:
-        scan = self.work.recording[frame].scan()
-        if scan is None:
-            raise InputError(f"frame {frame}: no LiDAR sweep at this instant, so no place is known by it")
-        times = None if scan.times_s is None else torch.from_numpy(scan.times_s)
-        return Observation(
-            self.work.recording[frame].stamp_ns, points_lidar=torch.from_numpy(scan.points), point_times_s=times
-        )
+        return self.work.sweep(frame, "so no place is known by it")
 
     def in_metres(self, world_from_sensor: Transforms, frames: np.ndarray) -> Transforms:
         """Returns the poses of the camera again: what the closing returns is of the LiDAR."""

@@ -4,7 +4,6 @@ from abc import abstractmethod
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float64, Int64
 
 from firstsight.errors import InputError
@@ -143,13 +142,7 @@ class LidarMotion(OdometryStage):
         return lidar.body_from_lidar
 
     def observe(self, frame: int) -> Observation:
-        scan = self.work.recording[frame].scan()
-        if scan is None:
-            raise InputError(f"frame {frame}: no LiDAR sweep at this instant, so its motion is left out")
-        times = None if scan.times_s is None else torch.from_numpy(scan.times_s)
-        return Observation(
-            self.work.recording[frame].stamp_ns, points_lidar=torch.from_numpy(scan.points), point_times_s=times
-        )
+        return self.work.sweep(frame, "so its motion is left out")
 
 
 class RecordedMotion(Stage):
