@@ -17,7 +17,7 @@ import pytest
 from firstsight.errors import InputError
 from firstsight.recordings.recording import Channel, Image, Recording, Rig, Truth
 from firstsight.run_folder import RunFolder
-from firstsight.show.report import number, write_report
+from firstsight.show.report import draw, number, write_report
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 
@@ -66,7 +66,7 @@ def decoded(address: str) -> np.ndarray:
 
 
 def report(run: RunFolder, recording: Recording) -> Page:
-    write_report(run, recording)
+    write_report(run, recording, draw(run, recording))
     return Page(run.report_path.read_text())
 
 
@@ -116,7 +116,7 @@ def test_every_kind_of_image_is_there(run: RunFolder, recording: Recording) -> N
 
 
 def test_nothing_from_outside_becomes_markup(run: RunFolder, recording: Recording) -> None:
-    write_report(run, recording)
+    write_report(run, recording, draw(run, recording))
     content = run.report_path.read_text()
     assert "made <up>" not in content
     assert escape("made <up> & small") in content
@@ -205,7 +205,7 @@ def browser() -> str:
 def test_page_is_never_wider_than_the_window(run: RunFolder, recording: Recording, tmp_path: Path, width: int) -> None:
     """The page is laid out in a frame of the given width: the browser's own window cannot be as narrow as a phone."""
     program = browser()
-    write_report(run, recording)
+    write_report(run, recording, draw(run, recording))
     script = "const page=frame.contentDocument.documentElement;document.title=`widths ${page.scrollWidth} ${page.clientWidth}`"
     probe = tmp_path / "probe.html"
     probe.write_text(

@@ -1,4 +1,4 @@
-"""The end of a run: the file for the Rerun viewer and the report, neither of which may cost what was computed."""
+"""The end of a run: the file for the Rerun viewer, which may not cost what was computed."""
 
 import errno
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from firstsight.run_folder import StageRecord
 from firstsight.show.rerun_file import write_rerun
 
 
-def drawn(work: Workspace) -> StageRecord:
+def exported(work: Workspace) -> StageRecord:
     """What became of recording.rrd."""
     reason = why_failed(lambda: write_rerun(work.run, work.recording))
     if not reason:

@@ -6,6 +6,7 @@ from firstsight.perceive.execution.jobs import Answer, Job
 from firstsight.perceive.measure import MEASURES
 from firstsight.perceive.plan import Plan, Skip
 from firstsight.run_folder import Finding, Metric, RunFolder, RunRecord, StageRecord
+from firstsight.show.report import Drawings
 
 # Stages of the end, which a killed end does again.
 ENDS = ("metrics", "recording", "report")
@@ -23,6 +24,7 @@ class Results:
         self._frame_seconds: defaultdict[str, float] = defaultdict(float)
         self._metrics: dict[str, list[Metric]] = {}
         self._failed: dict[str, str] = {}
+        self.drawings: Drawings | None = None
         record.stages = [stage for stage in record.stages if stage.name not in ENDS]
         known = {stage.name for stage in record.stages}
         for planned in plan:
@@ -41,8 +43,10 @@ class Results:
             case "measure":
                 self._metrics[job.subject] = [Metric(**metric) for metric in answer["metrics"]]
                 self._failed[job.subject] = answer["failed"]
-            case "draw":
+            case "export":
                 self.add(StageRecord(**answer["record"]))
+            case "draw":
+                self.drawings = Drawings(*answer["drawings"])
         if job.kind in ("examine", "stage"):
             self.run.write_record(self.record)
 
@@ -60,11 +64,13 @@ class Results:
         self.record.stages.append(stage)
         self.record.stages.sort(key=lambda stage: self._order.index(stage.name))
 
-    def end(self) -> None:
-        """Puts in what was measured and that the report is there, and writes the record."""
+    def end(self) -> Drawings:
+        """Puts in what was measured and that the report is there, writes the record, and returns the report's drawings."""
+        assert self.drawings is not None, "the report was not drawn"
         self.record.metrics = [metric for name in MEASURES for metric in self._metrics[name]]
         failed = [self._failed[name] for name in MEASURES if self._failed[name]]
         if failed:
             self.add(StageRecord(name="metrics", method="", status="skipped", reason="; ".join(failed)))
         self.add(StageRecord(name="report", method="html", status="done"))
         self.run.write_record(self.record)
+        return self.drawings

@@ -126,8 +126,7 @@ def complete(
 
         work_off(schedule, JobRunner(work, record.scale), workers, hear)
     require_a_stage(record, plan)
-    results.end()
-    write_report(run, work.recording)
+    write_report(run, work.recording, results.end())
     shutil.rmtree(run.scratch_path, ignore_errors=True)
 
 

@@ -4,6 +4,7 @@ import platform
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -32,17 +33,30 @@ FLAGGED_SHOWN = 20
 TILES = 6
 
 
-def write_report(run: RunFolder, recording: Recording) -> None:
-    """Writes the report of a run. `recording` gives the images and the truth to draw; numbers come from the run folder."""
+class Drawings(NamedTuple):
+    """The drawn parts of the page as HTML: what takes time, and waits for no number."""
+
+    images: str
+    path: str
+    course: str
+
+
+def draw(run: RunFolder, recording: Recording) -> Drawings:
+    """Draws what the run made of the recording, which gives its images and its truth."""
+    paths = paths_of(run, recording)
+    images = frame_images(run, recording, unit_of(run.read_record()))
+    return Drawings(images, path_body(run, paths), multiples(run, recording, paths))
+
+
+def write_report(run: RunFolder, recording: Recording, drawings: Drawings) -> None:
+    """Writes the report of a run, whose numbers come from its folder."""
     record = run.read_record()
-    unit = "m" if record.scale == "metric" else "units"
-    paths = read_paths(run, recording, unit)
     body = "\n".join(
         [
-            header(record, recording, paths),
-            section("images", "What it saw", frame_images(run, recording, unit)),
-            section("path", "Where it went", path_body(run, paths)),
-            section("course", "Along the recording", multiples(run, recording, paths)),
+            header(record, recording, paths_of(run, recording)),
+            section("images", "What it saw", drawings.images),
+            section("path", "Where it went", drawings.path),
+            section("course", "Along the recording", drawings.course),
             section("metrics", "How well", metrics_body(record.metrics), metrics_lead(recording)),
             section("stages", "How it was done", stages_body(record.stages)),
             section("findings", "Is the recording fit?", findings_body(record)),
@@ -50,6 +64,14 @@ def write_report(run: RunFolder, recording: Recording) -> None:
         ]
     )
     write_text(run.report_path, page(f"{source_name(record.source)} · firstsight", body))
+
+
+def unit_of(record: RunRecord) -> str:
+    return "m" if record.scale == "metric" else "units"
+
+
+def paths_of(run: RunFolder, recording: Recording) -> Paths | None:
+    return read_paths(run, recording, unit_of(run.read_record()))
 
 
 def source_name(source: str) -> str:

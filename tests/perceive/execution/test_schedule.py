@@ -83,7 +83,7 @@ def test_what_can_be_done_at_the_same_time():
         {"loops"},
         {"moving", "measure trajectory"},
         {"map", "occupancy", "places", "mesh", "measure moving objects"},
-        {"draw", "measure occupancy"},
+        {"export", "draw", "measure occupancy"},
     ]
 
 

@@ -6,11 +6,12 @@ from importlib import import_module
 from typing import Any, Literal, NamedTuple
 
 from firstsight.doctor import examine
-from firstsight.perceive.conclusion import drawn
+from firstsight.perceive.conclusion import exported
 from firstsight.perceive.execution.running import Progress, attempt, run_stage
 from firstsight.perceive.measure import measure
 from firstsight.perceive.stage import Stage
 from firstsight.perceive.workspace import Workspace
+from firstsight.show.report import draw
 
 Answer = dict[str, Any]
 
@@ -19,10 +20,10 @@ class Job(NamedTuple):
     """What to do.
 
     examine: what the doctor says of the recording. frame: one frame of a FrameStage. stage: a whole stage, of which what is
-    done is only counted. measure: some metrics. draw: recording.rrd. `subject` is the stage's class or the metrics' name.
+    done is only counted. measure: some metrics. export: recording.rrd. draw: the report's drawings. `subject` is the stage's class or the metrics' name.
     """
 
-    kind: Literal["examine", "frame", "stage", "measure", "draw"]
+    kind: Literal["examine", "frame", "stage", "measure", "export", "draw"]
     subject: str = ""
     frame: int = 0
 
@@ -46,8 +47,10 @@ class JobRunner:
             case "measure":
                 metrics, failed = measure(job.subject, self.work, self.scale)
                 return {"metrics": [asdict(metric) for metric in metrics], "failed": failed}
+            case "export":
+                return {"record": asdict(exported(self.work))}
             case "draw":
-                return {"record": asdict(drawn(self.work))}
+                return {"drawings": draw(self.work.run, self.work.recording)}
 
     def _run_frame(self, job: Job) -> float:
         """The time it took. Why a frame cannot be used is found again, and said, when the whole stage is run."""

@@ -67,7 +67,7 @@ def steps_of(plan: Plan, record: RunRecord, *, share_frames: bool) -> list[Step]
             frames.append(Step(f"frames of {stage.name}", shared, after))
             after |= {frames[-1].name}
         whole.append(Step(stage.name, deque([Job("stage", target)]), after))
-    whole.append(Step("draw", deque([Job("draw")]), frozenset(waits)))
+    whole += [Step(kind, deque([Job(kind)]), frozenset(waits)) for kind in ("export", "draw")]
     return [*whole, *frames, *measure_steps(plan)]
 
 
