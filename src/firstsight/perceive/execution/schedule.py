@@ -52,11 +52,11 @@ class Schedule:
 
 def steps_of(plan: Plan, record: RunRecord, *, share_frames: bool) -> list[Step]:
     """All that the record lacks. What goes from frame to frame comes first and takes one process each; the frames of the
-    stages that can be shared fill the others (`share_frames`), and metrics what is left.
+    stages that can be shared fill the others (`share_frames`), and the doctor and metrics what is left.
     """
     finished = {stage.name for stage in record.stages}
     waits = waits_for(plan)
-    whole = [] if record.findings else [Step("examine", deque([Job("examine")]))]
+    whole: list[Step] = []
     frames: list[Step] = []
     for stage in plan:
         if isinstance(stage, Skip) or stage.name in finished:
@@ -68,7 +68,8 @@ def steps_of(plan: Plan, record: RunRecord, *, share_frames: bool) -> list[Step]
             after |= {frames[-1].name}
         whole.append(Step(stage.name, deque([Job("stage", target)]), after))
     whole += [Step(kind, deque([Job(kind)]), frozenset(waits)) for kind in ("export", "draw")]
-    return [*whole, *frames, *measure_steps(plan)]
+    examine = [] if record.findings else [Step("examine", deque([Job("examine")]))]
+    return [*whole, *frames, *examine, *measure_steps(plan)]
 
 
 def measure_steps(plan: Plan) -> list[Step]:
