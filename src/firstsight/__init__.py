@@ -28,17 +28,18 @@ def open(
     sensors: Iterable[str] | None = None,
     frames: str | None = None,
     fov_deg: float | None = None,
+    depth_per_metre: float | None = None,
 ) -> "Recording":
     """The recording at a path, of any format that is known, or the simulated one of "sim:street", "sim:rooms", "sim:objects".
 
     `sensors` keeps some of camera, stereo, depth, lidar and odometry, `frames` a slice "start:stop:step"; `fov_deg` is the
-    horizontal field of view of a camera without calibration. Raises InputError for what cannot be read.
+    horizontal field of view of a camera without calibration, `depth_per_metre` the value of a metre in 16-bit depth images. Raises InputError for what cannot be read.
     """
     from firstsight.recordings.opening import open_recording
 
     names = [sensors] if isinstance(sensors, str) else sensors
     kept = None if names is None else frozenset(names)
-    return open_recording(str(source), sensors=kept, frames=frames, fov_deg=fov_deg)
+    return open_recording(str(source), sensors=kept, frames=frames, fov_deg=fov_deg, depth_per_metre=depth_per_metre)
 
 
 def method(name: str | Path, config: Any = None) -> Any:

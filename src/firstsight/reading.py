@@ -32,10 +32,10 @@ def read_bytes(path: Path, what: str) -> bytes:
 
 
 def read_text(path: Path) -> str:
-    """A small text file (UTF-8). Raises InputError where it is missing, no regular file or not text."""
+    """A small text file (UTF-8, without the mark that some editors put in front). Raises InputError where it is missing, no regular file or not text."""
     if not path.exists():
         raise InputError(f"{path}: missing file; it holds part of this recording, restore it")
     try:
-        return read_bytes(path, "text file").decode()
+        return read_bytes(path, "text file").decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: cannot be read as text ({error}); restore it") from None

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from firstsight.doctor import calibration, lidar, print_findings
+from firstsight.doctor import Given, calibration, lidar, print_findings
 from firstsight.doctor.printing import conclusion, findings_table
 from firstsight.doctor.samples import Samples
 from firstsight.doctor.settings import proposed_command, proposed_frames, usable_sensors
@@ -28,8 +28,10 @@ def test_broken_sensors_are_left_out(street_samples: Samples):
 
 def test_command(street_samples: Samples):
     misaligned = [Finding(check=lidar.ALIGNMENT, verdict="unfit", measured="", advice="")]
-    command = proposed_command(street_samples, misaligned, "my drive", None, 90.0)
-    assert command == "firstsight perceive 'my drive' --sensors camera stereo odometry --fov-deg 90"
+    command = proposed_command(street_samples, misaligned, "my drive", Given(fov_deg=90.0, depth_per_metre=1000.0))
+    assert (
+        command == "firstsight perceive 'my drive' --sensors camera stereo odometry --fov-deg 90 --depth-per-metre 1000"
+    )
 
 
 def test_conclusion():
@@ -44,7 +46,7 @@ def test_conclusion():
 def test_print_findings(capsys: pytest.CaptureFixture[str]):
     source = "sim:rooms:frames=12,height=96,width=128"
     plan = [("depth", "semi-global-matching"), ("moving", "skipped: [no] motion")]
-    assert print_findings(source, frames="2:", plan=lambda recording: plan) == 0
+    assert print_findings(source, Given(frames="2:"), plan=lambda recording: plan) == 0
     printed = capsys.readouterr().out
     assert "image motion" in printed
     assert "semi-global-matching" in printed

@@ -56,3 +56,52 @@ def test_the_end_is_looked_for_by_content_not_by_name(tmp_path):
     (tmp_path / "a.png").write_bytes(content[:-2])
     with pytest.raises(InputError, match="damaged or truncated"):
         png.read_image(tmp_path / "a.png")
+
+
+def textured(suffix: str, *settings: int) -> bytes:
+    pixels = np.random.default_rng(5).integers(0, 255, (40, 60, 3), np.uint8)
+    return cv2.imencode(suffix, pixels, settings)[1].tobytes()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [textured(".jpg"), textured(".jpg", cv2.IMWRITE_JPEG_PROGRESSIVE, 1), textured(".jpg", cv2.IMWRITE_JPEG_RST_INTERVAL, 1),
+     textured(".png")],
+    ids=["jpg", "progressive", "restarts", "png"],
+)  # fmt: skip
+def test_what_lies_behind_the_image_does_not_count(content):
+    """The film of a motion photo, without the bytes of an end: whole, while a cut image is not."""
+    assert not png.is_truncated(content)
+    assert not png.is_truncated(content + b"\0\0\0\x18ftypmp42" + bytes(60_000))
+    assert png.is_truncated(content[:-2])
+    assert png.is_truncated(content[: len(content) // 2])
+    assert png.is_truncated(content[: len(content) // 2] + bytes(60_000))
+
+
+def test_the_end_of_a_thumbnail_is_not_that_of_the_photo():
+    thumbnail, photo = textured(".jpg"), textured(".jpg")
+    segment = b"\xff\xe1" + struct.pack(">H", len(thumbnail) + 2) + thumbnail
+    content = photo[:2] + segment + photo[2:]
+    assert not png.is_truncated(content)
+    assert png.is_truncated(content[: 2 + len(segment) + len(photo) // 2])
+
+
+def test_sixteen_bit_light_is_scaled_to_its_white(tmp_path):
+    cv2.imwrite(str(tmp_path / "a.png"), np.array([[0, 1000, 2000, 4095, 5000]], np.uint16))
+    assert png.read_image(tmp_path / "a.png", white=4095)[0, :, 0].tolist() == [0, 62, 124, 255, 255]
+    assert png.read_image(tmp_path / "a.png")[0, :, 0].tolist() == [0, 3, 7, 15, 19]
+
+
+def test_the_white_of_a_recording_is_all_ones_of_its_brightest_pixel():
+    dark, bright = np.full((2, 3), 700, np.uint16), np.full((2, 3), 2049, np.uint16)
+    assert png.white_of([dark, bright]) == 4095
+    assert png.white_of([dark]) == 1023
+    assert png.white_of([np.full((2, 3), 3, np.uint16)]) == 255
+    assert png.white_of([np.full((2, 3), 65535, np.uint16)]) == 65535
+    assert png.white_of([np.full((2, 3), 200, np.uint8)]) == 65535
+
+
+def test_floats_are_said_to_be_floats(tmp_path):
+    cv2.imwrite(str(tmp_path / "a.tiff"), np.ones((4, 6), np.float32))
+    with pytest.raises(InputError, match=r"a\.tiff: holds 32-bit floats; convert it to 8 or 16 bits"):
+        png.read_image(tmp_path / "a.tiff")

@@ -132,7 +132,10 @@ def listing(row):
         (write_state(f"{10**30},1,2,3,1,0,0,0"), rf"data\.csv: {10**30} is not a time in nanoseconds"),
         (lambda m: (m / "cam0" / "sensor.yaml").write_text("[" * 1000), r"sensor\.yaml: not YAML"),
         (replaced("[30.0, 31.0,", "[.nan, 31.0,"), r"sensor\.yaml: not a camera matrix"),
-        (lambda m: (m / "cam1" / "data.csv").write_text(""), r"no listed frame has its image in cam0 and cam1"),
+        (
+            lambda m: (m / "cam1" / "data.csv").write_text(""),
+            r"no image that cam1/data.csv lists is there; unpack cam1/data",
+        ),
         (replaced("[40, 24]", "[40, 24"), r"sensor\.yaml: not YAML"),
         (replaced("[40, 24]", "[24, 40]"), r"images are 40x24 but calibrated for 24x40"),
         (replaced("[30.0, 31.0,", "[30.0,"), r"'intrinsics' must be 4 numbers"),
@@ -157,3 +160,49 @@ def test_the_real_recording_keeps_the_pairs_that_exist(shared_data):
     assert len(recording) == 19
     assert "76 of 95 listed frames left out" in recording.remarks[0]
     assert recording.rig.baseline_m == pytest.approx(0.11008, abs=1e-4)
+
+
+def late(tmp_path, late_ns):
+    """The recording with cam1's clock ahead, in its list and in the names of its images."""
+    folder = write_asl(tmp_path) / "mav0" / "cam1"
+    for stamp in STAMPS:
+        (folder / "data" / f"{stamp}.png").rename(folder / "data" / f"{stamp + late_ns}.png")
+    (folder / "data.csv").write_text("".join(f"{stamp + late_ns},{stamp + late_ns}.png\n" for stamp in STAMPS))
+    return euroc.read(tmp_path)
+
+
+def test_cameras_whose_stamps_differ_a_little_are_paired_and_it_is_said(tmp_path):
+    recording = late(tmp_path, 3_000)
+    np.testing.assert_array_equal(recording.stamps_ns, STAMPS)
+    assert recording.images["cam1"][2][0, 0, 0] == 20
+    assert recording.remarks == ("cam0 and cam1 are up to 0.003 ms apart and taken for simultaneous",)
+
+
+def test_cameras_of_two_clocks_are_refused_with_the_difference(tmp_path):
+    with pytest.raises(InputError, match=r"no image of cam0 has one of cam1 near it in time, the nearest is 7 s off"):
+        late(tmp_path, 7_100_000_000)
+
+
+def test_a_file_of_opencv_with_five_coefficients(tmp_path):
+    mav0 = write_asl(tmp_path) / "mav0"
+    replaced("T_BS:", "T_BS: !!opencv-matrix")(mav0)
+    replaced("0.001, -0.002]", "0.001, -0.002, 0.03]")(mav0)
+    camera = euroc.read(tmp_path).rig.reference
+    assert camera.distortion.coefficients == (-0.1, 0.01, 0.001, -0.002, 0.03)
+    np.testing.assert_allclose(camera.body_from_camera, BODY_FROM_FORWARD_CAMERA, atol=1e-12)
+
+
+def test_of_cameras_of_two_sizes_one_alone_can_be_used(tmp_path):
+    folder = write_asl(tmp_path) / "mav0" / "cam1"
+    for image in (folder / "data").iterdir():
+        cv2.imwrite(str(image), np.zeros((12, 20), np.uint8))
+    (folder / "sensor.yaml").write_text((folder / "sensor.yaml").read_text().replace("[40, 24]", "[20, 12]"))
+    with pytest.raises(InputError, match="use one camera alone: --sensors camera"):
+        open_recording(str(tmp_path))
+    assert open_recording(str(tmp_path), sensors=frozenset({"camera"})).rig.cameras[0].size == SIZE
+
+
+def test_a_list_with_a_byte_order_mark(tmp_path):
+    table = write_asl(tmp_path) / "mav0" / "cam0" / "data.csv"
+    table.write_text(table.read_text(), encoding="utf-8-sig")
+    assert len(euroc.read(tmp_path)) == 3

@@ -19,7 +19,7 @@ def test_a_truncated_image_is_named_when_its_frame_is_loaded(tmp_path):
     for path in paths:
         cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 255, (40, 60, 3), np.uint8))
     paths[1].write_bytes(paths[1].read_bytes()[:500])
-    channel = files.image_channel(paths, files.common_image_size(paths))
+    channel = files.image_channel(paths, files.image_kind(paths))
     assert channel[0].shape == (40, 60, 3)
     with pytest.raises(InputError, match=r"1\.png: damaged or truncated"):
         channel[1]
@@ -29,17 +29,17 @@ def test_a_damaged_first_image_does_not_lose_the_recording(tmp_path):
     paths = [tmp_path / "0.png", tmp_path / "1.png"]
     paths[0].write_bytes(b"not an image")
     cv2.imwrite(str(paths[1]), np.zeros((4, 6, 3), np.uint8))
-    assert files.common_image_size(paths) == (4, 6)
+    assert files.image_kind(paths).size == (4, 6)
     with pytest.raises(InputError, match="none of its 1 images"):
-        files.common_image_size(paths[:1])
+        files.image_kind(paths[:1])
 
 
 def test_an_image_that_lies_about_its_size_loses_its_frame_only(tmp_path):
     for index, shape in enumerate([(4, 6, 3), (5, 6, 3), (5, 6, 3)]):
         cv2.imwrite(str(tmp_path / f"{index}.png"), np.zeros(shape, np.uint8))
     paths = files.image_files(tmp_path)
-    assert files.common_image_size(paths) == (5, 6)
-    channel = files.image_channel(paths, (5, 6))
+    assert files.image_kind(paths).size == (5, 6)
+    channel = files.image_channel(paths, files.ImageKind((5, 6), 65535))
     assert channel[1].shape == (5, 6, 3)
     with pytest.raises(InputError, match=r"0\.png: is 6x4, the others are 6x5"):
         channel[0]
@@ -53,8 +53,8 @@ def test_the_size_is_that_of_the_decoded_image_where_a_photo_is_stored_turned(tm
     # orientation: turn by 90 degrees when it is shown
     rotated[0x0112] = 6
     stored.save(tmp_path / "0.jpg", exif=rotated)
-    assert files.common_image_size([tmp_path / "0.jpg"]) == (60, 40)
-    assert files.image_channel([tmp_path / "0.jpg"], (60, 40))[0].shape == (60, 40, 3)
+    assert files.image_kind([tmp_path / "0.jpg"]).size == (60, 40)
+    assert files.image_channel([tmp_path / "0.jpg"], files.ImageKind((60, 40), 65535))[0].shape == (60, 40, 3)
 
 
 @pytest.mark.parametrize("name", ["../secret.png", "rgb/../../secret.png", "/etc/secret.png", "link/../secret.png"])
@@ -81,7 +81,7 @@ def test_a_link_in_the_folder_is_followed_to_a_regular_file(tmp_path):
     cv2.imwrite(str(tmp_path / "stored.png"), np.full((4, 6, 3), 7, np.uint8))
     (tmp_path / "desk" / "0.png").symlink_to(tmp_path / "stored.png")
     path = files.listed_file(tmp_path / "desk", "0.png", tmp_path / "desk" / "rgb.txt", 1)
-    assert files.image_channel([path], (4, 6))[0][0, 0].tolist() == [7, 7, 7]
+    assert files.image_channel([path], files.ImageKind((4, 6), 65535))[0][0, 0].tolist() == [7, 7, 7]
 
 
 def test_an_image_of_another_size_is_named(tmp_path):
@@ -89,7 +89,7 @@ def test_an_image_of_another_size_is_named(tmp_path):
         cv2.imwrite(str(tmp_path / f"{index}.png"), np.zeros(shape, np.uint8))
     paths = files.image_files(tmp_path)
     with pytest.raises(InputError, match=r"1\.png: is 6x5, the others are 6x4"):
-        files.image_channel(paths, (4, 6))[1]
+        files.image_channel(paths, files.ImageKind((4, 6), 65535))[1]
 
 
 def write_scan(path: Path, points: np.ndarray) -> Path:
@@ -157,3 +157,35 @@ def test_what_is_no_camera_matrix_is_an_error(tmp_path, text):
     (tmp_path / "k.txt").write_text(text)
     with pytest.raises(InputError, match=r"k\.txt: not a camera matrix"):
         files.read_intrinsics(tmp_path / "k.txt")
+
+
+def test_names_that_are_seconds_are_in_the_order_of_time(tmp_path):
+    names = ("1305031102.1.png", "1305031102.15.png", "1305031102.2.png", "1305031102.05.png")
+    for name in names:
+        (tmp_path / name).write_bytes(b"")
+    assert [path.name[11:-4] for path in files.image_files(tmp_path)] == ["05", "1", "15", "2"]
+
+
+def test_two_cameras_are_scaled_alike(tmp_path):
+    for name, level in (("left", 900), ("right", 2100)):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), np.full((4, 6), level, np.uint16))
+    kinds = files.image_kinds({name: [tmp_path / f"{name}.png"] for name in ("left", "right")})
+    assert kinds["left"] == ((4, 6), 4095)
+    assert files.image_channel([tmp_path / "left.png"], kinds["left"])[0][0, 0].tolist() == [56, 56, 56]
+    assert kinds["left"].remarks == ("images use 12 of 16 bits: 4095 is taken for white",)
+
+
+@pytest.mark.parametrize("columns", [3, 5])
+def test_a_scan_of_other_columns_is_refused(tmp_path, columns):
+    """The sensor sees on both sides: coordinates of both signs come to stand where reflectances should."""
+    rows = np.random.default_rng(2).uniform(-20, 20, (80, columns)).astype("<f4")
+    rows[:, 3:] = np.abs(rows[:, 3:])
+    (tmp_path / "0.bin").write_bytes(rows.tobytes())
+    with pytest.raises(InputError, match=r"0\.bin: its numbers are no rows of x y z reflectance"):
+        files.read_velodyne(tmp_path / "0.bin")
+
+
+def test_a_scan_of_float64_is_refused(tmp_path):
+    (tmp_path / "0.bin").write_bytes(np.random.default_rng(2).uniform(0, 20, (80, 4)).tobytes())
+    with pytest.raises(InputError, match="its numbers are no rows of x y z reflectance"):
+        files.read_velodyne(tmp_path / "0.bin")

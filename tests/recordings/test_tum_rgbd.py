@@ -119,3 +119,48 @@ def test_what_is_broken_is_named(tmp_path, file, text, message):
     (path / file).write_text(text)
     with pytest.raises(InputError, match=message):
         tum_rgbd.read(path)
+
+
+@pytest.mark.parametrize(
+    ("time", "unit", "by"),
+    [("1305031102175304000", "nanoseconds", "1000000000"), ("1305031102175.304", "milliseconds", "1000")],
+)
+def test_times_in_another_unit_are_named_with_the_cure(tmp_path, time, unit, by):
+    path = write_sequence(tmp_path)
+    (path / "rgb.txt").write_text(f"{time} rgb/{COLOUR_TIMES[0]}.png\n")
+    with pytest.raises(
+        InputError, match=rf"rgb\.txt: '{time}' is not a time in seconds; it looks like {unit}: divide .* {by}"
+    ):
+        tum_rgbd.read(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("calibration.txt", "601.5 602.5 319 241\n"), ("camera-intrinsics.txt", "601.5 0 319\n0 602.5 241\n0 0 1\n")],
+)
+def test_a_calibration_beside_the_lists_wins_over_the_published_one(tmp_path, name, text):
+    path = write_sequence(tmp_path)
+    (path / name).write_text(text)
+    camera = tum_rgbd.read(path).rig.reference
+    np.testing.assert_array_equal(camera.intrinsics, [[601.5, 0, 319], [0, 602.5, 241], [0, 0, 1]])
+    assert camera.distortion is None
+    assert not camera.assumed
+
+
+def test_depth_of_another_camera_is_scaled_as_stated(tmp_path):
+    source = str(write_sequence(tmp_path))
+    recording = open_recording(source, depth_per_metre=1000.0)
+    assert recording[1].depth().depth[5, 5] == pytest.approx(15)
+    assert "depth as stated: 1000 for a metre" in recording.remarks
+    with pytest.raises(InputError, match="depth-per-metre -5: must be a positive number"):
+        open_recording(source, depth_per_metre=-5.0)
+    with pytest.raises(InputError, match=r"depth-per-metre 1000: sim:rooms.* has no raw depth images"):
+        open_recording("sim:rooms:frames=1,height=48,width=64", depth_per_metre=1000.0)
+
+
+def test_an_empty_quaternion_is_a_frame_without_truth(tmp_path):
+    path = write_sequence(tmp_path)
+    (path / "groundtruth.txt").write_text("1305031102.1758 1.0 2.0 3.0 0 0 0 0\n1305031102.2112 1 2 3 0 0 0 1\n")
+    poses = open_recording(str(path)).truth.world_from_camera
+    assert np.isnan(poses[0]).all()
+    assert poses[1, 2, 3] == 3

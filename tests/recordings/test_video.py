@@ -100,3 +100,9 @@ def test_a_jump_reaches_the_same_frame_as_decoding_from_the_start(shared_data, n
     recorded = video.Video(path)
     for frame in (65, 30, 31, 3):
         np.testing.assert_array_equal(recorded.frame(frame), expected[frame])
+
+
+def test_a_colon_in_a_relative_name_is_no_protocol(file, tmp_path, monkeypatch):
+    (tmp_path / "10:20:30.avi").write_bytes(file.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    assert len(video.read(Path("10:20:30.avi"))) == len(video.read(file))

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from tyro.conf import Positional
 
-from firstsight.commands.parsing import FovDeg, Frames, Switch, option, parse
+from firstsight.commands.parsing import DepthPerMetre, FovDeg, Frames, Switch, option, parse
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -20,6 +20,7 @@ def doctor(
     /,
     frames: Frames = None,
     fov_deg: FovDeg = None,
+    depth_per_metre: DepthPerMetre = None,
     json: Switch = False,
 ) -> None:
     """Check whether a recording, or this installation, is fit for use.
@@ -34,7 +35,8 @@ def doctor(
 
         print_installation(as_json=json)
         return
-    from firstsight.doctor import print_findings
+    from firstsight.doctor import Given, print_findings
     from firstsight.perceive.plan import describe_plan
 
-    sys.exit(print_findings(source, frames=frames, fov_deg=fov_deg, plan=describe_plan, as_json=json))
+    given = Given(frames=frames, fov_deg=fov_deg, depth_per_metre=depth_per_metre)
+    sys.exit(print_findings(source, given, plan=describe_plan, as_json=json))

@@ -36,6 +36,10 @@ FovDeg = Annotated[
     float | None, option("DEGREES", "Horizontal field of view, for a camera that comes without a calibration.")
 ]
 
+DepthPerMetre = Annotated[
+    float | None, option("VALUE", "What a metre is in 16-bit depth images, such as 1000 for millimetres.")
+]
+
 
 def parse(command: Callable[..., T], verb: str, arguments: Sequence[str], default: Any = tyro.MISSING_NONPROP) -> T:
     """Calls a verb with its arguments and returns what it returns. Raises InputError where a required word is missing.

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional
 
-from firstsight.commands.parsing import FovDeg, Frames, Sensors, Source, Switch, option, parse
+from firstsight.commands.parsing import DepthPerMetre, FovDeg, Frames, Sensors, Source, Switch, option, parse
 from firstsight.errors import InputError
 from firstsight.terminal import notes, say
 
@@ -24,6 +24,7 @@ def perceive(
     sensors: Sensors = None,
     frames: Frames = None,
     fov_deg: FovDeg = None,
+    depth_per_metre: DepthPerMetre = None,
     use: Annotated[tuple[str, ...], option("METHOD|TRAINING ...")] = (),
     engine: Literal["serial", "ray"] = "serial",
     workers: Annotated[int | None, option("NUMBER")] = None,
@@ -45,7 +46,7 @@ def perceive(
 
     if workers is not None and workers < 1:
         raise InputError(f"--workers {workers}: at least one core must work")
-    settings = Settings(sensors=sensors, frames=frames, fov_deg=fov_deg, use=use)
+    settings = Settings(sensors=sensors, frames=frames, fov_deg=fov_deg, depth_per_metre=depth_per_metre, use=use)
     if more or engine == "ray":
         from firstsight.perceive.fleet import perceive_all
 

@@ -2,5 +2,6 @@
 
 from firstsight.doctor.examination import examine
 from firstsight.doctor.printing import print_findings
+from firstsight.doctor.settings import Given
 
-__all__ = ["examine", "print_findings"]
+__all__ = ["Given", "examine", "print_findings"]

@@ -7,8 +7,7 @@ from rich.table import Table
 
 from firstsight.doctor.examination import findings_of
 from firstsight.doctor.samples import gather
-from firstsight.doctor.settings import SENSOR_OF_CHECK, proposed_command
-from firstsight.recordings.opening import open_recording
+from firstsight.doctor.settings import SENSOR_OF_CHECK, Given, proposed_command
 from firstsight.recordings.recording import Recording
 from firstsight.run_folder import Finding
 from firstsight.terminal import coloured, results, say, say_json, table
@@ -21,9 +20,8 @@ COLOURS = {"ok": "green", "note": "yellow", "unfit": "red"}
 
 def print_findings(
     source: str,
+    given: Given | None = None,
     *,
-    frames: str | None = None,
-    fov_deg: float | None = None,
     plan: DescribePlan | None = None,
     as_json: bool = False,
 ) -> int:
@@ -32,11 +30,12 @@ def print_findings(
     `plan` tells of a recording which method does which stage; `as_json` prints all as JSON. Returns the exit status: 0 where it is fit for use, 1 where
     something makes it unfit. Raises InputError where the source cannot be opened.
     """
-    recording = open_recording(source, frames=frames, fov_deg=fov_deg)
+    given = given or Given()
+    recording = given.open(source)
     samples = gather(recording)
     findings = findings_of(samples)
     stages = list(plan(recording)) if plan is not None else []
-    command = proposed_command(samples, findings, source, frames, fov_deg)
+    command = proposed_command(samples, findings, source, given)
     unfit = {finding.check for finding in findings if finding.verdict == "unfit"}
     if as_json:
         say_json(

@@ -2,10 +2,12 @@
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from firstsight.doctor import calibration, lidar, motion, sensors
 from firstsight.doctor.samples import Samples
-from firstsight.recordings.opening import available_sensors
+from firstsight.recordings.opening import available_sensors, open_recording
+from firstsight.recordings.recording import Recording
 from firstsight.run_folder import Finding
 
 SENSOR_OF_CHECK = {
@@ -17,19 +19,32 @@ SENSOR_OF_CHECK = {
 """The sensor that can be left out where a check fails; other faults have to be fixed."""
 
 
-def proposed_command(
-    samples: Samples, findings: Sequence[Finding], source: str, frames: str | None, fov_deg: float | None
-) -> str:
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """What the user says of a recording, as of `open_recording`."""
+
+    frames: str | None = None
+    fov_deg: float | None = None
+    depth_per_metre: float | None = None
+
+    def open(self, source: str) -> Recording:
+        """Opens the recording. Raises InputError where it cannot be used."""
+        return open_recording(source, frames=self.frames, fov_deg=self.fov_deg, depth_per_metre=self.depth_per_metre)
+
+
+def proposed_command(samples: Samples, findings: Sequence[Finding], source: str, given: Given) -> str:
     """`firstsight perceive` with the settings that the findings suggest on top of those given."""
     words = ["firstsight", "perceive", shlex.quote(source)]
-    chosen = proposed_frames(frames, motion.proposed_step(samples))
+    chosen = proposed_frames(given.frames, motion.proposed_step(samples))
     if chosen is not None:
         words += ["--frames", chosen]
     usable = usable_sensors(samples, {finding.check for finding in findings if finding.verdict == "unfit"})
     if usable is not None:
         words += ["--sensors", *usable]
-    if fov_deg is not None:
-        words += ["--fov-deg", f"{fov_deg:g}"]
+    if given.fov_deg is not None:
+        words += ["--fov-deg", f"{given.fov_deg:g}"]
+    if given.depth_per_metre is not None:
+        words += ["--depth-per-metre", f"{given.depth_per_metre:g}"]
     return " ".join(words)
 
 

@@ -4,7 +4,9 @@ Source: KITTI devkits (Geiger et al. 2013; Menze and Geiger 2015; Uhrig et al. 2
 0 for none; flow is (u, v, valid) with u, v stored as 64 x value + 2^15, in RGB order.
 """
 
+import re
 import warnings
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 
@@ -19,6 +21,12 @@ from firstsight.reading import read_bytes
 
 # Of one image; the largest sensors of phones and cameras have 108 million. A header that says more is taken for damaged.
 MAX_PIXELS = 2**27
+# A marker with a length behind it, or the end: neither stuffing (FF 00), nor a restart (FF D0 to D7), nor filling (FF FF).
+JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]", re.DOTALL)
+JPEG_END = 0xD9
+# Pillow's modes of images that OpenCV does not decode.
+NOT_READ = {"F": "32-bit floats"}
+FULL_SCALE = 2**16 - 1  # of 16 bits
 
 Values = tuple[Float32[np.ndarray, "height width"], Bool[np.ndarray, "height width"]]
 
@@ -53,7 +61,7 @@ def require_sane_header(content: bytes, path: Path | str) -> None:
             # Pillow warns at a size of its own
             warnings.simplefilter("ignore", PillowImage.DecompressionBombWarning)
             with PillowImage.open(BytesIO(content)) as image:
-                width, height = image.size
+                mode, (width, height) = image.mode, image.size
     except PillowImage.DecompressionBombError as error:
         raise InputError(f"{path}: {error}; copy the image again or leave its frame out") from None
     except (OSError, ValueError, SyntaxError):
@@ -63,20 +71,69 @@ def require_sane_header(content: bytes, path: Path | str) -> None:
             f"{path}: its header says {width}x{height}, more than the {MAX_PIXELS:,} pixels that are read; "
             "copy it again or scale it down"
         )
+    if mode in NOT_READ:
+        raise InputError(f"{path}: holds {NOT_READ[mode]}; convert it to 8 or 16 bits")
 
 
 def is_truncated(content: bytes) -> bool:
-    """Whether the end marker is missing: OpenCV decodes such files and fills the rest with grey, saying nothing."""
+    """Whether the end is missing: OpenCV decodes such files and fills the rest with grey, saying nothing.
+
+    What lies behind the end of the image, as the film in a phone's motion photo, does not count.
+    """
     if content.startswith(b"\x89PNG"):
-        return b"IEND" not in content[-64:]
+        return not _png_ends(content)
     if content.startswith(b"\xff\xd8"):
-        return b"\xff\xd9" not in content[-4096:]
+        return not _jpeg_ends(content)
     return False
 
 
-def read_image(path: Path) -> UInt8[np.ndarray, "height width 3"]:
-    """RGB image; grey files become three equal channels, 16-bit files are scaled to 8."""
-    return np.ascontiguousarray(decode(path, cv2.IMREAD_COLOR)[:, :, ::-1])
+def _png_ends(content: bytes) -> bool:
+    """Whether the chunks, each of a length, a name, so many bytes and a checksum, lead to IEND."""
+    at = 8
+    while at + 12 <= len(content):
+        if content[at + 4 : at + 8] == b"IEND":
+            return True
+        at += 12 + int.from_bytes(content[at : at + 4], "big")
+    return False
+
+
+def _jpeg_ends(content: bytes) -> bool:
+    """Whether the segments, those with a length skipped (a thumbnail inside has an end of its own), lead to EOI."""
+    marker = JPEG_MARKER.search(content, 2)
+    while marker is not None:
+        at, kind = marker.end(), marker.group()[1]
+        if kind == JPEG_END:
+            return True
+        length = int.from_bytes(content[at : at + 2], "big")
+        marker = JPEG_MARKER.search(content, at + length)
+    return False
+
+
+def read_image(path: Path, white: int = FULL_SCALE) -> UInt8[np.ndarray, "height width 3"]:
+    """RGB image; grey files become three equal channels. Of 16-bit files the value `white` becomes 255."""
+    if white == FULL_SCALE:
+        pixels = decode(path, cv2.IMREAD_COLOR)
+    else:
+        pixels = eight_bits(decode(path, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH), white)
+    return np.ascontiguousarray(pixels[:, :, ::-1])
+
+
+def eight_bits(
+    light: UInt8[np.ndarray, "height width *channels"] | UInt16[np.ndarray, "height width *channels"], white: int
+) -> UInt8[np.ndarray, "height width *channels"]:
+    """16-bit light with `white` at 255, what is brighter cut off; 8-bit light as it is."""
+    if light.dtype == np.uint8:
+        return light
+    return np.minimum(light * np.float32(255 / white), 255).astype(np.uint8)
+
+
+def white_of(light: Sequence[np.ndarray]) -> int:
+    """The full scale of sampled 16-bit images: all ones of as many bits as their brightest pixel has, at least 8.
+
+    Sensors of 10, 12 or 14 bits are stored in 16 by many drivers. 8-bit images have nothing to scale.
+    """
+    brightest = max((int(image.max()) for image in light if image.dtype == np.uint16), default=FULL_SCALE)
+    return 2 ** max(brightest.bit_length(), 8) - 1
 
 
 def write_image(path: Path, image: UInt8[np.ndarray, "height width *channels"]) -> None:

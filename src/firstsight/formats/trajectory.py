@@ -15,6 +15,9 @@ from firstsight.reading import read_text
 
 # 146 years from 1970 on either side: the difference of two such times still fits into int64.
 MAX_TIME_NS = 2**62
+FINER_UNITS = {"milliseconds": 10**3, "microseconds": 10**6, "nanoseconds": 10**9}
+# Seconds from 1970 to the years 1990 and 2100: what a robot's clock shows.
+SINCE_1970_S = (631_152_000, 4_102_444_800)
 
 
 def read_rows(path: Path, columns: int) -> Float64[np.ndarray, "rows columns"]:
@@ -42,8 +45,16 @@ def seconds_to_ns(text: str, source: Path) -> int:
             return int(nanoseconds)
     # not a number, not finite, or an exponent that overflows
     except ArithmeticError:
-        pass
-    raise InputError(f"{source}: '{text}' is not a time in seconds; fix or remove the row")
+        nanoseconds = Decimal("nan")
+    raise InputError(f"{source}: '{text}' is not a time in seconds; {_cure_of_time(nanoseconds / 10**9)}")
+
+
+def _cure_of_time(number: Decimal) -> str:
+    """What to do with a number that is no time in seconds; times since 1970 in another unit are known by their size."""
+    for unit, per_second in FINER_UNITS.items():
+        if number.is_finite() and SINCE_1970_S[0] < abs(number) / per_second < SINCE_1970_S[1]:
+            return f"it looks like {unit}: divide the column by {per_second}"
+    return "fix or remove the row"
 
 
 def require_times(nanoseconds: Iterable[int], source: Path | str) -> Int64[np.ndarray, " times"]:
@@ -55,9 +66,14 @@ def require_times(nanoseconds: Iterable[int], source: Path | str) -> Int64[np.nd
     return np.array(times, dtype=np.int64)
 
 
+def finite_or_nan(numbers: Float64[np.ndarray, "*shape"]) -> Float64[np.ndarray, "*shape"]:
+    """The numbers with NaN for infinities, with which no pose can be multiplied."""
+    return np.where(np.isfinite(numbers), numbers, np.nan)
+
+
 def from_rows(translation_quaternion_xyzw: Float64[np.ndarray, "rows 7"]) -> Float64[np.ndarray, "rows 4 4"]:
-    """Poses of rows (tx ty tz qx qy qz qw)."""
-    rows = torch.from_numpy(translation_quaternion_xyzw)
+    """Poses of rows (tx ty tz qx qy qz qw), NaN in what is not finite."""
+    rows = torch.from_numpy(finite_or_nan(translation_quaternion_xyzw))
     poses = torch.eye(4, dtype=torch.float64).repeat(len(rows), 1, 1)
     poses[:, :3, :3] = quaternion_wxyz_to_matrix(rows[:, [6, 3, 4, 5]])
     poses[:, :3, 3] = rows[:, :3]
@@ -83,8 +99,8 @@ def write_tum(
 
 
 def read_kitti(path: Path) -> Float64[np.ndarray, "rows 4 4"]:
-    """Poses of 3x4 rows."""
-    table = read_rows(path, 12)
+    """Poses of 3x4 rows, NaN in what is not finite."""
+    table = finite_or_nan(read_rows(path, 12))
     poses = np.tile(np.eye(4), (len(table), 1, 1))
     poses[:, :3] = table.reshape(-1, 3, 4)
     return poses

@@ -17,12 +17,13 @@ def perceive(
     sensors: Iterable[str] | None = None,
     frames: str | None = None,
     fov_deg: float | None = None,
+    depth_per_metre: float | None = None,
     use: Iterable[str | Path] = (),
     overwrite: bool = False,
 ) -> "RunFolder":
     """Depth, motion, trajectory, moving objects and a map of a recording, with a report; returns the run folder.
 
-    `out` is the run folder, by default runs/NAME; an unfinished run in it is continued. `sensors`, `frames` and `fov_deg` are
+    `out` is the run folder, by default runs/NAME; an unfinished run in it is continued. `sensors`, `frames`, `fov_deg` and `depth_per_metre` are
     those of `firstsight.open`; `use` names methods, or folders of trainings, that take the place of a stage's own. Raises
     InputError where the source cannot be used, and where `out` holds another run and `overwrite` is not given.
     """
@@ -35,6 +36,7 @@ def perceive(
         sensors=None if names is None else tuple(names),
         frames=frames,
         fov_deg=fov_deg,
+        depth_per_metre=depth_per_metre,
         use=tuple(str(name) for name in methods),
     )
     return run(str(source), None if out is None else Path(out), settings, overwrite=overwrite)

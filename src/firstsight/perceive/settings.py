@@ -15,6 +15,7 @@ class Settings:
     sensors: tuple[str, ...] | list[str] | str | None = None
     frames: str | None = None
     fov_deg: float | None = None
+    depth_per_metre: float | None = None
     use: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -31,6 +32,7 @@ class Settings:
             sensors=None if self.sensors is None else frozenset(self.sensors),
             frames=self.frames,
             fov_deg=self.fov_deg,
+            depth_per_metre=self.depth_per_metre,
         )
 
     def as_json(self) -> dict[str, Any]:

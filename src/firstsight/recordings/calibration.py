@@ -1,16 +1,18 @@
 """What every calibration must fulfil, whichever reader it comes from: cameras that see, and stands that are rigid."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Bool, Float64
 
 from firstsight.errors import InputError
 from firstsight.formats.png import MAX_PIXELS
-from firstsight.recordings.recording import Rig
+from firstsight.recordings.recording import Recording, Rig
 
 # Two cameras nearer to each other than this are at one place.
 MIN_BASELINE_M = 1e-6
+ROTATION_TOLERANCE = 1e-2
 
 
 def camera_matrix(fx: float, fy: float, cx: float, cy: float) -> Float64[np.ndarray, "3 3"]:
@@ -29,14 +31,37 @@ def require_intrinsics(matrix: Float64[np.ndarray, "3 3"], source: Path | str) -
 
 def require_rigid(matrix: Float64[np.ndarray, "4 4"], source: Path | str) -> Float64[np.ndarray, "4 4"]:
     """The matrix. Raises InputError where its upper left part is no rotation."""
-    rotation = matrix[:3, :3]
-    if not (
-        np.isfinite(matrix).all()
-        and np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-2)
-        and np.linalg.det(rotation) > 0
-    ):
+    if not is_rigid(matrix[None]).all():
         raise InputError(f"{source}: holds a transform whose rotation is no rotation matrix; restore the file")
     return matrix
+
+
+def is_rigid(matrices: Float64[np.ndarray, "poses 4 4"]) -> Bool[np.ndarray, " poses"]:
+    """Whether the upper left part is a rotation, to a hundredth, and all is finite; the last row is not looked at."""
+    rotation = matrices[..., :3, :3]
+    finite = np.asarray(np.isfinite(matrices).all((-2, -1), keepdims=True))
+    rotation = np.where(finite, rotation, 0.0)
+    square = (np.abs(rotation @ rotation.swapaxes(-1, -2) - np.eye(3)) < ROTATION_TOLERANCE).all((-2, -1))
+    return finite[:, 0, 0] & square & (np.linalg.det(rotation) > 0)
+
+
+def without_lost_poses(recording: Recording) -> Recording:
+    """The recording whose true poses are rigid or NaN, with a remark where only some frames have one.
+
+    Datasets write zeros, infinities or an empty quaternion where tracking was lost.
+    """
+    poses = recording.truth.world_from_camera
+    if poses is None:
+        return recording
+    lost = ~is_rigid(poses)
+    poses = np.where(lost[:, None, None], np.nan, poses)
+    recording = replace(recording, truth=replace(recording.truth, world_from_camera=poses))
+    if not lost.any():
+        return recording
+    return recording.with_remark(
+        f"{lost.sum()} of {len(poses)} frames have no true pose: it is missing or no rigid motion (the first is frame "
+        f"{lost.argmax()})"
+    )
 
 
 def require_usable(rig: Rig, source: Path | str) -> Rig:

@@ -5,7 +5,7 @@ Conventions there -> ours:
   optical axis (x forward, y left, z up); `body_from_camera` of cam0 is the forward camera, that of cam1 follows from both T_BS.
 - `intrinsics` [fu, fv, cu, cv], pixel centres at integers -> the 3x3 matrix; `resolution` [width, height] -> size.
 - `distortion_model` radial-tangential or equidistant with four coefficients -> the same, in OpenCV's order.
-- `data.csv` (ns, file name) -> stamps; frames are the stamps whose image exists for both cameras.
+- `data.csv` (ns, file name) -> stamps; frames are the stamps of cam0 that have an image of cam1 within half a frame.
 - `state_groundtruth_estimate0/data.csv`: ns, position, quaternion (w, x, y, z), ...: world_from_imu -> `world_from_camera` of
   cam0 at the nearest row within half a frame, NaN where there is none.
 - Images are grey and distorted as read; `open_recording` undistorts and rectifies them (rectification.py).
@@ -15,7 +15,7 @@ Source: Burri et al., The EuRoC micro aerial vehicle datasets (IJRR 2016), secti
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Int64
@@ -23,9 +23,9 @@ from jaxtyping import Int64
 from firstsight.errors import InputError
 from firstsight.formats.trajectory import from_rows, read_rows, require_times
 from firstsight.reading import read_text
-from firstsight.recordings.association import half_period_ns, poses_at
+from firstsight.recordings.association import half_period_ns, mutually_nearest, poses_at
 from firstsight.recordings.calibration import camera_matrix, require_intrinsics, require_rigid
-from firstsight.recordings.files import common_image_size, image_channel, listed_file
+from firstsight.recordings.files import image_channel, image_kinds, listed_file
 from firstsight.recordings.recording import (
     BODY_FROM_FORWARD_CAMERA,
     Camera,
@@ -46,6 +46,9 @@ DISTORTION_MODELS: Mapping[str, Literal["radial-tangential", "equidistant"]] = {
     "radtan": "radial-tangential",
     "equidistant": "equidistant",
 }
+# How many each model may have, in OpenCV's order.
+OPENCV_MATRIX = "!!opencv-matrix"
+COEFFICIENTS = {"radial-tangential": (4, 5, 8), "equidistant": (4,)}
 
 
 def recognises(path: Path) -> bool:
@@ -63,24 +66,31 @@ def read(path: Path) -> Recording:
     if not names:
         raise InputError(f"{root}: an ASL recording without {CAMERAS[0]}; unpack its images there")
     listed = {name: _listed_images(root / name) for name in names}
-    stamps, remarks = _complete_frames(root, listed)
+    stamps, images, remarks = _complete_frames(root, listed)
     sensors = {name: read_yaml(root / name / "sensor.yaml") for name in names}
     imu_from_camera = {name: _extrinsics(sensors[name], root / name / "sensor.yaml") for name in names}
     body_from_imu = BODY_FROM_FORWARD_CAMERA @ np.linalg.inv(imu_from_camera[names[0]])
-    images = {name: [listed[name][stamp] for stamp in stamps.tolist()] for name in names}
-    sizes = {name: common_image_size(images[name]) for name in names}
+    kinds = image_kinds(images)
     cameras = [
-        _camera(root / name, sensors[name], sizes[name], body_from_imu @ imu_from_camera[name]) for name in names
+        _camera(root / name, sensors[name], kinds[name].size, body_from_imu @ imu_from_camera[name]) for name in names
     ]
     return Recording(
         source=str(path),
         format=NAME,
         rig=Rig(cameras=tuple(cameras), stereo=("cam0", "cam1") if len(names) == 2 else None),
         stamps_ns=stamps,
-        images={name: image_channel(images[name], sizes[name]) for name in names},
+        images={name: image_channel(images[name], kinds[name]) for name in names},
         truth=_truth(root / TRUTH / "data.csv", stamps, imu_from_camera[names[0]]),
-        remarks=remarks,
+        remarks=(*remarks, *kinds[names[0]].remarks),
     )
+
+
+class Frames(NamedTuple):
+    """Stamps, the images of each camera, and what the user should know of them."""
+
+    stamps_ns: Int64[np.ndarray, " frames"]
+    images: Mapping[str, list[Path]]
+    remarks: tuple[str, ...]
 
 
 def _listed_images(folder: Path) -> dict[int, Path]:
@@ -98,29 +108,44 @@ def _listed_images(folder: Path) -> dict[int, Path]:
     return listed
 
 
-def _complete_frames(
-    root: Path, listed: Mapping[str, Mapping[int, Path]]
-) -> tuple[Int64[np.ndarray, " frames"], tuple[str, ...]]:
-    """Stamps whose image exists for every camera, in the order of the first list, and a remark about the others."""
-    first, *others = listed.values()
-    stamps = [
-        stamp
-        for stamp, image in first.items()
-        if image.exists() and all(stamp in other and other[stamp].exists() for other in others)
+def _complete_frames(root: Path, listed: Mapping[str, Mapping[int, Path]]) -> Frames:
+    """The frames whose image exists for every camera. Raises InputError where there are none."""
+    present = {
+        name: {stamp: path for stamp, path in images.items() if path.exists()} for name, images in listed.items()
+    }
+    first, *others = present
+    for name in present:
+        if not present[name]:
+            raise InputError(f"{root}: no image that {name}/data.csv lists is there; unpack {name}/data")
+    stamps = np.array(list(present[first]), dtype=np.int64)
+    theirs = {name: np.array(list(present[name]), dtype=np.int64) for name in others}
+    chosen = {name: mutually_nearest(stamps, theirs[name], half_period_ns(stamps)) for name in others}
+    rows = np.flatnonzero(np.all([chosen[name] >= 0 for name in others], axis=0)) if others else np.arange(len(stamps))
+    if len(rows) == 0:
+        apart_s = min(np.abs(theirs[others[0]] - stamp).min() for stamp in stamps) / 1e9
+        raise InputError(
+            f"{root}: no image of {first} has one of {others[0]} near it in time, the nearest is {apart_s:.3g} s off; "
+            "use --sensors camera, or bring the stamps to one clock"
+        )
+    partners = {name: theirs[name][chosen[name][rows]] for name in others}
+    images = {first: [present[first][stamp] for stamp in stamps[rows].tolist()]}
+    images |= {name: [present[name][stamp] for stamp in partners[name].tolist()] for name in others}
+    missing = len(listed[first]) - len(rows)
+    remarks = [
+        f"{missing} of {len(listed[first])} listed frames left out: an image is missing in {' or '.join(listed)}"
     ]
-    if not stamps:
-        raise InputError(f"{root}: no listed frame has its image in {' and '.join(listed)}; unpack cam0/data")
-    missing = len(first) - len(stamps)
-    remark = f"{missing} of {len(first)} listed frames left out: an image is missing in {' or '.join(listed)}"
-    return np.array(stamps, dtype=np.int64), (remark,) if missing else ()
+    apart_ns = max((int(np.abs(partners[name] - stamps[rows]).max()) for name in others), default=0)
+    apart = [f"{' and '.join(present)} are up to {apart_ns / 1e6:.3g} ms apart and taken for simultaneous"]
+    return Frames(stamps[rows], images, (*(remarks if missing else ()), *(apart if apart_ns else ())))
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """A sensor.yaml. OpenCV's first line `%YAML:1.0` is no YAML and is left out."""
+    """A sensor.yaml. OpenCV's first line `%YAML:1.0`, which is no YAML, and its tag of matrices are left out."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
-    text = "\n".join(line for line in read_text(path).splitlines() if not line.startswith("%"))
+    lines = (line for line in read_text(path).splitlines() if not line.startswith("%"))
+    text = "\n".join(lines).replace(OPENCV_MATRIX, "")
     try:
         content = YAML(typ="safe", pure=True).load(text)
     # beside its own errors: a number of thousands of digits, or brackets nested without end
@@ -131,11 +156,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
-def _numbers(sensor: Mapping[str, Any], key: str, count: int, source: Path) -> list[float]:
-    value = sensor.get(key)
+def _numbers(sensor: Mapping[str, Any], key: str, counts: int | tuple[int, ...], source: Path) -> list[float]:
+    value, allowed = sensor.get(key), (counts,) if isinstance(counts, int) else counts
     value = value.get("data") if isinstance(value, dict) else value
-    if not isinstance(value, list) or len(value) != count or not all(isinstance(v, int | float) for v in value):
-        raise InputError(f"{source}: '{key}' must be {count} numbers; restore the file")
+    if not isinstance(value, list) or len(value) not in allowed or not all(isinstance(v, int | float) for v in value):
+        raise InputError(f"{source}: '{key}' must be {' or '.join(map(str, allowed))} numbers; restore the file")
     return [float(v) for v in value]
 
 
@@ -153,7 +178,7 @@ def _camera(folder: Path, sensor: Mapping[str, Any], size: tuple[int, int], body
     if model is None:
         known = ", ".join(DISTORTION_MODELS)
         raise InputError(f"{source}: distortion_model '{sensor.get('distortion_model')}' is none of {known}")
-    coefficients = _numbers(sensor, "distortion_coefficients", 4, source)
+    coefficients = _numbers(sensor, "distortion_coefficients", COEFFICIENTS[model], source)
     return Camera(
         name=folder.name,
         size=size,

@@ -2,9 +2,12 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
+import cv2
 import numpy as np
 from jaxtyping import Float64, Int64, UInt16
 
@@ -18,22 +21,43 @@ from firstsight.recordings.recording import Channel, DepthImage, Image, Scan
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp"})
 # x, y, z, reflectance, each float32
 VELODYNE_COLUMNS = 4
+MAX_REACH_M = 1e4
 # Images that are decoded to find a recording's size.
 SIZE_VOTES = 5
 
 
-def natural_key(path: Path) -> tuple[tuple[int, str], ...]:
-    """Orders `image2` before `image10`."""
+def natural_key(path: Path) -> tuple[tuple[int | float, str], ...]:
+    """Orders `image2` before `image10`, and names that are seconds since 1970, as `1305031102.5`, by their value."""
+    if re.fullmatch(r"\d{9,}\.\d+", path.stem):
+        return ((float(path.stem), ""),)
     parts = re.split(r"(\d+)", path.name)
     return tuple((int(part), "") if part.isdigit() else (-1, part) for part in parts)
 
 
 def image_files(folder: Path) -> list[Path]:
     """The images directly in a folder, in natural order; hidden files are left out."""
-    if not folder.is_dir():
-        return []
-    images = (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-    return sorted((path for path in images if not path.name.startswith(".")), key=natural_key)
+    return sorted((path for path in visible_files(folder) if path.suffix.lower() in IMAGE_SUFFIXES), key=natural_key)
+
+
+def scan_files(folder: Path) -> list[Path]:
+    """The scans *.bin directly in a folder, by name; hidden files are left out."""
+    return sorted(path for path in visible_files(folder) if path.suffix == ".bin")
+
+
+def absolute(path: Path) -> Path:
+    """The path from the root, without "..", as it is named: links are not followed."""
+    return Path(os.path.abspath(path))
+
+
+def parent_with(path: Path, name: str, up: int = 1) -> Path:
+    """The folder `up` levels above a path in which `name` lies: of the path as it is named, else of what it links to."""
+    named, linked = absolute(path).parents[up - 1], path.resolve().parents[up - 1]
+    return linked if not (named / name).exists() and (linked / name).exists() else named
+
+
+def visible_files(folder: Path) -> list[Path]:
+    """What is directly in a folder, none where there is no folder, without hidden files such as macOS's `._NAME`."""
+    return [path for path in folder.iterdir() if not path.name.startswith(".")] if folder.is_dir() else []
 
 
 def listed_file(folder: Path, name: str, source: Path, line: int) -> Path:
@@ -51,35 +75,65 @@ def listed_file(folder: Path, name: str, source: Path, line: int) -> Path:
     return path
 
 
-def common_image_size(paths: Sequence[Path]) -> tuple[int, int]:
-    """(height, width) of most of a few images, spread over all: one that is damaged or of another size loses its frame only.
+class ImageKind(NamedTuple):
+    """What the images of one camera have in common: (height, width), and the value of 16-bit ones that is white."""
+
+    size: tuple[int, int]
+    white: int
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What the user should know of it."""
+        if self.white == png.FULL_SCALE:
+            return ()
+        return (f"images use {self.white.bit_length()} of 16 bits: {self.white} is taken for white",)
+
+
+def image_kind(paths: Sequence[Path]) -> ImageKind:
+    """The kind of most of a few images, spread over all: one that is damaged or of another size loses its frame only.
 
     Raises InputError where no image can be read.
     """
     spread = sorted({index * (len(paths) - 1) // (SIZE_VOTES - 1) for index in range(SIZE_VOTES)})
-    sizes = [size for index in spread if (size := _readable_size(paths[index])) is not None]
-    if sizes:
-        return max(sizes, key=sizes.count)
-    found = next(filter(None, map(_readable_size, paths)), None)
-    if found is None:
-        raise InputError(f"{paths[0].parent}: none of its {len(paths)} images can be read; copy them again")
-    return found
+    some = [image for index in spread if (image := _readable(paths[index])) is not None]
+    if not some:
+        some = list(islice((image for path in paths if (image := _readable(path)) is not None), 1))
+    if not some:
+        raise InputError(
+            f"{paths[0].parent}: none of its {len(paths)} images can be read; the first: {_why_not(paths[0])}"
+        )
+    sizes = [(image.shape[0], image.shape[1]) for image in some]
+    return ImageKind(max(sizes, key=sizes.count), png.white_of(some))
 
 
-def _readable_size(path: Path) -> tuple[int, int] | None:
-    """(height, width) of an image as it is decoded, None where it cannot be."""
+def image_kinds(images: Mapping[str, Sequence[Path]]) -> dict[str, ImageKind]:
+    """The kind of each camera's images, with one white for all: what is compared must be scaled alike."""
+    kinds = {name: image_kind(paths) for name, paths in images.items()}
+    white = max((kind.white for kind in kinds.values()), default=png.FULL_SCALE)
+    return {name: kind._replace(white=white) for name, kind in kinds.items()}
+
+
+def _readable(path: Path) -> np.ndarray | None:
+    """An image at its own depth, None where it cannot be decoded."""
     try:
-        height, width, _ = png.read_image(path).shape
+        return png.decode(path, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     except InputError:
         return None
-    return height, width
 
 
-def image_channel(paths: Sequence[Path], size: tuple[int, int]) -> Channel[Image]:
+def _why_not(path: Path) -> str:
+    try:
+        png.read_image(path)
+    except InputError as error:
+        return str(error)
+    return ""
+
+
+def image_channel(paths: Sequence[Path], kind: ImageKind) -> Channel[Image]:
     """Images of one camera. Loading one that is damaged or of another size raises InputError."""
 
     def load(index: int) -> Image:
-        return require_size(png.read_image(paths[index]), size, paths[index])
+        return require_size(png.read_image(paths[index], kind.white), kind.size, paths[index])
 
     return Channel(len(paths), load)
 
@@ -132,6 +186,11 @@ def read_velodyne(path: Path) -> Scan:
     finite = np.isfinite(table).all(1)
     if finite.mean() < 0.5:
         raise InputError(f"{path}: {1 - finite.mean():.0%} of its points are NaN; copy it again or leave its frame out")
+    # coordinates among the reflectances, or numbers read at half their width
+    if (table[finite, 3] < 0).any() or (np.abs(table[finite, :3]) > MAX_REACH_M).any():
+        raise InputError(
+            f"{path}: its numbers are no rows of x y z reflectance; write the scan as {VELODYNE_COLUMNS} columns of float32"
+        )
     return Scan(table[finite, :3], table[finite, 3])
 
 
@@ -142,6 +201,20 @@ def numbered(files: Sequence[Path]) -> dict[int, Path]:
     except IndexError:
         unnumbered = next(path for path in files if not re.search(r"\d", path.stem))
         raise InputError(f"{unnumbered}: files here are named by frame number; rename or remove it") from None
+
+
+def rows_for(numbers: Sequence[int], rows: int, source: Path) -> Sequence[int]:
+    """Which of a file's rows belong to frames of these numbers: row k to number k, unless there is a row for each frame.
+
+    Raises InputError where there are too few.
+    """
+    if rows == len(numbers):
+        return range(rows)
+    if max(numbers) >= rows:
+        raise InputError(
+            f"{source}: {rows} rows for {len(numbers)} frames, whose numbers go up to {max(numbers)}; restore the file"
+        )
+    return numbers
 
 
 def require_same_count(first: tuple[str, int], second: tuple[str, int]) -> None:

@@ -11,7 +11,7 @@ import math
 from pathlib import Path
 
 from firstsight.geometry.camera import field_of_view_intrinsics
-from firstsight.recordings.files import common_image_size, image_channel, image_files, read_intrinsics, regular_stamps
+from firstsight.recordings.files import image_channel, image_files, image_kind, read_intrinsics, regular_stamps
 from firstsight.recordings.recording import BODY_FROM_FORWARD_CAMERA, Camera, Recording, Rig
 
 NAME = "image folder"
@@ -30,14 +30,15 @@ def recognises(path: Path) -> bool:
 def read(path: Path) -> Recording:
     """Raises InputError where no image can be read or the intrinsics are no 3x3 matrix."""
     images = image_files(path)
-    camera = _camera(path, common_image_size(images))
+    kind = image_kind(images)
+    camera = _camera(path, kind.size)
     return Recording(
         source=str(path),
         format=NAME,
         rig=Rig(cameras=(camera,)),
         stamps_ns=regular_stamps(len(images), RATE_HZ),
-        images={CAMERA: image_channel(images, camera.size)},
-        remarks=(f"timestamps assumed: {RATE_HZ:g} Hz (images have none)",),
+        images={CAMERA: image_channel(images, kind)},
+        remarks=(f"timestamps assumed: {RATE_HZ:g} Hz (images have none)", *kind.remarks),
     )
 
 

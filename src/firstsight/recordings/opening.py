@@ -12,7 +12,7 @@ from firstsight.errors import InputError
 from firstsight.geometry.camera import field_of_view_intrinsics
 from firstsight.geometry.points import project_to_depth
 from firstsight.recordings import euroc, image_folder, seven_scenes, tum_rgbd, video
-from firstsight.recordings.calibration import require_usable
+from firstsight.recordings.calibration import require_usable, without_lost_poses
 from firstsight.recordings.kitti import odometry as kitti_odometry
 from firstsight.recordings.kitti import raw as kitti_raw
 from firstsight.recordings.recording import Camera, Channel, DepthImage, Lidar, Recording, Scan, Truth, select
@@ -56,17 +56,20 @@ def open_recording(
     sensors: frozenset[str] | None = None,
     frames: str | None = None,
     fov_deg: float | None = None,
+    depth_per_metre: float | None = None,
     rectify: bool = True,
 ) -> Recording:
     """The recording at a path, or the simulated one of `sim:NAME[:key=value,key=value]`.
 
     `sensors` keeps some of SENSORS, `frames` a slice "start:stop:step"; `fov_deg` is the horizontal field of view of a
-    camera without calibration; `rectify` undistorts and aligns stereo rows. Raises InputError for anything a user can fix.
+    camera without calibration; `depth_per_metre` the value of a metre in depth images; `rectify` undistorts and aligns stereo rows. Raises InputError for anything a user can fix.
     """
     recording = simulated_world(source) if source.startswith("sim:") else read_path(Path(source).expanduser())
     if len(recording) == 0:
         raise InputError(f"{source}: this recording has no frames")
-    recording = with_field_of_view(recording, fov_deg)
+    recording = with_depth_per_metre(with_field_of_view(recording, fov_deg), depth_per_metre)
+    if sensors is not None and "stereo" not in sensors and recording.rig.cameras:
+        recording = _with_cameras(recording, stereo=False)
     if rectify:
         recording = rectified(recording)
     if sensors is not None:
@@ -84,7 +87,7 @@ def read_path(path: Path) -> Recording:
         if reader.recognises(path):
             recording = reader.read(path)
             require_usable(recording.rig, path)
-            return recording
+            return without_lost_poses(recording)
     known = ", ".join(reader.NAME for reader in FORMATS)
     raise InputError(f"{path}: {_what_is_wrong(path)}; formats that exist: {known}")
 
@@ -146,6 +149,23 @@ def with_field_of_view(recording: Recording, fov_deg: float | None) -> Recording
     cameras = tuple(_with_intrinsics_of(camera, fov_deg) for camera in recording.rig.cameras)
     stated = replace(recording, rig=replace(recording.rig, cameras=cameras))
     return stated.with_remark(f"field of view as stated: {fov_deg:g} degrees; the lens is taken as free of distortion")
+
+
+def with_depth_per_metre(recording: Recording, stated: float | None) -> Recording:
+    """The recording whose raw depth images hold `stated` for a metre, in the place of what the reader took."""
+    if stated is None:
+        return recording
+    taken = recording.depth_per_metre
+    if recording.depth is None or taken is None:
+        raise InputError(
+            f"depth-per-metre {stated:g}: {recording.source} has no raw depth images; leave the setting out"
+        )
+    if not (math.isfinite(stated) and stated > 0):
+        raise InputError(f"depth-per-metre {stated:g}: must be a positive number, such as 1000 for millimetres")
+    ratio = np.float32(taken / stated)
+    metres = recording.depth.map(lambda depth: depth._replace(depth=depth.depth * ratio))
+    scaled = replace(recording, depth=metres, depth_per_metre=stated)
+    return scaled.with_remark(f"depth as stated: {stated:g} for a metre")
 
 
 def _with_intrinsics_of(camera: Camera, fov_deg: float) -> Camera:

@@ -219,7 +219,8 @@ class Recording:
 
     `images[name][i]`, `depth[i]`, `scans[i]` decode frame i when asked; a frame that cannot be decoded raises InputError.
     `odometry` is world_from_body at each stamp. `remarks` are things the user should know (an assumed field of view,
-    assumed timestamps); they are shown in the run and its report.
+    assumed timestamps); they are shown in the run and its report. `depth_per_metre` is what a reader took for a metre in raw
+    depth images, None where that is beyond doubt.
     """
 
     source: str
@@ -228,6 +229,7 @@ class Recording:
     stamps_ns: Int64[np.ndarray, " frames"]
     images: Mapping[str, Channel[Image]] = field(default_factory=dict)
     depth: Channel[DepthImage] | None = None
+    depth_per_metre: float | None = None
     scans: Channel[Scan | None] | None = None
     odometry: Transforms | None = None
     truth: Truth = field(default_factory=Truth)

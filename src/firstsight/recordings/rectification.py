@@ -116,7 +116,7 @@ def rectified_pair(left: Camera, right: Camera) -> tuple[Resampling, Resampling]
     """
     if left.size != right.size or _is_fisheye(left) != _is_fisheye(right):
         raise InputError(
-            f"{left.name} and {right.name}: a stereo pair needs one image size and one kind of lens; use one camera alone"
+            f"{left.name} and {right.name}: a stereo pair needs one image size and one kind of lens; use one camera alone: --sensors camera"
         )
     right_from_left = np.linalg.inv(right.body_from_camera) @ left.body_from_camera
     arguments = (

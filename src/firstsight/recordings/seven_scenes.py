@@ -20,9 +20,9 @@ from jaxtyping import Float64
 
 from firstsight.errors import InputError
 from firstsight.recordings.files import (
-    common_image_size,
     depth_channel,
     image_channel,
+    image_kind,
     numbered,
     read_intrinsics,
     read_matrix,
@@ -50,7 +50,8 @@ def read(path: Path) -> Recording:
     """Raises InputError where depth is missing for some frames or a matrix cannot be read."""
     colour = numbered(sorted(path.glob("frame-*.color.*")))
     depth = numbered(sorted(path.glob("frame-*.depth.png")))
-    size = common_image_size(list(colour.values()))
+    kind = image_kind(list(colour.values()))
+    size = kind.size
     camera = Camera(
         name=CAMERA, size=size, intrinsics=_intrinsics(path, size), body_from_camera=BODY_FROM_FORWARD_CAMERA
     )
@@ -59,16 +60,17 @@ def read(path: Path) -> Recording:
         format=NAME,
         rig=Rig(cameras=(camera,)),
         stamps_ns=regular_stamps(len(colour), RATE_HZ),
-        images={CAMERA: image_channel(list(colour.values()), size)},
+        images={CAMERA: image_channel(list(colour.values()), kind)},
         truth=Truth(world_from_camera=_poses(path, list(colour))),
-        remarks=(f"timestamps assumed: {RATE_HZ:g} Hz (7-Scenes has none)",),
+        remarks=(f"timestamps assumed: {RATE_HZ:g} Hz (7-Scenes has none)", *kind.remarks),
     )
     if not depth:
         return recording
     require_same_count((f"{path}/*.color.*", len(colour)), (f"{path}/*.depth.png", len(depth)))
     if missing := colour.keys() - depth.keys():
         raise InputError(f"{path}/frame-{min(missing):06d}.depth.png: missing image; restore it")
-    return replace(recording, depth=depth_channel(list(depth.values()), size, DEPTH_PER_METRE, NO_DEPTH))
+    metres = depth_channel(list(depth.values()), size, DEPTH_PER_METRE, NO_DEPTH)
+    return replace(recording, depth=metres, depth_per_metre=DEPTH_PER_METRE)
 
 
 def _intrinsics(path: Path, size: tuple[int, int]) -> Float64[np.ndarray, "3 3"]:

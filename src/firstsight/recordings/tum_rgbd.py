@@ -6,6 +6,7 @@ Conventions there -> ours:
 - Depth, uint16 with 5000 per metre, 0 for none, registered to colour -> metres and `valid`.
 - `groundtruth.txt` (seconds, tx ty tz qx qy qz qw): world_from_camera of the colour camera -> the same at the nearest row
   within 0.02 s, NaN where there is none.
+- `camera-intrinsics.txt` or `intrinsics.txt` (a 3x3 matrix), or ETH3D's `calibration.txt` (fx fy cx cy), pinhole -> intrinsics.
 - No calibration file: the published one of freiburg1, 2 or 3 by the folder's name (k1 k2 p1 p2 k3 as OpenCV's); otherwise the
   driver's default of 525 px, flagged as assumed.
 - The camera looks ahead in the body frame. `accelerometer.txt` is not read.
@@ -18,15 +19,24 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Float64, Int64
 
 from firstsight.errors import InputError
 from firstsight.formats.trajectory import read_tum, seconds_to_ns
 from firstsight.reading import read_text
 from firstsight.recordings.association import mutually_nearest, poses_at
-from firstsight.recordings.calibration import camera_matrix
-from firstsight.recordings.files import common_image_size, depth_channel, image_channel, listed_file
-from firstsight.recordings.image_folder import assumed_camera
+from firstsight.recordings.calibration import camera_matrix, require_intrinsics
+from firstsight.recordings.files import (
+    ImageKind,
+    absolute,
+    depth_channel,
+    image_channel,
+    image_kind,
+    listed_file,
+    read_intrinsics,
+    read_matrix,
+)
+from firstsight.recordings.image_folder import CALIBRATION_FILES, assumed_camera
 from firstsight.recordings.recording import (
     BODY_FROM_FORWARD_CAMERA,
     Camera,
@@ -49,6 +59,7 @@ PUBLISHED = {
     2: ((520.9, 521.0, 325.1, 249.7), (0.2312, -0.7849, -0.0033, -0.0001, 0.9172)),
     3: ((535.4, 539.2, 320.1, 247.6), None),
 }
+ETH3D_CALIBRATION = "calibration.txt"
 DRIVER_DEFAULT = (525.0, 525.0, 319.5, 239.5)
 
 
@@ -59,18 +70,20 @@ def recognises(path: Path) -> bool:
 def read(path: Path) -> Recording:
     """Raises InputError where a list cannot be read or no colour image has a depth image near it."""
     colour_stamps, colour = _listed_images(path, "rgb.txt")
-    camera = _camera(path, common_image_size(colour))
+    kind = image_kind(colour)
+    camera = _camera(path, kind.size)
     recording = Recording(
         source=str(path),
         format=NAME,
         rig=Rig(cameras=(camera,)),
         stamps_ns=colour_stamps,
-        images={CAMERA: image_channel(colour, camera.size)},
+        images={CAMERA: image_channel(colour, kind)},
+        remarks=kind.remarks,
     )
     if camera.assumed:
         recording = recording.with_remark("calibration assumed: the folder's name does not say freiburg1, 2 or 3")
     if (path / "depth.txt").exists():
-        recording = _with_depth(recording, path, colour)
+        recording = _with_depth(recording, path, colour, kind)
     return _with_trajectory(recording, path / "groundtruth.txt")
 
 
@@ -85,7 +98,10 @@ def _listed_images(path: Path, name: str) -> tuple[Int64[np.ndarray, " rows"], l
 
 
 def _camera(path: Path, size: tuple[int, int]) -> Camera:
-    named = re.search(r"(?:freiburg|fr)([123])", path.resolve().name)
+    own = _own_intrinsics(path)
+    if own is not None:
+        return Camera(name=CAMERA, size=size, intrinsics=own, body_from_camera=BODY_FROM_FORWARD_CAMERA)
+    named = re.search(r"(?:freiburg|fr)([123])", absolute(path).name)
     if named is None or size != PUBLISHED_SIZE:
         return _default_camera(size)
     fx_fy_cx_cy, coefficients = PUBLISHED[int(named[1])]
@@ -99,25 +115,37 @@ def _camera(path: Path, size: tuple[int, int]) -> Camera:
     )
 
 
+def _own_intrinsics(path: Path) -> Float64[np.ndarray, "3 3"] | None:
+    """The matrix of a calibration beside the lists, None where there is none."""
+    matrix = next((path / name for name in CALIBRATION_FILES if (path / name).exists()), None)
+    if matrix is not None:
+        return read_intrinsics(matrix)
+    row = path / ETH3D_CALIBRATION
+    if not row.exists():
+        return None
+    values = read_matrix(row, 1, 4)[0]
+    return require_intrinsics(camera_matrix(*values.tolist()), row)
+
+
 def _default_camera(size: tuple[int, int]) -> Camera:
     """The driver's default calibration, which holds for 640x480 only; a guessed field of view for other sizes."""
     camera = assumed_camera(CAMERA, size)
     return replace(camera, intrinsics=camera_matrix(*DRIVER_DEFAULT)) if size == PUBLISHED_SIZE else camera
 
 
-def _with_depth(recording: Recording, path: Path, colour: list[Path]) -> Recording:
+def _with_depth(recording: Recording, path: Path, colour: list[Path], kind: ImageKind) -> Recording:
     """The recording of the frames that have depth."""
     depth_stamps, depth = _listed_images(path, "depth.txt")
     chosen = mutually_nearest(recording.stamps_ns, depth_stamps, TOLERANCE_NS)
     rows = np.flatnonzero(chosen >= 0)
     if len(rows) == 0:
         raise InputError(f"{path}: no image of rgb.txt has one of depth.txt within 0.02 s; restore the lists")
-    size = recording.rig.cameras[0].size
     paired = replace(
         recording,
         stamps_ns=recording.stamps_ns[rows],
-        images={CAMERA: image_channel([colour[row] for row in rows], size)},
-        depth=depth_channel([depth[index] for index in chosen[rows]], size, DEPTH_PER_METRE),
+        images={CAMERA: image_channel([colour[row] for row in rows], kind)},
+        depth=depth_channel([depth[index] for index in chosen[rows]], kind.size, DEPTH_PER_METRE),
+        depth_per_metre=DEPTH_PER_METRE,
     )
     left_out = len(colour) - len(rows)
     if not left_out:

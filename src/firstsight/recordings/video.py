@@ -93,7 +93,9 @@ class Video:
 
     def _open(self) -> None:
         os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # FFmpeg's own lines would stand beside our one
-        self._capture = cv2.VideoCapture(str(self._path))
+        self._capture = cv2.VideoCapture(
+            str(self._path.absolute())
+        )  # a relative name with a colon would be read as a protocol
         self._reached = -1  # number of the frame that was grabbed last
         if not self._capture.isOpened():
             raise InputError(f"{self._path}: not a video that can be decoded; convert it, for example to MP4 (H.264)")

@@ -88,9 +88,11 @@ def test_scans_hold_points_and_reflectance(tmp_path):
         (lambda s: (s / "calib.txt").unlink(), r"calib\.txt: missing file"),
         (lambda s: (s / "calib.txt").write_text("P2: 1 2\n" + TR), r"has no 'P2' with 12 numbers"),
         (lambda s: (s / "calib.txt").write_text("P2: 1 2\n"), r"has no 'Tr_velo_to_cam' with 12 numbers"),
-        (lambda s: (s / "velodyne" / "000001.bin").unlink(), r"image_2 has 3 files but .*velodyne has 2"),
         (lambda s: (s / "image_3" / "000001.png").unlink(), r"image_2 has 3 files but .*image_3 has 2"),
-        (lambda s: (s / "times.txt").write_text("0\n1\n"), r"times\.txt has 2 files"),
+        (
+            lambda s: (s / "times.txt").write_text("0\n1\n"),
+            r"times\.txt: 2 rows for 3 frames, whose numbers go up to 2",
+        ),
         (lambda s: (s / "times.txt").write_text("0\none\n2\n"), r"times\.txt: 'one' is not a time"),
         (lambda s: (s / "times.txt").write_text("0\n1e30\n2\n"), r"times\.txt: '1e30' is not a time"),
         (lambda s: (s.parents[1] / "poses" / "07.txt").write_text("1 2 3\n"), r"expected rows of 12 numbers"),
@@ -101,3 +103,46 @@ def test_what_is_broken_is_named(tmp_path, spoil, message):
     spoil(sequence)
     with pytest.raises(InputError, match=message):
         kitti_odometry.read(sequence)
+
+
+def test_a_number_without_a_scan_is_a_frame_without_a_scan(tmp_path):
+    sequence = write_sequence(tmp_path)
+    (sequence / "velodyne" / "000001.bin").unlink()
+    (sequence / "velodyne" / "._000001.bin").write_bytes(b"of macOS")
+    recording = kitti_odometry.read(sequence)
+    assert recording.scans[1] is None
+    assert recording.scans[2].points[0, 0] == 3
+    assert recording.remarks == ("1 of 3 frames have no LiDAR scan (the first is frame number 1)",)
+
+
+def test_a_part_of_a_sequence_keeps_its_times_and_poses_by_number(tmp_path):
+    sequence = write_sequence(tmp_path)
+    for folder in ("image_2", "image_3", "velodyne"):
+        next((sequence / folder).glob("000000.*")).unlink()
+    recording = kitti_odometry.read(sequence)
+    np.testing.assert_array_equal(recording.stamps_ns, [103_787_500, 207_358_100])
+    np.testing.assert_allclose(recording.truth.world_from_camera[:, 0, 3], [2.27, 4.27], atol=1e-12)
+
+
+def test_a_sequence_that_is_a_link_has_its_poses_beside_it_or_where_it_leads(tmp_path):
+    sequence = write_sequence(tmp_path / "disk")
+    linked = tmp_path / "dataset" / "sequences" / "03"
+    linked.parent.mkdir(parents=True)
+    linked.symlink_to(sequence, target_is_directory=True)
+    assert kitti_odometry.read(linked).remarks == (f"no true poses: {tmp_path / 'dataset/poses/03.txt'} is missing",)
+    (tmp_path / "dataset" / "poses").mkdir()
+    (tmp_path / "dataset" / "poses" / "03.txt").write_text("1 0 0 0 0 1 0 0 0 0 1 7\n" * 3)
+    assert kitti_odometry.read(linked).truth.world_from_camera[1, 0, 3] == pytest.approx(7.27)
+
+
+@pytest.mark.parametrize("lost", ["0 0 0 0 0 0 0 0 0 0 0 0", "1 0 0 inf 0 1 0 0 0 0 1 2", "-1 0 0 0 0 1 0 0 0 0 1 2"])
+def test_a_pose_that_is_no_rigid_motion_is_missing_and_said(tmp_path, lost):
+    sequence = write_sequence(tmp_path)
+    (tmp_path / "poses" / "07.txt").write_text(f"1 0 0 0 0 1 0 0 0 0 1 0\n{lost}\n1 0 0 0 0 1 0 0 0 0 1 4\n")
+    recording = open_recording(str(sequence))
+    assert np.isnan(recording.truth.world_from_camera[1]).all()
+    assert recording.truth.world_from_camera[2, 0, 3] == pytest.approx(4.27)
+    assert (
+        recording.remarks[-1]
+        == "1 of 3 frames have no true pose: it is missing or no rigid motion (the first is frame 1)"
+    )

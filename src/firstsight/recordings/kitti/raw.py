@@ -11,7 +11,8 @@ Conventions there -> ours:
 - OXTS (latitude, longitude, altitude in degrees and m; roll, pitch, yaw in rad) -> Mercator position scaled at the first
   latitude, world = first body frame.
 - `poses_kiss_icp_velodyne.txt`: 3x4 rows first_velodyne_from_velodyne -> the same world.
-- Files are paired by number, not by position: a number that the Velodyne lacks is a frame without a scan.
+- Files are paired by number, not by position: a number that the Velodyne lacks is a frame without a scan. Line k of a list
+  belongs to number k, unless it has a line for each frame.
 
 Source: Geiger, Lenz, Stiller, Urtasun, Vision meets Robotics: The KITTI Dataset (IJRR 2013), sections IV and V.
 """
@@ -28,12 +29,16 @@ from firstsight.formats.trajectory import read_kitti, read_rows, require_times
 from firstsight.reading import read_text
 from firstsight.recordings.calibration import require_intrinsics, require_rigid, require_usable
 from firstsight.recordings.files import (
-    common_image_size,
+    ImageKind,
     image_channel,
     image_files,
+    image_kinds,
     numbered,
+    parent_with,
     regular_stamps,
     require_same_count,
+    rows_for,
+    scan_files,
     velodyne_channel,
 )
 from firstsight.recordings.recording import Camera, Lidar, Recording, Rig, Transform, Transforms
@@ -58,26 +63,26 @@ def recognises(path: Path) -> bool:
 def read(path: Path) -> Recording:
     """Raises InputError where calibration or images are missing or do not fit together."""
     images = {name: files for name in CAMERAS if (files := numbered(image_files(path / name / "data")))}
-    scans = numbered(sorted((path / VELODYNE / "data").glob("*.bin")))
+    scans = numbered(scan_files(path / VELODYNE / "data"))
     if not images and not scans:
         raise InputError(f"{path}: a KITTI raw drive without images or scans; unpack its data into image_02/data")
     stereo = stereo_pair(images, STEREO_PAIRS)
     names = reference_first(images, stereo)
-    numbers = _common_numbers(path, {name: images[name] for name in names}) if images else list(scans)
-    cameras = _cameras(path, {name: images[name][numbers[0]] for name in names}) if images else ()
+    numbers = common_numbers(path, {name: images[name] for name in names}) if images else list(scans)
+    kinds = image_kinds({name: [images[name][number] for number in numbers] for name in names})
+    cameras = _cameras(path, kinds) if images else ()
     stamps, remarks = _stamps(path / (names[0] if names else VELODYNE) / "timestamps.txt", numbers)
     rig = Rig(cameras=cameras, stereo=stereo, lidar=velodyne(np.eye(4)) if scans else None)
     recording = Recording(
         source=str(path),
         format=NAME,
-        rig=require_usable(rig, path.resolve().parent / "calib_cam_to_cam.txt"),
+        rig=require_usable(rig, calibration_folder(path) / "calib_cam_to_cam.txt"),
         stamps_ns=stamps,
         images={
-            camera.name: image_channel([images[camera.name][number] for number in numbers], camera.size)
-            for camera in cameras
+            name: image_channel([images[name][number] for number in numbers], kind) for name, kind in kinds.items()
         },
         scans=velodyne_channel([scans.get(number) for number in numbers]) if scans else None,
-        remarks=(*remarks, *_scan_remarks(scans, numbers)),
+        remarks=(*remarks, *scan_remarks(scans, numbers)),
     )
     return _with_ground_truth(_with_trajectory(recording, path, numbers), path / "ground_truth")
 
@@ -92,7 +97,7 @@ def reference_first(names: Mapping[str, object], stereo: tuple[str, str] | None)
     return sorted(names, key=lambda name: name not in (stereo or ()))
 
 
-def _common_numbers(path: Path, images: Mapping[str, Mapping[int, Path]]) -> list[int]:
+def common_numbers(path: Path, images: Mapping[str, Mapping[int, Path]]) -> list[int]:
     """The frame numbers, which all cameras must share."""
     first, *others = images
     for name in others:
@@ -102,16 +107,20 @@ def _common_numbers(path: Path, images: Mapping[str, Mapping[int, Path]]) -> lis
     return list(images[first])
 
 
-def _cameras(path: Path, first_images: Mapping[str, Path]) -> tuple[Camera, ...]:
-    folder = path.resolve().parent
+def calibration_folder(path: Path) -> Path:
+    """Where the day's calibration lies: beside the drive as it is named, or beside what it links to."""
+    return parent_with(path, "calib_cam_to_cam.txt")
+
+
+def _cameras(path: Path, kinds: Mapping[str, ImageKind]) -> tuple[Camera, ...]:
+    folder = calibration_folder(path)
     calibration = read_calibration(folder / "calib_cam_to_cam.txt")
     body_from_camera_0 = _body_from_camera_0(folder, calibration)
     cameras = []
-    for name, image in first_images.items():
-        size = common_image_size(image_files(image.parent))
-        _require_calibrated_size(calibration.get(f"S_rect_{name[-2:]}"), size, image.parent)
+    for name, kind in kinds.items():
+        _require_calibrated_size(calibration.get(f"S_rect_{name[-2:]}"), kind.size, path / name / "data")
         projection = read_projection(calibration, f"P_rect_{name[-2:]}", folder / "calib_cam_to_cam.txt")
-        cameras.append(rectified_camera(name, projection, body_from_camera_0, size))
+        cameras.append(rectified_camera(name, projection, body_from_camera_0, kind.size))
     return tuple(cameras)
 
 
@@ -186,21 +195,20 @@ def _require_calibrated_size(width_height: Numbers | None, size: tuple[int, int]
 
 
 def _stamps(path: Path, numbers: list[int]) -> tuple[Int64[np.ndarray, " frames"], tuple[str, ...]]:
-    """Stamps of the frames and remarks. Line k of the file belongs to file number k, unless there is a line per file."""
+    """Stamps of the frames and remarks."""
     if not path.exists():
         return regular_stamps(len(numbers), RATE_HZ), (f"timestamps assumed: {RATE_HZ:g} Hz (no {path.name})",)
     lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
-    rows = range(len(lines)) if len(lines) == len(numbers) else numbers
-    if max(rows) >= len(lines):
-        raise InputError(f"{path}: {len(lines)} times for {len(numbers)} frames; restore or remove the file")
     try:
-        stamps = np.array([lines[row] for row in rows], dtype="datetime64[ns]").astype(np.int64)
+        stamps = np.array([lines[row] for row in rows_for(numbers, len(lines), path)], dtype="datetime64[ns]").astype(
+            np.int64
+        )
     except ValueError as error:
         raise InputError(f"{path}: not times like 2011-09-26 13:02:25.964389445 ({error}); fix or remove it") from None
     return require_times(stamps.tolist(), path), ()
 
 
-def _scan_remarks(scans: Mapping[int, Path], numbers: list[int]) -> tuple[str, ...]:
+def scan_remarks(scans: Mapping[int, Path], numbers: list[int]) -> tuple[str, ...]:
     without = [number for number in numbers if number not in scans]
     if not scans or not without:
         return ()
@@ -211,15 +219,15 @@ def _with_trajectory(recording: Recording, path: Path, numbers: list[int]) -> Re
     """The recording with the GPS/INS trajectory, or else that of a KISS-ICP reference file, as truth."""
     oxts, reference = path / "oxts" / "data", path / "poses_kiss_icp_velodyne.txt"
     if oxts.is_dir():
-        calibration = path.resolve().parent / "calib_imu_to_velo.txt"
+        calibration = calibration_folder(path) / "calib_imu_to_velo.txt"
         if not calibration.exists():
             return recording.with_remark(f"GPS/INS trajectory left out: {calibration.name} is missing")
         body_from_imu = rigid(read_calibration(calibration), calibration)
         return with_true_poses(recording, _oxts_poses(oxts, numbers, body_from_imu), "OXTS GPS/INS")
     if reference.exists():
         poses = read_kitti(reference)
-        require_same_count((str(reference), len(poses)), (str(path), len(recording)))
-        return with_true_poses(recording, poses, "KISS-ICP reference")
+        rows = rows_for(numbers, len(poses), reference)
+        return with_true_poses(recording, poses[rows], "KISS-ICP reference")
     return recording
 
 
