@@ -1,9 +1,15 @@
 """All checks of one recording."""
 
+from dataclasses import replace
+
 from firstsight.doctor import calibration, clocks, focal_length, images, lidar, motion, sensors
 from firstsight.doctor.samples import Samples, gather
 from firstsight.recordings.recording import Recording
 from firstsight.run_folder import Finding
+
+SURE_FRAMES = 20
+STATISTICAL = frozenset({lidar.ALIGNMENT, images.FRAME_ORDER, focal_length.CHECK})
+"""Checks that compare averages over frames, which chance decides where there are few."""
 
 
 def examine(recording: Recording) -> tuple[Finding, ...]:
@@ -36,4 +42,12 @@ def findings_of(samples: Samples) -> tuple[Finding, ...]:
         found += [lidar.alignment(samples)]
     if recording.odometry is not None:
         found += [sensors.odometry(samples)]
-    return tuple(finding for finding in found if finding is not None)
+    return tuple(hesitant(finding, len(recording)) for finding in found if finding is not None)
+
+
+def hesitant(finding: Finding, frames: int) -> Finding:
+    """The finding; of a recording too short to tell, a note in the place of a verdict that a few frames decide by chance."""
+    if frames >= SURE_FRAMES or finding.verdict != "unfit" or finding.check not in STATISTICAL:
+        return finding
+    measured = f"too few frames to tell ({frames}, {SURE_FRAMES} would): {finding.measured}"
+    return replace(finding, verdict="note", measured=measured, advice="record more frames, or look at the report")

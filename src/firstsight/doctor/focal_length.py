@@ -19,11 +19,13 @@ from jaxtyping import Float64, Int64
 
 from firstsight.doctor.samples import MIN_MATCHES, Samples, WidePair
 from firstsight.doctor.tracking import Matches
+from firstsight.recordings.recording import Camera
 from firstsight.run_folder import Finding
 
 Intrinsics = Float64[np.ndarray, "3 3"]
 Errors = Float64[np.ndarray, " points"]
 
+CHECK = "focal length"
 SCALES = (0.5, 0.6, 0.7, 0.77, 0.85, 0.92, 1.0, 1.08, 1.17, 1.3, 1.45, 1.7, 2.0)  # of the given focal length
 OFF = 0.16  # no calibration of the right camera is off by this much
 MAX_POINTS = 150  # of a pair
@@ -73,7 +75,9 @@ class Sweep(NamedTuple):
 def focal_length(samples: Samples) -> Finding:
     """Whether the given focal length explains the matches; "unfit" where another one clearly does better."""
     camera, result = samples.camera, sweep(samples)
-    check, given = "focal length", float(camera.intrinsics[0, 0])
+    check, given = CHECK, float(camera.intrinsics[0, 0])
+    if camera.assumed:
+        return assumed(camera, given, result)
     if result is None:
         return Finding(
             check=check, verdict="ok", measured=f"{given:.0f} px given; the motion cannot tell (too little turning)"
@@ -84,18 +88,27 @@ def focal_length(samples: Samples) -> Finding:
         if abs(result.best_scale - 1) <= OFF:
             measured = f"{given:.0f} px given; the motion agrees (best {better:.0f} px)"
         return Finding(check=check, verdict="ok", measured=measured)
-    fov_deg = np.degrees(2 * np.arctan(camera.size[1] / 2 / better))
-    if camera.assumed:
-        measured = f"{given:.0f} px assumed; about {better:.0f} px fits the motion better"
-        return Finding(
-            check=check, verdict="note", measured=measured, advice=f"try --fov-deg {fov_deg:.0f}, or calibrate"
-        )
     return Finding(
         check=check,
         verdict="unfit",
         measured=f"intrinsics do not fit the images: {given:.0f} px given, about {better:.0f} px fits the motion better",
         advice="wrong calibration or --fov-deg, or images resized or cropped after calibration",
     )
+
+
+def assumed(camera: Camera, given: float, result: Sweep | None) -> Finding:
+    """A focal length that nobody measured is a note, whatever the motion says of it."""
+    measured, advice = f"{given:.0f} px assumed", "state it with --fov-deg, or calibrate"
+    if result is None:
+        measured += "; the motion cannot tell (too little turning)"
+    elif result.contradicts:
+        better = given * result.best_scale
+        fov_deg = np.degrees(2 * np.arctan(camera.size[1] / 2 / better))
+        measured += f"; about {better:.0f} px fits the motion better"
+        advice = f"try --fov-deg {fov_deg:.0f}, or calibrate"
+    else:
+        measured += f"; the motion does not contradict (best {given * result.best_scale:.0f} px)"
+    return Finding(check=CHECK, verdict="note", measured=measured, advice=advice)
 
 
 def sweep(samples: Samples) -> Sweep | None:

@@ -8,6 +8,7 @@ from firstsight.doctor.samples import Samples
 from firstsight.doctor.tracking import Grey
 from firstsight.run_folder import Finding
 
+FRAME_ORDER = "frame order"
 CLIPPED = 0.25  # share of an image that is black or saturated: nothing can be matched there
 DARK_LEVEL, BRIGHT_LEVEL = 25.0, 230.0  # mean grey level of an image with little left to see
 FLICKER = 0.1  # relative change of brightness between neighbours that matching by brightness does not bear
@@ -121,9 +122,9 @@ def frame_order(samples: Samples) -> Finding:
     far = float(np.median([difference(small[a], small[b]) for a, b in zip(starts, starts[half:], strict=False)]))
     measured = f"neighbours differ by {near:.1f} grey levels, distant frames by {far:.1f}"
     if is_still(samples) or far < MIN_DIFFERENCE_LEVELS or near < SHUFFLED * far:
-        return Finding(check="frame order", verdict="ok", measured=measured)
+        return Finding(check=FRAME_ORDER, verdict="ok", measured=measured)
     return Finding(
-        check="frame order",
+        check=FRAME_ORDER,
         verdict="unfit",
         measured=f"frames are not in order: {measured}",
         advice="sort the frames by time (file names, timestamps file); or far more frames per second are needed",

@@ -35,7 +35,8 @@ class Given:
 def proposed_command(samples: Samples, findings: Sequence[Finding], source: str, given: Given) -> str:
     """`firstsight perceive` with the settings that the findings suggest on top of those given."""
     words = ["firstsight", "perceive", shlex.quote(source)]
-    chosen = proposed_frames(given.frames, motion.proposed_step(samples))
+    step = motion.proposed_step(samples) if samples.recording.rig.cameras else 1
+    chosen = proposed_frames(given.frames, step)
     if chosen is not None:
         words += ["--frames", chosen]
     usable = usable_sensors(samples, {finding.check for finding in findings if finding.verdict == "unfit"})

@@ -24,7 +24,7 @@ from firstsight.perceive.results import ENDS, Results
 from firstsight.perceive.settings import Settings
 from firstsight.perceive.workspace import Workspace
 from firstsight.progress import progress_bars
-from firstsight.recordings.recording import Recording
+from firstsight.recordings.recording import Channel, Recording
 from firstsight.run_folder import RunFolder, RunRecord
 from firstsight.show.report import write_report
 
@@ -62,9 +62,9 @@ def perceive(
 
 
 def default_folder(source: str) -> Path:
-    """runs/NAME, NAME being the recording's with nothing in it that a file system or a shell might mind."""
+    """runs/NAME, NAME being the recording's: letters of any script, with nothing else that a shell might mind."""
     name = source if source.startswith("sim:") else Path(source).expanduser().resolve().name
-    return Path("runs") / (re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-.") or "recording")
+    return Path("runs") / (re.sub(r"[^\w.-]+", "-", name).strip("-.") or "recording")
 
 
 def new_record(recording: Recording, settings: Settings) -> RunRecord:
@@ -126,6 +126,7 @@ def complete(
 
         work_off(schedule, JobRunner(work, record.scale), workers, hear)
     require_a_stage(record, plan)
+    require_a_frame(record, work.recording)
     write_report(run, work.recording, results.end())
     shutil.rmtree(run.scratch_path, ignore_errors=True)
 
@@ -136,6 +137,24 @@ def require_a_stage(record: RunRecord, plan: Plan) -> None:
     if len(stages) == len(plan) and all(stage.status == "skipped" for stage in stages):
         reasons = "; ".join(f"{stage.name}: {stage.reason}" for stage in stages)
         raise InputError(f"{record.source}: nothing can be done with this recording ({reasons})")
+
+
+def require_a_frame(record: RunRecord, recording: Recording) -> None:
+    """Raises InputError where not one image, depth image or sweep of the recording can be read."""
+    if len(record.flagged_frames) < record.frames:
+        return
+    sensors = (*recording.images.values(), recording.depth, recording.scans)
+    channels = [channel for channel in sensors if channel is not None]
+    if channels and not any(is_readable(channel, frame) for channel in channels for frame in range(record.frames)):
+        reason = record.flagged_frames[0]["reason"]
+        raise InputError(f"{record.source}: none of its {record.frames} frames can be read; the first: {reason}")
+
+
+def is_readable(channel: Channel[Any], frame: int) -> bool:
+    try:
+        return channel[frame] is not None
+    except InputError:
+        return False
 
 
 class Bars:
