@@ -258,7 +258,6 @@ def smooth_image() -> np.ndarray:
 
 ENCODINGS = {
     "mono8": lambda rgb: rgb[:, :, 0],
-    "mono16": lambda rgb: (rgb[:, :, 0].astype("<u2") << 8) + 7,
     "bgr8": lambda rgb: rgb[:, :, ::-1],
     "rgba8": lambda rgb: cv2.cvtColor(rgb, cv2.COLOR_RGB2RGBA),
     "bgra8": lambda rgb: cv2.cvtColor(rgb, cv2.COLOR_RGB2BGRA),

@@ -70,7 +70,7 @@ def test_a_compressed_image_with_an_absurd_header():
     header = b"IHDR" + struct.pack(">II", 13_000, 13_000) + content[24:29]
     content = content[:12] + header + struct.pack(">I", zlib.crc32(header)) + content[33:]
     with pytest.raises(InputError, match=f"^{WHERE}: its header says 13000x13000"):
-        messages.image(SimpleNamespace(format="bgr8; png", data=content), WHERE)
+        messages.image(SimpleNamespace(format="bgr8; png", data=content), 65535, WHERE)
 
 
 def test_a_point_cloud_with_two_z_per_point():
@@ -82,7 +82,7 @@ def test_a_point_cloud_with_two_z_per_point():
         fields=fields, is_bigendian=False, height=1, width=1, point_step=16, row_step=16, data=bytes(16)
     )
     with pytest.raises(InputError, match=f"^{WHERE}: a point cloud without one x, y, z per point"):
-        messages.scan(cloud, 0, WHERE)
+        messages.scan(cloud, 0, None, WHERE)
 
 
 def write_ros_2(folder: Path) -> Path:

@@ -1,13 +1,13 @@
 """ROS 1 bags and ROS 2 bags (folder, MCAP or SQLite file).
 
 Conventions there -> ours:
-- `header.stamp` -> stamps in ns (the time of recording where it is zero); frames are the reference camera's images.
+- `header.stamp` -> stamps in ns (the time of recording where it is zero, or the same in all messages); frames are the reference camera's images.
 - Image (mono, rgb, bgr, bayer, yuv422) and CompressedImage -> RGB; 16UC1 in mm and 32FC1 in m -> depth in metres.
-- CameraInfo K and D -> intrinsics and distortion; topics named `rect` -> P without distortion. The right camera lies where P
+- CameraInfo K and D, shifted by its region and divided by its binning -> intrinsics and distortion; topics named `rect` -> P without distortion. The right camera lies where P
   says (P[0, 3] = -fx * baseline, between the rectified frames); without that, where /tf says.
 - Optical frames (x right, y down, z forward; REP 103) -> cameras; `body_from_camera` and `body_from_lidar` from rigid edges of
   /tf and /tf_static. The body is the odometry's child frame, else base_link, else the first sensor's.
-- PointCloud2 x, y, z, intensity and time per point (ns if integer, s if float, dates or offsets) -> Scan, times relative to
+- PointCloud2 x, y, z, intensity and time per point (its unit is told by the time between sweeps) -> Scan, times relative to
   the frame; the scan nearest in time belongs to a frame.
 - Odometry (header.frame_id from child_frame_id) -> `odometry` at each frame, interpolated; else PoseStamped,
   PoseWithCovarianceStamped, else /tf from odom, map or world. Quaternions are (x, y, z, w) there.
@@ -16,6 +16,7 @@ Conventions there -> ours:
 Source: REP 103, 105, 118 and the definitions of sensor_msgs, nav_msgs, geometry_msgs and tf2_msgs.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -40,8 +41,9 @@ from firstsight.recordings.recording import (
 )
 from firstsight.recordings.ros import messages as ros_messages
 from firstsight.recordings.ros.frames import BODY_FRAMES, FrameTree, frame_name
-from firstsight.recordings.ros.image_topics import ImageTopic, choose_images, image_topics
+from firstsight.recordings.ros.image_topics import ImageTopic, choose_images, image_topics, left_out
 from firstsight.recordings.ros.odometry import BodyPoses, interpolated, recorded_poses
+from firstsight.recordings.ros.point_times import Clock, clock_of, remark_on, varied
 from firstsight.recordings.ros.topics import Bag, Stream, bag_file
 
 NAME = "ROS bag"
@@ -50,6 +52,7 @@ LAYOUT = "a file *.bag, *.mcap or *.db3, or the folder of a ROS 2 bag"
 POINTS = "sensor_msgs/msg/PointCloud2"
 FRAMES = ("tf2_msgs/msg/TFMessage", "tf/msg/tfMessage")
 # In the topics of clouds that are not a LiDAR's raw scans.
+CLOCK_VOTES = 5  # clouds that tell the unit of the points' times
 NO_LIDAR_WORDS = ("depth", "camera", "map", "voxel", "filtered")
 
 
@@ -63,6 +66,7 @@ class Content:
     depth: ImageTopic | None
     lidar: str | None
     odometry: BodyPoses | None
+    remarks: tuple[str, ...]
 
 
 def recognises(path: Path) -> bool:
@@ -73,7 +77,8 @@ def read(path: Path) -> Recording:
     """Goes through the chosen topics once. Raises InputError where the bag is damaged or holds nothing of use."""
     content = choose(Bag(path, bag_file(path) or path))
     recording = Recording(source=str(path), format=NAME, rig=Rig(), stamps_ns=np.empty(0, dtype=np.int64))
-    recording = recording.with_remark(_topics_remark(content))
+    for remark in (_topics_remark(content), *content.remarks):
+        recording = recording.with_remark(remark)
     if content.cameras:
         recording = _with_cameras(recording, content)
     if content.lidar is not None:
@@ -89,10 +94,21 @@ def choose(bag: Bag) -> Content:
     for topic in bag.topics(*FRAMES):
         for message in bag.messages(topic):
             tree.add(message, f"{bag.path}: {topic}")
-    cameras, depth = choose_images(image_topics(bag))
+    images, unreadable = image_topics(bag)
+    cameras, depth = choose_images(images)
     lidar = next((topic for topic in bag.topics(POINTS) if not any(word in topic for word in NO_LIDAR_WORDS)), None)
-    content = Content(bag=bag, tree=tree, cameras=cameras, depth=depth, lidar=lidar, odometry=recorded_poses(bag, tree))
+    content = Content(
+        bag=bag,
+        tree=tree,
+        cameras=cameras,
+        depth=depth,
+        lidar=lidar,
+        odometry=recorded_poses(bag, tree),
+        remarks=(*(f"left out: {reason}" for reason in unreadable), *left_out(images, depth)),
+    )
     if not cameras and lidar is None and content.odometry is None:
+        if unreadable:
+            raise InputError(f"{unreadable[0]}; record the topic again")
         raise InputError(f"{bag.path}: has no Image, PointCloud2, Odometry, PoseStamped or odom -> base in /tf to read")
     return content
 
@@ -121,11 +137,12 @@ def _with_cameras(recording: Recording, content: Content) -> Recording:
     if positions.shape[1] == 0:
         raise InputError(f"{recording.source}: no image of {reference.topic} has one of {images[1].topic} at its time")
     cameras, remarks = _cameras(content)
-    channels = [_image_channel(streams[k], positions[k], camera.size) for k, camera in enumerate(cameras)]
-    left_out = len(stamps) - positions.shape[1]
-    if left_out:
+    channels = [_image_channel(streams[k], positions[k], content.cameras[k]) for k in range(len(cameras))]
+    remarks += [remark for stream in streams for remark in stream.remarks]
+    lacking = len(stamps) - positions.shape[1]
+    if lacking:
         remarks.append(
-            f"{left_out} of {len(stamps)} frames left out: they lack an image in {images[-1].topic} or another"
+            f"{lacking} of {len(stamps)} frames left out: they lack an image in {images[-1].topic} or another"
         )
     return replace(
         recording,
@@ -137,10 +154,11 @@ def _with_cameras(recording: Recording, content: Content) -> Recording:
     )
 
 
-def _image_channel(stream: Stream, positions: Int64[np.ndarray, " frames"], size: tuple[int, int]) -> Channel[Image]:
+def _image_channel(stream: Stream, positions: Int64[np.ndarray, " frames"], topic: ImageTopic) -> Channel[Image]:
     def load(index: int) -> Image:
         position = int(positions[index])
-        return require_size(ros_messages.image(stream[position], stream.where(position)), size, stream.where(position))
+        where = stream.where(position)
+        return require_size(ros_messages.image(stream[position], topic.white, where), topic.size, where)
 
     return Channel(len(positions), load)
 
@@ -226,23 +244,37 @@ def _with_lidar(recording: Recording, content: Content, stream: Stream) -> Recor
     stamps = recording.stamps_ns if recording.rig.cameras else stream.stamps_ns
     tolerance_ns = max(half_period_ns(stamps), half_period_ns(stream.stamps_ns))
     positions = mutually_nearest(stamps, stream.stamps_ns, tolerance_ns)
+    sweep_s = 2 * half_period_ns(stream.stamps_ns) / 1e9 or None
+    has_times, clock = _clock(stream, sweep_s)
 
     def load(index: int) -> Scan | None:
         position = int(positions[index])
         if position < 0:
             return None
-        scan = ros_messages.scan(stream[position], int(stream.stamps_ns[position]), stream.where(position))
+        scan = ros_messages.scan(stream[position], int(stream.stamps_ns[position]), clock, stream.where(position))
         late_s = (stream.stamps_ns[position] - stamps[index]) / 1e9
         return scan._replace(times_s=scan.times_s + late_s) if scan.times_s is not None else scan
 
-    sweep_s = 2 * half_period_ns(stream.stamps_ns) / 1e9 or None
     with_scans = replace(
         recording,
         rig=replace(recording.rig, lidar=Lidar(body_from_lidar=body_from_lidar, sweep_s=sweep_s)),
         stamps_ns=stamps,
         scans=Channel(len(stamps), load),
     )
-    return with_scans.with_remark(problem) if problem else with_scans
+    for remark in (problem, *stream.remarks, remark_on(clock) if has_times else ""):
+        with_scans = with_scans.with_remark(remark) if remark else with_scans
+    return with_scans
+
+
+def _clock(stream: Stream, sweep_s: float | None) -> tuple[bool, Clock | None]:
+    """Whether the clouds carry a time per point, and what it counts, by a few of them."""
+    clouds = []
+    for position in range(min(len(stream), CLOCK_VOTES)):
+        with suppress(InputError):
+            times = ros_messages.point_times(stream[position], stream.where(position))
+            if times is not None:
+                clouds.append((times, int(stream.stamps_ns[position])))
+    return any(varied(times) for times, _ in clouds), clock_of(clouds, sweep_s)
 
 
 def _body_from_lidar(recording: Recording, content: Content, frame: str) -> tuple[Transform | None, str]:

@@ -4,18 +4,21 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float32, Float64, UInt16
 
 from firstsight.errors import InputError
-from firstsight.formats.png import decode_bytes
+from firstsight.formats.png import decode_bytes, eight_bits
 from firstsight.formats.trajectory import from_rows
 from firstsight.recordings.calibration import require_intrinsics, require_rigid
 from firstsight.recordings.files import depth_from_raw
 from firstsight.recordings.recording import DepthImage, Distortion, Image, Scan, Transform
+from firstsight.recordings.ros.point_times import Clock
+from firstsight.recordings.ros.rvl import decode_rvl
 
 DEPTH_PER_METRE = 1000.0  # of 16-bit depth (REP 118)
 DEPTH_ENCODINGS = frozenset({"16UC1", "32FC1"})
-COMPRESSED_DEPTH_HEADER = 12  # bytes in front of the PNG
+LIGHT_ENCODINGS = ("mono16", "16UC1")
+COMPRESSED_DEPTH_HEADER = 12  # bytes in front of the PNG or RVL
 
 # Encoding -> channels and OpenCV's conversion to RGB. OpenCV's own Bayer names are shifted by a row and a column; these are not.
 COLOUR_CONVERSIONS = {
@@ -44,8 +47,6 @@ FISHEYE_MODELS = frozenset({"equidistant", "fisheye"})
 POINT_TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 8: "f8"}
 INTENSITY_FIELDS = ("intensity", "reflectivity", "reflectance", "i")
 TIME_FIELDS = ("t", "time", "timestamp", "time_stamp", "offset_time", "timeOffset")
-ABSOLUTE_TIME_S = 1e6  # a float time beyond it is no offset within a sweep but a date
-ABSOLUTE_TIME_NS = 1e15
 
 
 def is_compressed(message: Any) -> bool:
@@ -63,22 +64,38 @@ def is_depth(message: Any, topic: str) -> bool:
     return encoding in DEPTH_ENCODINGS or (encoding in ("mono16", "png") and "depth" in topic)
 
 
+def may_be_light(message: Any, topic: str) -> bool:
+    """Whether 16-bit values that look like depth could as well be those of a thermal camera."""
+    return encoding_of(message) == "16UC1" and "depth" not in topic.lower()
+
+
+def sixteen_bit_light(message: Any, source: str) -> UInt16[np.ndarray, "height width"] | None:
+    """The light of an Image with 16 bits, None for one with 8 or a compressed one."""
+    if is_compressed(message) or message.encoding not in LIGHT_ENCODINGS:
+        return None
+    return _pixels(message, "u2", 1, source)
+
+
 def size_of(message: Any, source: str) -> tuple[int, int]:
     """(height, width)"""
     if is_compressed(message):
-        height, width = _decompressed(message, cv2.IMREAD_UNCHANGED, source).shape[:2]
+        height, width = _compressed_depth(message, source).shape[:2]
         return height, width
     return message.height, message.width
 
 
-def image(message: Any, source: str) -> Image:
-    """RGB of an Image or CompressedImage. Raises InputError for an encoding that is not known or damaged data."""
+def image(message: Any, white: int, source: str) -> Image:
+    """RGB of an Image or CompressedImage, of 16-bit ones with `white` at 255.
+
+    Raises InputError for an encoding that is not known or damaged data.
+    """
     if is_compressed(message):
         return np.ascontiguousarray(_decompressed(message, cv2.IMREAD_COLOR, source)[:, :, ::-1])
-    if message.encoding == "mono16":
-        return cv2.cvtColor((_pixels(message, "u2", 1, source) >> 8).astype(np.uint8), cv2.COLOR_GRAY2RGB)
+    light = sixteen_bit_light(message, source)
+    if light is not None:
+        return cv2.cvtColor(eight_bits(light, white), cv2.COLOR_GRAY2RGB)
     if message.encoding not in COLOUR_CONVERSIONS:
-        known = ", ".join((*COLOUR_CONVERSIONS, "mono16"))
+        known = ", ".join((*COLOUR_CONVERSIONS, *LIGHT_ENCODINGS))
         raise InputError(f"{source}: image encoding '{message.encoding}' is none of {known}; convert the topic")
     channels, conversion = COLOUR_CONVERSIONS[message.encoding]
     pixels = _pixels(message, "u1", channels, source)
@@ -86,9 +103,9 @@ def image(message: Any, source: str) -> Image:
 
 
 def depth(message: Any, source: str) -> DepthImage:
-    """Metres of an Image with encoding 16UC1 (mm) or 32FC1 (m), or of a CompressedImage with 16-bit PNG (mm)."""
+    """Metres of an Image with encoding 16UC1 (mm) or 32FC1 (m), or of a CompressedImage with 16-bit PNG or RVL (mm)."""
     if is_compressed(message):
-        raw = _decompressed(message, cv2.IMREAD_UNCHANGED, source)
+        raw = _compressed_depth(message, source)
         if raw.dtype != np.uint16 or raw.ndim != 2:
             raise InputError(f"{source}: compressed depth must be 16-bit PNG of millimetres; record the raw topic")
         return depth_from_raw(raw, DEPTH_PER_METRE, (0,))
@@ -97,6 +114,13 @@ def depth(message: Any, source: str) -> DepthImage:
     metres = _pixels(message, "f4", 1, source)
     valid = np.isfinite(metres) & (metres > 0)
     return DepthImage(np.where(valid, metres, np.float32(0)), valid)
+
+
+def _compressed_depth(message: Any, source: str) -> np.ndarray:
+    """What a CompressedImage holds, at its own depth."""
+    if "compressedDepth rvl" in message.format:
+        return decode_rvl(bytes(message.data)[COMPRESSED_DEPTH_HEADER:], source)
+    return _decompressed(message, cv2.IMREAD_UNCHANGED, source)
 
 
 def _decompressed(message: Any, flags: int, source: str) -> np.ndarray:
@@ -130,6 +154,26 @@ class Calibration(NamedTuple):
     def rectified(self) -> "Calibration":
         """The calibration of the images after image_proc's rectification."""
         return Calibration(self.projection[:, :3].copy(), None, np.eye(3), self.projection)
+
+
+def image_size_of(info: Any) -> tuple[int, int]:
+    """(height, width) of the images that a CameraInfo belongs to: its region of interest, binned. (0, 0) where it says none."""
+    (by_x, by_y), _, (height, width) = _window(info)
+    return height // by_y, width // by_x
+
+
+def _window(info: Any) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
+    """Binning (x, y), where the region of interest starts (x, y), and its (height, width), in pixels of the full image."""
+    roi, whole = info.roi, (info.height, info.width)
+    region = (roi.height, roi.width) if roi.height and roi.width else whole
+    return (max(info.binning_x, 1), max(info.binning_y, 1)), (roi.x_offset, roi.y_offset), region
+
+
+def windowed(calibration: "Calibration", info: Any) -> "Calibration":
+    """The calibration, which is of the full image, for the images of the CameraInfo's region, binned (REP 104)."""
+    (by_x, by_y), (x, y), _ = _window(info)
+    change = np.array([[1 / by_x, 0, -x / by_x], [0, 1 / by_y, -y / by_y], [0, 0, 1]])
+    return calibration._replace(intrinsics=change @ calibration.intrinsics, projection=change @ calibration.projection)
 
 
 def calibration(info: Any, source: str) -> Calibration | None:
@@ -173,17 +217,35 @@ def _distortion(model: str, coefficients: Float64[np.ndarray, " k"], source: str
     return Distortion(model="equidistant" if model in FISHEYE_MODELS else "radial-tangential", coefficients=used)
 
 
-def scan(message: Any, stamp_ns: int, source: str) -> Scan:
+def scan(message: Any, stamp_ns: int, clock: Clock | None, source: str) -> Scan:
     """Points of a PointCloud2 that are finite and not at the origin; times are relative to the cloud's stamp."""
+    cloud = _returns(message, source)
+    points, names = _points(cloud), cloud.dtype.names or ()
+    intensity = next((cloud[name].astype(np.float32) for name in INTENSITY_FIELDS if name in names), None)
+    times = _times_of(cloud)
+    return Scan(points, intensity, clock.seconds(times, stamp_ns) if clock is not None and times is not None else None)
+
+
+def point_times(message: Any, source: str) -> np.ndarray | None:
+    """The time of each point as the message has it, in whatever unit; None where it has none."""
+    return _times_of(_returns(message, source))
+
+
+def _returns(message: Any, source: str) -> np.ndarray:
+    """The cloud's points that are finite and not at the origin, as a structured array."""
     cloud = _structured(message, source)
-    names = cloud.dtype.names or ()
-    if not {"x", "y", "z"} <= set(names):
+    if not {"x", "y", "z"} <= set(cloud.dtype.names or ()):
         raise InputError(f"{source}: a point cloud without one x, y, z per point; choose another topic")
-    points = np.stack([cloud[axis] for axis in "xyz"], -1).astype(np.float32)
-    kept = np.isfinite(points).all(1) & points.any(1)
-    intensity = next((cloud[name][kept].astype(np.float32) for name in INTENSITY_FIELDS if name in names), None)
-    times = next((cloud[name][kept] for name in TIME_FIELDS if name in names), None)
-    return Scan(points[kept], intensity, sweep_times_s(times, stamp_ns) if times is not None else None)
+    points = _points(cloud)
+    return cloud[np.isfinite(points).all(1) & points.any(1)]
+
+
+def _points(cloud: np.ndarray) -> Float32[np.ndarray, "points 3"]:
+    return np.stack([cloud[axis] for axis in "xyz"], -1).astype(np.float32)
+
+
+def _times_of(cloud: np.ndarray) -> np.ndarray | None:
+    return next((cloud[name] for name in TIME_FIELDS if name in (cloud.dtype.names or ())), None)
 
 
 def _structured(message: Any, source: str) -> np.ndarray:
@@ -207,17 +269,6 @@ def _structured(message: Any, source: str) -> np.ndarray:
         raise InputError(f"{source}: {len(content)} bytes are too few for {message.width}x{message.height} points")
     rows = content[: message.height * message.row_step].reshape(message.height, message.row_step)[:, :row_bytes]
     return np.ascontiguousarray(rows).view(layout).ravel()
-
-
-def sweep_times_s(times: np.ndarray, stamp_ns: int) -> Float64[np.ndarray, " points"] | None:
-    """Seconds from the cloud's stamp: integers count ns, floats s; dates are told from offsets by size. None if all equal."""
-    if len(times) == 0 or times.min() == times.max():  # such a sweep cannot be de-skewed
-        return None
-    if np.issubdtype(times.dtype, np.integer) or times.max() > ABSOLUTE_TIME_NS:
-        nanoseconds = times.astype(np.int64)
-        return (nanoseconds - (stamp_ns if times.max() > ABSOLUTE_TIME_NS else 0)) / 1e9
-    seconds = times.astype(np.float64)
-    return seconds - stamp_ns / 1e9 if seconds.max() > ABSOLUTE_TIME_S else seconds
 
 
 def transform(translation: Any, rotation: Any, source: str) -> Transform:

@@ -126,7 +126,10 @@ class Stream:
             raise bag.damaged(f"no message of {topic} is left")
         recorded, stamps = zip(*times, strict=True)
         self._recorded_ns = require_times(recorded, f"{bag.path}: {topic}")
-        self.stamps_ns = require_times(stamps, f"{bag.path}: {topic}")
+        # a driver that never sets its clock
+        frozen = len(stamps) > 1 and len(set(stamps)) == 1
+        self.stamps_ns = self._recorded_ns if frozen else require_times(stamps, f"{bag.path}: {topic}")
+        self.remarks = (f"all stamps of {topic} are equal: the times of recording are taken",) if frozen else ()
         if not np.all(np.diff(self._recorded_ns) >= 0):
             raise InputError(f"{bag.path}: messages of {topic} are not in the order of recording; rewrite the bag")
 
