@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from rich.console import Console
@@ -199,7 +200,7 @@ def test_default_folders(monkeypatch, tmp_path: Path):
     assert default_folder(".") == Path("runs/my-drive")
     assert default_folder("..").name == tmp_path.name
     assert default_folder("/") == Path("runs/recording")
-    assert default_folder("/data/行車") == Path("runs/recording")
+    assert default_folder("/data/行車 走廊") == Path("runs/行車-走廊")
 
 
 def test_paths_may_be_text_and_one_name_a_tuple(drive: Path, tmp_path: Path):
@@ -228,3 +229,16 @@ def test_overwrite_leaves_somebody_s_own_folder_alone(tmp_path: Path, content: s
         perceive("sim:street:frames=1,height=48,width=96", tmp_path, overwrite=True, console=QUIET)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run.json", "thesis.txt"]
     assert (tmp_path / "run.json").read_text() == content
+
+
+def test_nothing_that_can_be_read_is_no_success(tmp_path: Path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for number in range(10):
+        content = cv2.imencode(".png", np.random.default_rng(number).integers(0, 255, (48, 96), np.uint8))[1].tobytes()
+        (folder / f"{number}.png").write_bytes(content[:400] if 2 <= number < 5 else content)
+    with pytest.raises(
+        InputError, match=r"none of its 3 frames can be read; the first: .*2\.png: damaged or truncated"
+    ):
+        perceive(folder, tmp_path / "run", Settings(frames="2:5"), workers=1)
+    assert not (tmp_path / "run" / "report.html").exists()

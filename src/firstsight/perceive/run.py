@@ -141,20 +141,21 @@ def require_a_stage(record: RunRecord, plan: Plan) -> None:
 
 def require_a_frame(record: RunRecord, recording: Recording) -> None:
     """Raises InputError where not one image, depth image or sweep of the recording can be read."""
-    if len(record.flagged_frames) < record.frames:
-        return
-    sensors = (*recording.images.values(), recording.depth, recording.scans)
+    sensors = [*recording.images.values(), recording.depth, recording.scans]
     channels = [channel for channel in sensors if channel is not None]
-    if channels and not any(is_readable(channel, frame) for channel in channels for frame in range(record.frames)):
-        reason = record.flagged_frames[0]["reason"]
-        raise InputError(f"{record.source}: none of its {record.frames} frames can be read; the first: {reason}")
+    if not channels or len(record.flagged_frames) < record.frames:
+        return
+    reasons = [why_unreadable(channel, frame) for channel in channels for frame in range(record.frames)]
+    if all(reasons):
+        raise InputError(f"{record.source}: none of its {record.frames} frames can be read; the first: {reasons[0]}")
 
 
-def is_readable(channel: Channel[Any], frame: int) -> bool:
+def why_unreadable(channel: Channel[Any], frame: int) -> str:
+    """Why a frame cannot be decoded or is missing, "" where it is there."""
     try:
-        return channel[frame] is not None
-    except InputError:
-        return False
+        return "" if channel[frame] is not None else "missing"
+    except InputError as error:
+        return str(error)
 
 
 class Bars:

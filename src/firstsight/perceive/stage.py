@@ -89,7 +89,10 @@ class Stage(Resumable):
         """Work on one frame. An InputError flags the frame; the run goes on."""
 
     def finish(self) -> str:
-        """Write what belongs to the whole recording; returns what the user should know about it ("" for nothing)."""
+        """Write what belongs to the whole recording; returns what the user should know about it ("" for nothing).
+
+        Raises InputError, with the reason, where there is nothing to write: the stage then counts as skipped.
+        """
         return ""
 
     def state(self) -> State:

@@ -107,8 +107,11 @@ def concluded(stage: Stage, progress: Progress) -> StageRecord:
     if progress.worked == 0 and progress.flagged:
         reason = next(iter(progress.flagged.values()))
         return StageRecord(name=stage.name, method=stage.method, status="skipped", reason=reason)
-    with progress.timed():
-        reason = stage.finish()
+    try:
+        with progress.timed():
+            reason = stage.finish()
+    except InputError as error:
+        return StageRecord(name=stage.name, method=stage.method, status="skipped", reason=str(error))
     return StageRecord(
         name=stage.name,
         method=stage.method,

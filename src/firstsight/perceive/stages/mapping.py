@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Bool, Float64
 from torch import Tensor
 
+from firstsight.errors import InputError
 from firstsight.formats import mesh, occupancy, point_cloud
 from firstsight.formats.storage.atomic import write_json
 from firstsight.perceive import stage
@@ -28,17 +29,31 @@ class MappingStage(Stage):
         self.moving_known = work.run.objects_path.exists()
         # An instance of the stage's role.
         self.mapper: Any = self.load_method()
+        self.frames: list[int] = []
 
     def process(self, frame: int) -> None:
         observation = self.observe(frame)
         if observation is not None:
             self.mapper.integrate(observation, self.pose(frame))
+            self.frames.append(frame)
 
     def state(self) -> State:
-        return {"mapper": self.mapper.state()}
+        return {"mapper": self.mapper.state(), "frames": self.frames}
 
     def restore(self, state: State) -> None:
         self.mapper.restore(state["mapper"])
+        self.frames = list(state["frames"])
+
+    def finish(self) -> str:
+        if not self.frames:
+            raise InputError(
+                f"no frame has both a pose and {'depth' if self.work.recording.rig.cameras else 'a sweep'}"
+            )
+        return self.write()
+
+    def write(self) -> str:
+        """Writes the map; returns a remark, as `finish`."""
+        raise NotImplementedError
 
     def pose(self, frame: int) -> Float64[Tensor, "4 4"]:
         """World from the sensor that the observation comes from: the reference camera, or the LiDAR of a rig without one."""
@@ -83,7 +98,7 @@ class CloudStage(MappingStage):
     role = PointMapper
     default = "point-cloud-map"
 
-    def finish(self) -> str:
+    def write(self) -> str:
         points, colours = self.mapper.points()
         point_cloud.write_ply(self.work.run.cloud_path, points, colours, "firstsight map, world frame")
         return f"{len(points)} points"
@@ -97,7 +112,7 @@ class MeshStage(MappingStage):
     role = SurfaceMapper
     default = "tsdf"
 
-    def finish(self) -> str:
+    def write(self) -> str:
         surface = self.mapper.mesh()
         mesh.write_mesh(self.work.run.mesh_path, surface, "firstsight map, world frame")
         return f"{len(surface.faces)} triangles"
@@ -130,7 +145,7 @@ class OccupancyStage(MappingStage):
         if self.with_moving is not None:
             self.with_moving.restore(state["with_moving"])
 
-    def finish(self) -> str:
+    def write(self) -> str:
         write_grid(self.work.run.occupancy_path, self.mapper)
         if self.with_moving is not None:
             write_grid(with_moving_path(self.work), self.with_moving)
@@ -153,24 +168,7 @@ class PlacesStage(MappingStage):
     role = PlaceMapper
     default = "keyframe-graph"
 
-    def __init__(self, work: Workspace) -> None:
-        super().__init__(work)
-        self.frames: list[int] = []
-
-    def process(self, frame: int) -> None:
-        observation = self.observe(frame)
-        if observation is not None:
-            self.mapper.integrate(observation, self.pose(frame))
-            self.frames.append(frame)
-
-    def state(self) -> State:
-        return super().state() | {"frames": self.frames}
-
-    def restore(self, state: State) -> None:
-        super().restore(state)
-        self.frames = list(state["frames"])
-
-    def finish(self) -> str:
+    def write(self) -> str:
         places = self.mapper.places()
         for node in places["nodes"]:
             node["frame"] = self.frames[node["frame"]]
