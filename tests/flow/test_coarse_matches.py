@@ -46,10 +46,19 @@ def test_agreement_allows_one_pixel():
 
 def test_matches_follow_a_shift():
     image = np.random.default_rng(1).integers(0, 255, (100, 640)).astype(np.uint8)
-    image = np.repeat(np.repeat(image[::4, ::4], 4, 0), 4, 1)  # details that survive shrinking by 4
+    image = np.repeat(np.repeat(image[::5, ::5], 5, 0), 5, 1)  # details that survive shrinking by 5
     matches, back = coarse_matches(image, np.roll(image, 40, 1))
-    assert matches.step_px == 4
+    assert matches.step_px == 5
     inner = (slice(30, -30), slice(60, -100))
     assert np.all(matches.flow[inner] == [40, 0])
     assert matches.consistent[inner].all()
     assert np.all(back.flow[30:-30, 100:-60] == [-40, 0])
+
+
+def test_an_upright_image_is_searched_as_one_that_lies():
+    lying = np.random.default_rng(1).integers(0, 255, (40, 128)).astype(np.uint8)
+    moved = np.roll(lying, (3, -14), (0, 1))
+    flow = coarse_matches(lying, moved)[0].flow
+    assert flow[20, 64].tolist() == [-14, 3]
+    turned = coarse_matches(np.ascontiguousarray(lying.T), np.ascontiguousarray(moved.T))[0].flow
+    assert turned[64, 20].tolist() == [3, -14]

@@ -14,8 +14,8 @@ import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 from numba import njit
 
-COARSE_WIDTH = 160  # px of the images that are searched
-SEARCH = (20, 8)  # largest displacement there, x and y
+COARSE_SIZE = 128  # px of the longer side of the images that are searched
+SEARCH = 16  # largest displacement there, in every direction: an eighth of the longer side
 RADIUS = 3  # of the blocks
 TRUNCATION = 60.0
 MEAN_WINDOW_PX = 15
@@ -92,8 +92,8 @@ def coarse_matches(
 ) -> tuple[Matches, Matches]:
     """Matches of a in b and of b in a."""
     height, width = grey_a.shape
-    factor = max(1, round(width / COARSE_WIDTH))
-    forward, backward = best_displacements(shrunk(grey_a, factor), shrunk(grey_b, factor), *SEARCH, RADIUS)
+    factor = max(1, round(max(height, width) / COARSE_SIZE))
+    forward, backward = best_displacements(shrunk(grey_a, factor), shrunk(grey_b, factor), SEARCH, SEARCH, RADIUS)
 
     def enlarged(coarse: np.ndarray) -> np.ndarray:
         return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_NEAREST)
