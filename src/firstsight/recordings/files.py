@@ -7,7 +7,6 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 from jaxtyping import Float64, Int64, UInt16
 
@@ -84,9 +83,7 @@ class ImageKind(NamedTuple):
     @property
     def remarks(self) -> tuple[str, ...]:
         """What the user should know of it."""
-        if self.white == png.FULL_SCALE:
-            return ()
-        return (f"images use {self.white.bit_length()} of 16 bits: {self.white} is taken for white",)
+        return png.white_remarks(self.white)
 
 
 def image_kind(paths: Sequence[Path]) -> ImageKind:
@@ -94,8 +91,7 @@ def image_kind(paths: Sequence[Path]) -> ImageKind:
 
     Raises InputError where no image can be read.
     """
-    spread = sorted({index * (len(paths) - 1) // (SIZE_VOTES - 1) for index in range(SIZE_VOTES)})
-    some = [image for index in spread if (image := _readable(paths[index])) is not None]
+    some = [image for index in votes(len(paths)) if (image := _readable(paths[index])) is not None]
     if not some:
         some = list(islice((image for path in paths if (image := _readable(path)) is not None), 1))
     if not some:
@@ -104,6 +100,11 @@ def image_kind(paths: Sequence[Path]) -> ImageKind:
         )
     sizes = [(image.shape[0], image.shape[1]) for image in some]
     return ImageKind(max(sizes, key=sizes.count), png.white_of(some))
+
+
+def votes(count: int) -> list[int]:
+    """A few of `count` images, spread over all."""
+    return sorted({index * (count - 1) // (SIZE_VOTES - 1) for index in range(SIZE_VOTES)})
 
 
 def image_kinds(images: Mapping[str, Sequence[Path]]) -> dict[str, ImageKind]:
@@ -116,7 +117,7 @@ def image_kinds(images: Mapping[str, Sequence[Path]]) -> dict[str, ImageKind]:
 def _readable(path: Path) -> np.ndarray | None:
     """An image at its own depth, None where it cannot be decoded."""
     try:
-        return png.decode(path, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+        return png.light_of(read_bytes(path, "image"), path)
     except InputError:
         return None
 

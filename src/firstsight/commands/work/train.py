@@ -32,7 +32,7 @@ from firstsight.training.data.batch import ImageBatch
 from firstsight.training.data.clips import Clips
 from firstsight.training.data.dataset import Joined
 from firstsight.training.data.images import Images
-from firstsight.training.data.opening import open_dataset, open_source, parse_source, with_settings
+from firstsight.training.data.opening import open_dataset, open_source, parse_source
 from firstsight.training.data.wanted import Wanted
 from firstsight.training.fit import FitResult, Runtime
 from firstsight.training.metrics_log import Callback, Callbacks

@@ -113,6 +113,7 @@ def open_source(text: str, wanted: Wanted, scratch: Path) -> Dataset:
         images = open_images(source, wanted, scratch)
         if images is not None:
             require_settings(source, {"frames"}, "single images")
+            images.remarks += images.light_remarks()
             return images if source.frames is None else images.select(frame_indices(source.frames, len(images)))
     require_settings(source, set(SETTINGS), "a recording")
     recording = source.recording()
