@@ -12,7 +12,7 @@ from jaxtyping import Float64, Int64, UInt16
 
 from firstsight.errors import InputError
 from firstsight.formats import png
-from firstsight.formats.trajectory import seconds_to_ns
+from firstsight.formats.trajectory import time_ns
 from firstsight.reading import read_bytes, read_text
 from firstsight.recordings.calibration import require_intrinsics
 from firstsight.recordings.recording import Channel, DepthImage, Image, Scan
@@ -235,7 +235,7 @@ def regular_stamps(count: int, rate_hz: float) -> Int64[np.ndarray, " count"]:
 def read_seconds(path: Path) -> Int64[np.ndarray, " rows"]:
     """Nanoseconds of a file with one time in seconds per line."""
     return np.array(
-        [seconds_to_ns(line.strip(), path) for line in read_text(path).splitlines() if line.strip()], np.int64
+        [time_ns(line.strip(), "s", path) for line in read_text(path).splitlines() if line.strip()], np.int64
     )
 
 
