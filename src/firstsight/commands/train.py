@@ -100,6 +100,7 @@ def main(arguments: Sequence[str]) -> None:
         trainable(name)
     from firstsight.commands.work import train as work
     from firstsight.commands.work.presets import chosen_preset
+    from firstsight.training.data.opening import with_settings
 
     entry = trainable(work.chosen_method(sources) if name == "auto" else name)
     preset = chosen_preset(entry, preset_of(flags))
@@ -117,7 +118,7 @@ def main(arguments: Sequence[str]) -> None:
     stated = {"frames": given.frames, "fov-deg": given.fov_deg, "depth-per-metre": given.depth_per_metre}
     work.train(
         entry,
-        [work.with_settings(source, stated) for source in sources],
+        [with_settings(source, stated) for source in sources],
         given.out or Path("runs") / entry.name,
         preset=preset,
         config=given.config,
