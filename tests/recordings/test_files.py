@@ -189,6 +189,28 @@ def test_names_that_are_seconds_are_in_the_order_of_time(tmp_path):
     assert [path.name[11:-4] for path in files.image_files(tmp_path)] == ["05", "1", "15", "2"]
 
 
+@pytest.mark.parametrize(
+    ("names", "ordered"),
+    [
+        (("0.1", "0.15", "0.2", "0.05", "10.0", "9.95"), ["0.05", "0.1", "0.15", "0.2", "9.95", "10.0"]),
+        (("1.10", "1.9", "1.1", "2.1"), ["1.1", "1.9", "1.10", "2.1"]),
+        (("img2", "img10", "0.15", "0.2"), ["0.2", "0.15", "img2", "img10"]),
+    ],
+)
+def test_names_that_are_all_decimal_numbers_are_ordered_by_value(tmp_path, names, ordered):
+    for name in names:
+        (tmp_path / f"{name}.png").write_bytes(b"")
+    assert [path.stem for path in files.image_files(tmp_path)] == ordered
+
+
+def test_files_are_numbered_ascending_whatever_their_digits(tmp_path):
+    for name in ("10.bin", "9.bin", "100.bin"):
+        (tmp_path / name).write_bytes(b"")
+    assert list(files.numbered(files.scan_files(tmp_path))) == [9, 10, 100]
+    with pytest.raises(InputError, match=r"09\.bin: has the frame number of 9\.bin; rename or remove one of them"):
+        files.numbered([tmp_path / "9.bin", tmp_path / "09.bin"])
+
+
 def test_two_cameras_are_scaled_alike(tmp_path):
     for name, level in (("left", 900), ("right", 2100)):
         cv2.imwrite(str(tmp_path / f"{name}.png"), np.full((4, 6), level, np.uint16))

@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -25,22 +26,32 @@ MAX_REACH_M = 1e4
 SIZE_VOTES = 5
 
 
-def natural_key(path: Path) -> tuple[tuple[int | float, str], ...]:
+def natural_key(path: Path) -> tuple[tuple[int | Decimal, str], ...]:
     """Orders `image2` before `image10`, and names that are seconds since 1970, as `1305031102.5`, by their value."""
     if re.fullmatch(r"\d{9,}\.\d+", path.stem):
-        return ((float(path.stem), ""),)
+        return ((Decimal(path.stem), ""),)
     parts = re.split(r"(\d+)", path.name)
     return tuple((int(part), "") if part.isdigit() else (-1, part) for part in parts)
 
 
 def image_files(folder: Path) -> list[Path]:
-    """The images directly in a folder, in natural order; hidden files are left out."""
-    return sorted((path for path in visible_files(folder) if path.suffix.lower() in IMAGE_SUFFIXES), key=natural_key)
+    """The images directly in a folder, in the order of their names (`in_order`); hidden files are left out."""
+    return in_order([path for path in visible_files(folder) if path.suffix.lower() in IMAGE_SUFFIXES])
 
 
 def scan_files(folder: Path) -> list[Path]:
-    """The scans *.bin directly in a folder, by name; hidden files are left out."""
-    return sorted(path for path in visible_files(folder) if path.suffix == ".bin")
+    """The scans *.bin directly in a folder, in the order of their names; hidden files are left out."""
+    return in_order([path for path in visible_files(folder) if path.suffix == ".bin"])
+
+
+def in_order(paths: Sequence[Path]) -> list[Path]:
+    """Paths in natural order of their names, or by value where all are decimal numbers as programs print them.
+
+    `0.1 0.15 0.2` are numbers; `1.1 1.2 ... 1.10` are not, since no program prints a zero at the end.
+    """
+    if paths and all(re.fullmatch(r"\d+\.(0|\d*[1-9])", path.stem) for path in paths):
+        return sorted(paths, key=lambda path: Decimal(path.stem))
+    return sorted(paths, key=natural_key)
 
 
 def absolute(path: Path) -> Path:
@@ -196,12 +207,19 @@ def read_velodyne(path: Path) -> Scan:
 
 
 def numbered(files: Sequence[Path]) -> dict[int, Path]:
-    """Files by the number they are named with. Raises InputError for a name without one."""
-    try:
-        return {int(re.findall(r"\d+", path.stem)[0]): path for path in files}
-    except IndexError:
-        unnumbered = next(path for path in files if not re.search(r"\d", path.stem))
-        raise InputError(f"{unnumbered}: files here are named by frame number; rename or remove it") from None
+    """Files by the number they are named with, ascending.
+
+    Raises InputError for a name without a number, and for two files of one number.
+    """
+    found: dict[int, Path] = {}
+    for path in files:
+        digits = re.search(r"\d+", path.stem)
+        if digits is None:
+            raise InputError(f"{path}: files here are named by frame number; rename or remove it")
+        other = found.setdefault(int(digits[0]), path)
+        if other != path:
+            raise InputError(f"{path}: has the frame number of {other.name}; rename or remove one of them")
+    return dict(sorted(found.items()))
 
 
 def rows_for(numbers: Sequence[int], rows: int, source: Path) -> Sequence[int]:
