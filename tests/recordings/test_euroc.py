@@ -148,6 +148,8 @@ def listing(row):
         (replaced("[40, 24]", "[24, 40]"), r"images are 40x24 but calibrated for 24x40"),
         (replaced("[30.0, 31.0,", "[30.0,"), r"'intrinsics' must be 4 numbers"),
         (replaced("radial-tangential", "omni"), r"distortion_model 'omni' is none of radial-tangential"),
+        (replaced("[30.0, 31.0,", f"[30.0, {10**400},"), r"'intrinsics' must be 4 numbers"),
+        (replaced("[30.0, 31.0,", "[30.0, true,"), r"'intrinsics' must be 4 numbers"),
         (replaced("T_BS", "T_CS"), r"'T_BS' must be 16 numbers"),
         (write_state("noon,1,2,3,1,0,0,0"), r"data\.csv: 'noon' is not a time in nanoseconds; fix or remove the row"),
         (write_state("1403715273262142976,1,2"), r"expected rows of 8 numbers"),

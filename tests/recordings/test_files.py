@@ -77,6 +77,12 @@ def test_a_listed_name_inside_of_the_folder_is_that_file(tmp_path, monkeypatch):
         files.listed_file(Path("."), "../b.png", Path("rgb.txt"), 1)
 
 
+@pytest.mark.parametrize("name", ["9" * 300 + ".png", "a\0b.png"])
+def test_a_name_that_no_file_can_have_is_refused_with_its_line(tmp_path, name):
+    with pytest.raises(InputError, match=r"rgb\.txt: line 3 names '.*', which no file can be called"):
+        files.listed_file(tmp_path, name, tmp_path / "rgb.txt", 3)
+
+
 def test_a_link_in_the_folder_is_followed_to_a_regular_file(tmp_path):
     (tmp_path / "desk").mkdir()
     cv2.imwrite(str(tmp_path / "stored.png"), np.full((4, 6, 3), 7, np.uint8))

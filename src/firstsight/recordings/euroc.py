@@ -46,8 +46,10 @@ DISTORTION_MODELS: Mapping[str, Literal["radial-tangential", "equidistant"]] = {
     "radtan": "radial-tangential",
     "equidistant": "equidistant",
 }
-# How many each model may have, in OpenCV's order.
 OPENCV_MATRIX = "!!opencv-matrix"
+# Of a calibration; its products stay finite.
+MAX_NUMBER = 1e100
+# How many each model may have, in OpenCV's order.
 COEFFICIENTS = {"radial-tangential": (4, 5, 8), "equidistant": (4,)}
 
 
@@ -146,9 +148,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def _numbers(sensor: Mapping[str, Any], key: str, counts: int | tuple[int, ...], source: Path) -> list[float]:
     value, allowed = sensor.get(key), (counts,) if isinstance(counts, int) else counts
     value = value.get("data") if isinstance(value, dict) else value
-    if not isinstance(value, list) or len(value) not in allowed or not all(isinstance(v, int | float) for v in value):
+    numbers = value if isinstance(value, list) else []
+    # a whole number of YAML may have more digits than a float holds
+    if len(numbers) not in allowed or not all(type(v) in (int, float) and not abs(v) > MAX_NUMBER for v in numbers):
         raise InputError(f"{source}: '{key}' must be {' or '.join(map(str, allowed))} numbers; restore the file")
-    return [float(v) for v in value]
+    return [float(v) for v in numbers]
 
 
 def _extrinsics(sensor: Mapping[str, Any], source: Path) -> Transform:

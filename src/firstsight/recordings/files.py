@@ -22,6 +22,8 @@ IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".ppm", ".pgm", ".bmp", ".t
 # x, y, z, reflectance, each float32
 VELODYNE_COLUMNS = 4
 MAX_REACH_M = 1e4
+# Of one part of a path: what file systems allow.
+MAX_NAME_BYTES = 255
 # Images that are decoded to find a recording's size.
 SIZE_VOTES = 5
 
@@ -76,6 +78,8 @@ def listed_file(folder: Path, name: str, source: Path, line: int) -> Path:
     Raises InputError where the name leads out of the folder. Links in the folder are followed.
     """
     path = folder / name
+    if "\0" in name or max(len(os.fsencode(part)) for part in (".", *path.parts)) > MAX_NAME_BYTES:
+        raise InputError(f"{source}: line {line} names '{name[:20]}...', which no file can be called; fix the line")
     inside = Path(os.path.abspath(path)).is_relative_to(os.path.abspath(folder))
     # ".." behind a link is not the folder in front of it
     if inside and ".." in Path(name).parts:
