@@ -163,13 +163,14 @@ def test_an_interrupt_ends_with_status_130(run: Run, monkeypatch: pytest.MonkeyP
     assert "the same command continues" in err
 
 
-def test_no_room_is_one_line_and_a_defect_is_not(run: Run, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize(("number", "words"), [(28, "No space left on device"), (27, "File too large")])
+def test_no_room_is_one_line_and_a_defect_is_not(run: Run, monkeypatch: pytest.MonkeyPatch, number: int, words: str):
     def full(_: object) -> None:
-        raise OSError(28, "No space left on device", "/data/\x1b[31mx")
+        raise OSError(number, words, "/data/\x1b[31mx")
 
     monkeypatch.setattr(cli, "run", full)
     status, _, err = run("methods")
-    assert (status, err) == (2, "firstsight: /data/\\x1b[31mx: No space left on device; nothing finished is lost\n")
+    assert (status, err) == (2, f"firstsight: /data/\\x1b[31mx: {words}; nothing finished is lost\n")
     monkeypatch.setattr(cli, "run", lambda _: {}["defect"])
     with pytest.raises(KeyError):
         run("methods")

@@ -13,7 +13,7 @@ from firstsight.errors import InputError
 from firstsight.suggestions import unknown
 
 SAYS: dict[str, terminal.Verbosity] = {"-q": "quiet", "--quiet": "quiet", "-v": "verbose", "--verbose": "verbose"}
-NO_RIGHT_OR_ROOM = {errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EROFS, errno.EDQUOT}
+NO_RIGHT_OR_ROOM = {errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EFBIG}
 
 
 def main() -> None:

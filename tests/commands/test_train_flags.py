@@ -45,6 +45,17 @@ def test_flags_before_the_method_are_not_the_method(asked):
         assert call["out"] == Path("runs/monodepth")
 
 
+def test_frames_and_what_is_known_of_the_camera_hold_for_all_sources(asked):
+    call = asked("monodepth", "day", "night@frames=5:9", "--frames", "0:40:2", "--fov-deg", "70")
+    assert call["sources"] == ["day@frames=0:40:2@fov-deg=70.0", "night@frames=5:9@fov-deg=70.0"]
+
+
+def test_auto_looks_at_the_recording_without_its_settings(asked):
+    call = asked("auto", "sim:street:frames=3,height=32,width=64@frames=1:3", "--frames", "0:2")
+    assert call["name"] == "monodepth"
+    assert call["sources"] == ["sim:street:frames=3,height=32,width=64@frames=1:3"]
+
+
 def test_a_preset_is_meant_in_both_forms_with_its_settings(asked):
     entry = catalogue.find("monodepth")
     paper, tiny = (presets_of(entry)[name] for name in ("paper", "tiny"))

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from firstsight.doctor import lidar
 from firstsight.doctor.samples import MAX_PAIRS, MAX_WIDE_PAIRS, gather, grey_image, spread, tracked
 from firstsight.recordings.recording import Channel, Recording
 
@@ -40,6 +41,19 @@ def test_a_long_recording_costs_no_more_and_its_sensors_are_looked_at_together(s
     assert len(asked["scans"]) == MAX_WIDE_PAIRS == len(samples.scans)
     assert set(samples.scans) <= set(samples.images)
     assert sum(len(frames) for name, frames in asked.items() if name != "scans") <= 2 * MAX_PAIRS + 4 * MAX_WIDE_PAIRS
+
+
+def test_a_sensor_slower_than_the_camera_is_looked_at_where_it_has_sweeps(street: Recording):
+    scans = street.scans
+    assert scans is not None
+    sparse = Channel(len(street), lambda i: scans[i] if i in (2, 9, 17) else None)
+    samples = gather(replace(street, scans=sparse))
+    assert sorted(samples.scans) == [2, 9, 17]
+    assert set(samples.scans) <= set(samples.images)
+    assert samples.asked_scans == 20
+    finding = lidar.sweeps(samples)
+    assert finding.verdict == "note"
+    assert "85% of sweeps missing" in finding.measured
 
 
 def test_tracks_are_in_pixels_of_the_full_image(rooms: Recording):

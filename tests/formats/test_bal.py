@@ -139,6 +139,9 @@ def test_gtsams_problem_as_gtsam_reads_it():
         (text().replace("1 2     ", "2 2     "), "observation 4 names"),
         (text().replace(f"{480.5:.16e}", "-1"), "camera 1 has a focal length of -1"),
         (text().replace(f"{480.5:.16e}", "nan"), "number 38 is not finite"),
+        (text().replace(f"{-0.3:.16e}", "1e300", 1), "the numbers of camera 1 are beyond all bounds"),
+        (text().replace("1 2     ", "1 1.5     "), "observation 4 names"),
+        ("2 3 1e30\n", "does not begin with"),
     ],
 )
 def test_a_broken_file_is_named_in_one_line(tmp_path, content, complaint):
@@ -154,6 +157,11 @@ def test_a_missing_or_cut_archive_is_named(tmp_path):
     for suffix, pack in ((".gz", gzip.compress), (".bz2", bz2.compress)):
         path = tmp_path / f"cut{suffix}"
         path.write_bytes(pack(text().encode())[:-20])
+        with pytest.raises(InputError, match="cannot be read"):
+            read_bal(path)
+        content = bytearray(pack(text().encode()))
+        content[len(content) // 2] ^= 0xFF
+        path.write_bytes(content)
         with pytest.raises(InputError, match="cannot be read"):
             read_bal(path)
         path.write_bytes(text().encode())

@@ -157,6 +157,8 @@ def without(path: Path, old: str, new: str) -> None:
         ("cameras.txt", "RADIAL", "FISHEYE", "line 3: camera model SIMPLE_FISHEYE; undistort or use one of"),
         ("cameras.txt", " 640 480 400.0 400.0", " 640 480 400.0", "line 2: not a line"),
         ("cameras.txt", "400.0", "nan", "line 2: not a line"),
+        ("cameras.txt", "400.0", "-50.0", r"line 2: 640x480 pixels and a focal length of -50 are no camera's"),
+        ("cameras.txt", " 640 ", f" {10**30} ", "line 2: 1000000000000000000000000000000x480 pixels"),
         ("cameras.txt", "1 PINHOLE", "5 PINHOLE", "camera 1 is not in cameras.txt"),
         ("images.txt", " 1 first", " first", "line 3: not a line"),
         ("points3D.txt", "\n1 ", "\n77 ", "names point 1, which points3D.txt lacks"),
@@ -178,5 +180,5 @@ def test_tangential_distortion_and_missing_files_are_named(tmp_path):
         read_colmap(tmp_path)
     (tmp_path / "images.txt").unlink()
     without(tmp_path / "cameras.txt", "0.0 0.1\n", "0.0 0.0\n")
-    with pytest.raises(InputError, match=r"images\.txt: cannot be read"):
+    with pytest.raises(InputError, match=r"images\.txt: missing file"):
         read_colmap(tmp_path)

@@ -90,6 +90,7 @@ def test_sixteen_bit_light_is_scaled_to_its_white(tmp_path):
     cv2.imwrite(str(tmp_path / "a.png"), np.array([[0, 1000, 2000, 4095, 5000]], np.uint16))
     assert png.read_image(tmp_path / "a.png", white=4095)[0, :, 0].tolist() == [0, 62, 124, 255, 255]
     assert png.read_image(tmp_path / "a.png")[0, :, 0].tolist() == [0, 3, 7, 15, 19]
+    assert png.read_image(tmp_path / "a.png", white=None)[0, :, 0].tolist() == [0, 31, 62, 127, 155]
 
 
 def test_the_white_of_a_recording_is_all_ones_of_its_brightest_pixel():

@@ -33,6 +33,22 @@ def test_no_candidates_serve_none():
     np.testing.assert_array_equal(association.nearest(np.array([1, 2]), np.array([], np.int64), 5), [-1, -1])
 
 
+def test_streams_are_joined_where_all_have_something_and_the_difference_is_said():
+    streams = {"left": np.array([0, 100, 200, 300]), "right": np.array([203, 98, 1]), "depth": np.array([90, 215, 310])}
+    items, remarks = association.simultaneous({k: v * 1_000_000 for k, v in streams.items()}, 20_000_000)
+    assert {name: rows.tolist() for name, rows in items.items()} == {"left": [1, 2], "right": [1, 0], "depth": [0, 1]}
+    assert remarks == ("left and right and depth are up to 15 ms apart and taken for simultaneous",)
+
+
+def test_a_stream_of_another_clock_is_left_out_and_it_is_said():
+    left, right = np.array([0, 100, 200]) * 1_000_000, np.array([7_250, 7_350]) * 1_000_000
+    items, remarks = association.simultaneous({"left": left, "right": right, "depth": left}, 20_000_000)
+    assert {name: rows.tolist() for name, rows in items.items()} == {"left": [0, 1, 2], "depth": [0, 1, 2]}
+    assert remarks == (
+        "right left out: nothing of it is of the time of left, the nearest is 7.05 s off; bring the stamps to one clock",
+    )
+
+
 def test_poses_beyond_the_tolerance_are_nan():
     poses = np.stack([np.eye(4), 2 * np.eye(4)])
     found = association.poses_at(np.array([11, 50]), np.array([0, 10]), poses, 5)

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from firstsight.errors import InputError
-from firstsight.recordings.calibration import require_rigid, require_usable
-from firstsight.recordings.recording import BODY_FROM_FORWARD_CAMERA, Camera, Lidar, Rig
+from firstsight.recordings.calibration import require_rigid, require_usable, without_lost_poses
+from firstsight.recordings.recording import BODY_FROM_FORWARD_CAMERA, Camera, Lidar, Recording, Rig, Truth
 
 INTRINSICS = np.array([[30.0, 0, 19.5], [0, 31.0, 11.5], [0, 0, 1]])
 
@@ -22,6 +22,33 @@ def camera(name: str, right_m: float = 0.0, **changed) -> Camera:
 def test_what_is_no_rotation_is_an_error(scale):
     with pytest.raises(InputError, match=r"t\.txt: holds a transform whose rotation is no rotation matrix"):
         require_rigid(np.diag([scale, scale, scale, 1.0]), Path("t.txt"))
+
+
+def test_poses_that_are_no_rigid_motions_are_missing_in_truth_and_odometry():
+    """A turn, a mirror, a stretch, a lost pose as zeros, one as infinities, and a turn that is off by rounding."""
+    turn = np.array([[0.0, -1, 0, 3], [1, 0, 0, 4], [0, 0, 1, 5], [0, 0, 0, 1]])
+    poses = np.stack([turn] * 6)
+    poses[1, 0] *= -1
+    poses[2, :3, :3] *= 1.1
+    poses[3] = 0
+    poses[4] = -np.inf
+    poses[5, :3, :3] += 1e-4
+    recording = Recording(
+        source="drive",
+        format="",
+        rig=Rig(),
+        stamps_ns=np.arange(6),
+        odometry=poses,
+        truth=Truth(world_from_camera=poses.copy()),
+    )
+    kept = without_lost_poses(recording)
+    for found in (kept.odometry, kept.truth.world_from_camera):
+        assert np.isnan(found).all((1, 2)).tolist() == [False, True, True, True, True, False]
+        np.testing.assert_array_equal(found[0], turn)
+    assert kept.remarks == (
+        "4 of 6 frames have no true pose: it is missing or no rigid motion (the first is frame 1)",
+        "4 of 6 frames have no odometry: it is missing or no rigid motion (the first is frame 1)",
+    )
 
 
 def test_a_usable_rig_is_itself():

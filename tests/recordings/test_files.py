@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from firstsight.errors import InputError
+from firstsight.formats.trajectory import time_ns
 from firstsight.recordings import files
 
 
@@ -76,6 +77,12 @@ def test_a_listed_name_inside_of_the_folder_is_that_file(tmp_path, monkeypatch):
         files.listed_file(Path("."), "../b.png", Path("rgb.txt"), 1)
 
 
+@pytest.mark.parametrize("name", ["9" * 300 + ".png", "a\0b.png"])
+def test_a_name_that_no_file_can_have_is_refused_with_its_line(tmp_path, name):
+    with pytest.raises(InputError, match=r"rgb\.txt: line 3 names '.*', which no file can be called"):
+        files.listed_file(tmp_path, name, tmp_path / "rgb.txt", 3)
+
+
 def test_a_link_in_the_folder_is_followed_to_a_regular_file(tmp_path):
     (tmp_path / "desk").mkdir()
     cv2.imwrite(str(tmp_path / "stored.png"), np.full((4, 6, 3), 7, np.uint8))
@@ -121,14 +128,36 @@ def test_a_scan_that_is_cut_off_is_an_error(tmp_path, content):
 
 
 def test_seconds_are_exact_nanoseconds():
-    assert files.seconds_to_ns("1305031102.175304123", Path("rgb.txt")) == 1305031102175304123
-    assert files.seconds_to_ns("1.5e-1", Path("times.txt")) == 150_000_000
+    assert time_ns("1305031102.175304123", "s", Path("rgb.txt")) == 1305031102175304123
+    assert time_ns("1.5e-1", "s", Path("times.txt")) == 150_000_000
+
+
+def test_times_of_other_units_are_exact_nanoseconds():
+    assert time_ns("1403715273262142976", "ns", "data.csv") == 1403715273262142976
+    assert time_ns("2011-09-26 13:02:25.964389445", "date", "timestamps.txt") == 1317042145964389445
+    assert time_ns("1969-12-31 23:59:59.75", "date", "timestamps.txt") == -250_000_000
+
+
+@pytest.mark.parametrize(
+    ("text", "unit", "cure"),
+    [
+        ("1305031102175304", "s", "it looks like microseconds: divide the column by 1000000"),
+        ("1403715273.5", "ns", "it looks like seconds: multiply it by 1000000000"),
+        ("7000000000000", "s", "fix or remove the row"),
+        ("2317-09-26 13:02:25", "date", "fix or remove the row"),
+        ("today", "date", "fix or remove the row"),
+        ("2011-09-26 13:02:25.1e3", "date", "fix or remove the row"),
+    ],
+)
+def test_what_a_time_looks_like_is_said(text, unit, cure):
+    with pytest.raises(InputError, match=f"list: '{text}' is not a time in .*; {cure}"):
+        time_ns(text, unit, "list")
 
 
 @pytest.mark.parametrize("text", ["yesterday", "nan", "inf", "", "1e30", "-1e10", "1e999999", "1e999999999999999999"])
 def test_what_is_no_time_is_an_error(text):
     with pytest.raises(InputError, match="is not a time in seconds"):
-        files.seconds_to_ns(text, Path("rgb.txt"))
+        time_ns(text, "s", Path("rgb.txt"))
 
 
 def test_files_without_a_number_are_named(tmp_path):
@@ -164,6 +193,28 @@ def test_names_that_are_seconds_are_in_the_order_of_time(tmp_path):
     for name in names:
         (tmp_path / name).write_bytes(b"")
     assert [path.name[11:-4] for path in files.image_files(tmp_path)] == ["05", "1", "15", "2"]
+
+
+@pytest.mark.parametrize(
+    ("names", "ordered"),
+    [
+        (("0.1", "0.15", "0.2", "0.05", "10.0", "9.95"), ["0.05", "0.1", "0.15", "0.2", "9.95", "10.0"]),
+        (("1.10", "1.9", "1.1", "2.1"), ["1.1", "1.9", "1.10", "2.1"]),
+        (("img2", "img10", "0.15", "0.2"), ["0.2", "0.15", "img2", "img10"]),
+    ],
+)
+def test_names_that_are_all_decimal_numbers_are_ordered_by_value(tmp_path, names, ordered):
+    for name in names:
+        (tmp_path / f"{name}.png").write_bytes(b"")
+    assert [path.stem for path in files.image_files(tmp_path)] == ordered
+
+
+def test_files_are_numbered_ascending_whatever_their_digits(tmp_path):
+    for name in ("10.bin", "9.bin", "100.bin"):
+        (tmp_path / name).write_bytes(b"")
+    assert list(files.numbered(files.scan_files(tmp_path))) == [9, 10, 100]
+    with pytest.raises(InputError, match=r"09\.bin: has the frame number of 9\.bin; rename or remove one of them"):
+        files.numbered([tmp_path / "9.bin", tmp_path / "09.bin"])
 
 
 def test_two_cameras_are_scaled_alike(tmp_path):

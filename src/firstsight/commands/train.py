@@ -12,7 +12,17 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 from tyro.conf import FlagConversionOff, Positional, arg
 
 from firstsight.commands.methods import trainable
-from firstsight.commands.parsing import Switch, arities, asks_for_help, option, parse, split
+from firstsight.commands.parsing import (
+    DepthPerMetre,
+    FovDeg,
+    Frames,
+    Switch,
+    arities,
+    asks_for_help,
+    option,
+    parse,
+    split,
+)
 from firstsight.errors import InputError
 
 C = TypeVar("C")
@@ -33,6 +43,9 @@ class Flags:
     ]
     out: Annotated[Path | None, option("FOLDER")] = None
     """The folder of the training; by default runs/METHOD. A killed training continues where it stopped."""
+    frames: Frames = None
+    fov_deg: FovDeg = None
+    depth_per_metre: DepthPerMetre = None
     preset: Annotated[str, arg(metavar="NAME|auto")] = "auto"
     """Settings and recipe to start from: paper, tiny (for a CPU) or another of the method's; auto: paper with a GPU, tiny without."""
     steps: Annotated[int | None, option("N")] = None
@@ -87,6 +100,7 @@ def main(arguments: Sequence[str]) -> None:
         trainable(name)
     from firstsight.commands.work import train as work
     from firstsight.commands.work.presets import chosen_preset
+    from firstsight.training.data.opening import with_settings
 
     entry = trainable(work.chosen_method(sources) if name == "auto" else name)
     preset = chosen_preset(entry, preset_of(flags))
@@ -101,9 +115,10 @@ def main(arguments: Sequence[str]) -> None:
         seed=given.seed,
         checkpoint_every=given.checkpoint_every,
     )
+    stated = {"frames": given.frames, "fov-deg": given.fov_deg, "depth-per-metre": given.depth_per_metre}
     work.train(
         entry,
-        sources,
+        [with_settings(source, stated) for source in sources],
         given.out or Path("runs") / entry.name,
         preset=preset,
         config=given.config,

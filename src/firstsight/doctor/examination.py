@@ -35,7 +35,7 @@ def findings_of(samples: Samples) -> tuple[Finding, ...]:
     if recording.rig.stereo is not None:
         found += [calibration.stereo_rows(samples)]
     if recording.depth is not None:
-        found += [sensors.depth_coverage(samples)]
+        found += [sensors.depth_coverage(samples), sensors.depth_scale(samples)]
     if recording.scans is not None:
         found += [lidar.sweeps(samples)]
     if samples.images and samples.scans:

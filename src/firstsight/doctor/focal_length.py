@@ -167,22 +167,42 @@ def limited(pairs: Sequence[WidePair], needed: Callable[[WidePair], Errors]) -> 
 
 def reprojection_errors_px(matches: Matches, depth_m: Errors, intrinsics: Intrinsics) -> Errors:
     """Distance between where points with depth in a are seen in b and where the best motion puts them."""
+    motion = motion_by_depth(matches, depth_m, intrinsics)
+    if motion is None:
+        return np.full(len(depth_m), UNSOLVED_PX)
+    points = points_of(matches, depth_m, intrinsics)
+    return np.linalg.norm(projected_px(points, motion, intrinsics) - matches.points_b, axis=1)
+
+
+def motion_by_depth(matches: Matches, depth_m: Errors, intrinsics: Intrinsics) -> Float64[np.ndarray, "6"] | None:
+    """b_from_a as (rotation vector, translation in m) that best explains where points with depth in a are seen in b."""
     from scipy.optimize import least_squares
 
-    rays = np.column_stack([matches.points_a, np.ones(len(depth_m))]) @ np.linalg.inv(intrinsics).T
-    points = rays * depth_m[:, None]
+    points = points_of(matches, depth_m, intrinsics)
     found, rotation, translation, _ = cv2.solvePnPRansac(
         points, matches.points_b, intrinsics, None, iterationsCount=100, reprojectionError=4.0, flags=cv2.SOLVEPNP_AP3P
     )
     if not found:
-        return np.full(len(depth_m), UNSOLVED_PX)
+        return None
 
     def distances(motion: Float64[np.ndarray, "6"]) -> Errors:
-        return (cv2.projectPoints(points, motion[:3], motion[3:], intrinsics, None)[0][:, 0] - matches.points_b).ravel()
+        return (projected_px(points, motion, intrinsics) - matches.points_b).ravel()
 
     start = np.concatenate([rotation[:, 0], translation[:, 0]])
-    motion = least_squares(distances, start, loss="cauchy", max_nfev=15).x
-    return np.linalg.norm(distances(motion).reshape(-1, 2), axis=1)
+    return least_squares(distances, start, loss="cauchy", max_nfev=15).x
+
+
+def points_of(matches: Matches, depth_m: Errors, intrinsics: Intrinsics) -> Float64[np.ndarray, "points 3"]:
+    """The points of a with depth, in its camera's frame, m."""
+    rays = np.column_stack([matches.points_a, np.ones(len(depth_m))]) @ np.linalg.inv(intrinsics).T
+    return rays * depth_m[:, None]
+
+
+def projected_px(
+    points: Float64[np.ndarray, "points 3"], motion: Float64[np.ndarray, "6"], intrinsics: Intrinsics
+) -> Float64[np.ndarray, "points 2"]:
+    """Where moved points are seen."""
+    return cv2.projectPoints(points, motion[:3], motion[3:], intrinsics, None)[0][:, 0]
 
 
 def sampson_errors_px(matches: Matches, intrinsics: Intrinsics) -> Errors:

@@ -54,7 +54,10 @@ class WidePair(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Samples:
-    """`pairs` are neighbouring frames, `stereo` the same instant in left and right, `unreadable` says what could not be loaded."""
+    """`pairs` are neighbouring frames, `stereo` the same instant in left and right, `unreadable` says what could not be loaded.
+
+    `asked_scans` is in how many frames a sweep was looked for.
+    """
 
     recording: Recording
     images: dict[int, GreyImage] = field(default_factory=dict)
@@ -85,13 +88,31 @@ class Samples:
 
 def gather(recording: Recording) -> Samples:
     """Load and track what the checks need."""
-    scans, depths, unreadable = {}, {}, {}
+    unreadable: dict[str, str] = {}
     asked = few(starts_of(recording))
-    for channel, name, loaded in ((recording.scans, "scan", scans), (recording.depth, "depth", depths)):
-        if channel is not None:
-            loaded |= load_all(channel, asked, name, unreadable)
-    samples = Samples(recording=recording, scans=scans, depths=depths, asked_scans=len(asked), unreadable=unreadable)
+    scans, looked_at = ({}, 0) if recording.scans is None else next_items(recording.scans, asked, "scan", unreadable)
+    depths = {} if recording.depth is None else load_all(recording.depth, asked, "depth", unreadable)
+    samples = Samples(recording=recording, scans=scans, depths=depths, asked_scans=looked_at, unreadable=unreadable)
     return samples if recording.rig.reference is None else with_images(samples)
+
+
+def next_items(
+    channel: Channel[Any], frames: Sequence[int], name: str, unreadable: dict[str, str]
+) -> tuple[dict[int, Any], int]:
+    """The first item from each of the frames on, before the next of them: a slow sensor has none for most frames.
+
+    Returns them with how many frames were looked at.
+    """
+    found: dict[int, Any] = {}
+    looked_at = 0
+    for frame, end in zip(frames, [*frames[1:], len(channel)], strict=True):
+        known = len(found) + len(unreadable)
+        for following in range(frame, end):
+            looked_at += 1
+            found |= load_all(channel, [following], name, unreadable)
+            if len(found) + len(unreadable) > known:
+                break
+    return found, looked_at
 
 
 def starts_of(recording: Recording) -> list[int]:
@@ -127,7 +148,8 @@ def with_images(samples: Samples) -> Samples:
     """The samples with the reference camera's images, what was tracked in them, and the stereo partner's view."""
     recording, camera = samples.recording, samples.camera
     starts, last = starts_of(recording), len(recording) - 1
-    images = load_small(samples, camera.name, sorted({*starts, *(min(start + 1, last) for start in starts)}))
+    followed = {min(start + 1, last) for start in starts}
+    images = load_small(samples, camera.name, sorted({*starts, *followed, *samples.scans}))
     neighbours = [(f, f + 1) for f in starts if f in images and f + 1 in images]
     pairs = tuple(Pair(a, b, tracked(images[a], images[b], camera)) for a, b in neighbours)
     partner = {}

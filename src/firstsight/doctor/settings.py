@@ -44,8 +44,11 @@ def proposed_command(samples: Samples, findings: Sequence[Finding], source: str,
         words += ["--sensors", *usable]
     if given.fov_deg is not None:
         words += ["--fov-deg", f"{given.fov_deg:g}"]
-    if given.depth_per_metre is not None:
-        words += ["--depth-per-metre", f"{given.depth_per_metre:g}"]
+    per_metre = given.depth_per_metre
+    if any(finding.check == sensors.DEPTH_SCALE and finding.verdict == "unfit" for finding in findings):
+        per_metre = sensors.fitting_depth_per_metre(samples) or per_metre
+    if per_metre is not None:
+        words += ["--depth-per-metre", f"{per_metre:g}"]
     return " ".join(words)
 
 

@@ -16,6 +16,7 @@ Source: Agarwal, Snavely, Seitz, Szeliski. Bundle Adjustment in the Large. ECCV 
 
 import bz2
 import gzip
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from firstsight.errors import InputError
 from firstsight.formats.storage.atomic import write_bytes
 from firstsight.roles.reconstruction import Lenses, Observations, Reconstruction
 
+MAX_COUNT = 2**40
 FLIP = np.diag([1.0, -1.0, -1.0])  # between a camera that looks along -z, y up, and ours
 
 
@@ -32,7 +34,7 @@ def read_bal(path: Path) -> Reconstruction:
     """Raises InputError for a file that is missing, is not such text, ends early or names what it does not hold."""
     numbers = _numbers(path)
     head = numbers[:3]
-    if len(head) < 3 or (head < 1).any() or (head != head.round()).any():
+    if len(head) < 3 or (head < 1).any() or (head > MAX_COUNT).any() or (head != head.round()).any():
         raise InputError(f"{path}: does not begin with numbers of cameras, points and observations; give a BAL file")
     cameras, points, count = head.astype(int).tolist()
     expected = 3 + 4 * count + 9 * cameras + 3 * points
@@ -44,7 +46,8 @@ def read_bal(path: Path) -> Reconstruction:
         )
     seen, placed, positions = np.split(numbers[3:], [4 * count, 4 * count + 9 * cameras])
     seen, placed = seen.reshape(-1, 4), placed.reshape(-1, 9)
-    wrong = (seen[:, :2] < 0).any(1) | (seen[:, 0] >= cameras) | (seen[:, 1] >= points)
+    named = seen[:, :2]
+    wrong = ((named < 0) | (named != named.round())).any(1) | (seen[:, 0] >= cameras) | (seen[:, 1] >= points)
     if wrong.any():
         raise InputError(
             f"{path}: observation {int(wrong.argmax())} names a camera or a point it does not have; fix it"
@@ -56,6 +59,9 @@ def read_bal(path: Path) -> Reconstruction:
     world_from_bal = Rotation.from_rotvec(placed[:, :3]).as_matrix().transpose(0, 2, 1)
     world_from_camera[:, :3, :3] = world_from_bal @ FLIP
     world_from_camera[:, :3, 3] = -np.einsum("cij,cj->ci", world_from_bal, placed[:, 3:6])
+    lost = ~np.isfinite(world_from_camera).all((1, 2))
+    if lost.any():
+        raise InputError(f"{path}: the numbers of camera {int(lost.argmax())} are beyond all bounds; fix them")
     intrinsics = np.tile(np.eye(3), (cameras, 1, 1))
     intrinsics[:, 0, 0] = intrinsics[:, 1, 1] = placed[:, 6]
     return Reconstruction(
@@ -101,7 +107,8 @@ def _numbers(path: Path) -> np.ndarray:
     try:
         with opened(path, "rb") as file:
             words = file.read().split()
-    except (OSError, EOFError):
+    # zlib.error is no OSError
+    except (OSError, EOFError, zlib.error):
         raise InputError(f"{path}: cannot be read; give a BAL file, or fetch it again") from None
     try:
         numbers = np.array(words, dtype="S").astype(float) if words else np.zeros(0)

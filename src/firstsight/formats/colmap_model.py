@@ -16,12 +16,15 @@ import numpy as np
 import torch
 
 from firstsight.errors import InputError
+from firstsight.formats.png import MAX_PIXELS
 from firstsight.formats.storage.atomic import write_text
 from firstsight.geometry.se3 import matrix_to_quaternion_wxyz, quaternion_wxyz_to_matrix
+from firstsight.reading import read_text
 from firstsight.roles.reconstruction import Lenses, Observations, Reconstruction
 
 HALF = 0.5  # COLMAP's coordinates of a pixel's centre less ours
 UNMATCHED = -1
+FOCAL = {"f", "fx", "fy"}
 PARAMETERS = {
     "SIMPLE_PINHOLE": "f f cx cy",
     "PINHOLE": "fx fy cx cy",
@@ -121,11 +124,7 @@ def read_colmap(folder: Path) -> Reconstruction:
 
 def _lines(path: Path) -> list[tuple[int, str]]:
     """(number, line) of those that are no comment."""
-    try:
-        text = path.read_text()
-    except (OSError, UnicodeDecodeError):
-        raise InputError(f"{path}: cannot be read as text; give a folder with a COLMAP text model") from None
-    return [(i, line) for i, line in enumerate(text.splitlines(), 1) if not line.startswith("#")]
+    return [(i, line) for i, line in enumerate(read_text(path).splitlines(), 1) if not line.startswith("#")]
 
 
 def _fault(path: Path, number: int) -> InputError:
@@ -153,9 +152,16 @@ def _read_cameras(path: Path) -> tuple[dict[int, int], Lenses]:
         try:
             names = [name for i, name in enumerate(PARAMETERS[words[1]].split()) if (i, name) != (1, "f")]
             values = dict(zip(names, _finite(words[4:]), strict=True))
-            found[int(words[0])] = [int(words[3]), int(words[2])], values
+            height, width = int(words[3]), int(words[2])
+            found[int(words[0])] = [height, width], values
         except (ValueError, IndexError):
             raise _fault(path, number) from None
+        focal = [value for name, value in values.items() if name in FOCAL]
+        if min(focal) <= 0 or not (height > 0 and width > 0 and height * width <= MAX_PIXELS):
+            raise InputError(
+                f"{path}, line {number}: {width}x{height} pixels and a focal length of {min(focal):g} are no camera's; "
+                "export the model again"
+            )
         if values.get("p1", 0) or values.get("p2", 0):
             raise InputError(f"{path}, line {number}: tangential distortion is not supported; undistort the images")
     ids = sorted(found)
@@ -192,6 +198,8 @@ def _read_images(
             number, line = next(lines, (number, ""))
             keypoints = np.array(_finite(line.split())).reshape(-1, 3)
             pose = np.linalg.inv(camera_from_world)
+            if not np.isfinite(pose).all():
+                raise ValueError("a quaternion of zeros")
         except (ValueError, IndexError, np.linalg.LinAlgError):
             raise _fault(path, number) from None
         if lens not in lens_of:

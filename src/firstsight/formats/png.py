@@ -54,6 +54,14 @@ def decode_bytes(content: bytes, path: Path | str, flags: int) -> np.ndarray:
     return pixels
 
 
+def light_of(
+    content: bytes, path: Path | str
+) -> UInt8[np.ndarray, "height width 3"] | UInt16[np.ndarray, "height width 3"]:
+    """The pixels of a picture of light as they are stored, in 8 or 16 bits, BGR; raises as `decode_bytes` does."""
+    pixels = decode_bytes(content, path, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    return pixels if pixels.dtype in (np.uint8, np.uint16) else decode_bytes(content, path, cv2.IMREAD_COLOR)
+
+
 def require_sane_header(content: bytes, path: Path | str) -> None:
     """Raises InputError where an image's header cannot be read or says more than MAX_PIXELS, before memory is taken."""
     try:
@@ -109,13 +117,10 @@ def _jpeg_ends(content: bytes) -> bool:
     return False
 
 
-def read_image(path: Path, white: int = FULL_SCALE) -> UInt8[np.ndarray, "height width 3"]:
-    """RGB image; grey files become three equal channels. Of 16-bit files the value `white` becomes 255."""
-    if white == FULL_SCALE:
-        pixels = decode(path, cv2.IMREAD_COLOR)
-    else:
-        pixels = eight_bits(decode(path, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH), white)
-    return np.ascontiguousarray(pixels[:, :, ::-1])
+def read_image(path: Path, white: int | None = FULL_SCALE) -> UInt8[np.ndarray, "height width 3"]:
+    """RGB image; grey files become three equal channels. Of 16-bit files the value `white` becomes 255, None: the file's own."""
+    pixels = light_of(read_bytes(path, "image"), path)
+    return np.ascontiguousarray(eight_bits(pixels, white or white_of([pixels]))[:, :, ::-1])
 
 
 def eight_bits(
@@ -124,6 +129,8 @@ def eight_bits(
     """16-bit light with `white` at 255, what is brighter cut off; 8-bit light as it is."""
     if light.dtype == np.uint8:
         return light
+    if white == FULL_SCALE:
+        return (light >> 8).astype(np.uint8)
     return np.minimum(light * np.float32(255 / white), 255).astype(np.uint8)
 
 
@@ -134,6 +141,13 @@ def white_of(light: Sequence[np.ndarray]) -> int:
     """
     brightest = max((int(image.max()) for image in light if image.dtype == np.uint16), default=FULL_SCALE)
     return 2 ** max(brightest.bit_length(), 8) - 1
+
+
+def white_remarks(white: int) -> tuple[str, ...]:
+    """What the user should know where `white` is not the full scale."""
+    if white == FULL_SCALE:
+        return ()
+    return (f"images use {white.bit_length()} of 16 bits: {white} is taken for white",)
 
 
 def write_image(path: Path, image: UInt8[np.ndarray, "height width *channels"]) -> None:

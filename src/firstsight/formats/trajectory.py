@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from decimal import Decimal
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -15,7 +16,11 @@ from firstsight.reading import read_text
 
 # 146 years from 1970 on either side: the difference of two such times still fits into int64.
 MAX_TIME_NS = 2**62
-FINER_UNITS = {"milliseconds": 10**3, "microseconds": 10**6, "nanoseconds": 10**9}
+Unit = Literal["s", "ns", "date"]
+DIGITS = {"s": 9, "ns": 0, "date": 9}  # of a nanosecond in the unit
+WORDS = {"s": "seconds", "ns": "nanoseconds", "date": "a form like 2011-09-26 13:02:25.964389445"}
+PER_SECOND = {"seconds": 1, "milliseconds": 10**3, "microseconds": 10**6, "nanoseconds": 10**9}
+MAX_QUOTED = 40  # characters of what is no time
 # Seconds from 1970 to the years 1990 and 2100: what a robot's clock shows.
 SINCE_1970_S = (631_152_000, 4_102_444_800)
 
@@ -34,26 +39,40 @@ def _words(path: Path) -> list[list[str]]:
     return [row for row in rows if row]
 
 
-def seconds_to_ns(text: str, source: Path) -> int:
-    """Nanoseconds of decimal seconds, exactly: float64 seconds since 1970 lose 100 ns.
+def time_ns(text: str, unit: Unit, source: Path | str) -> int:
+    """Nanoseconds of a time as a file has it, exactly: float64 seconds since 1970 lose 100 ns. A date is taken as UTC.
 
-    Raises InputError, naming the source, for what is no finite time within MAX_TIME_NS of 1970.
+    Raises InputError, naming the source and where it can be told the unit that it looks like, for what is no such time
+    within MAX_TIME_NS of 1970.
     """
     try:
-        nanoseconds = Decimal(text) * 10**9
-        if abs(nanoseconds) <= MAX_TIME_NS:
+        number = _seconds_of_date(text) if unit == "date" else Decimal(text)
+        nanoseconds = number * 10 ** DIGITS[unit]
+        if abs(nanoseconds) <= MAX_TIME_NS and (unit != "ns" or nanoseconds == int(nanoseconds)):
             return int(nanoseconds)
-    # not a number, not finite, or an exponent that overflows
-    except ArithmeticError:
-        nanoseconds = Decimal("nan")
-    raise InputError(f"{source}: '{text}' is not a time in seconds; {_cure_of_time(nanoseconds / 10**9)}")
+    # not a number, not finite, an exponent that overflows, or no date
+    except (ArithmeticError, ValueError):
+        number = Decimal("nan")
+    raise InputError(f"{source}: '{text[:MAX_QUOTED]}' is not a time in {WORDS[unit]}; {_cure_of_time(number, unit)}")
 
 
-def _cure_of_time(number: Decimal) -> str:
-    """What to do with a number that is no time in seconds; times since 1970 in another unit are known by their size."""
-    for unit, per_second in FINER_UNITS.items():
-        if number.is_finite() and SINCE_1970_S[0] < abs(number) / per_second < SINCE_1970_S[1]:
-            return f"it looks like {unit}: divide the column by {per_second}"
+def _seconds_of_date(text: str) -> Decimal:
+    """The seconds of `2011-09-26 13:02:25.964389445`, with all its digits. Raises ValueError where it is none."""
+    whole, point, fraction = text.partition(".")
+    # NumPy knows the words now and today, too
+    if not whole[:1].isdigit() or (point and not fraction.isdigit()):
+        raise ValueError(text)
+    return int(np.datetime64(whole, "s").astype(np.int64)) + Decimal(f"0{point}{fraction}")
+
+
+def _cure_of_time(number: Decimal, unit: Unit) -> str:
+    """What to do with a number that is no time; times since 1970 in another unit are known by their size."""
+    ours = PER_SECOND.get(WORDS[unit])
+    for other, theirs in PER_SECOND.items():
+        since_1970 = number.is_finite() and SINCE_1970_S[0] < abs(number) / theirs < SINCE_1970_S[1]
+        if ours is not None and theirs != ours and since_1970:
+            by = f"divide the column by {theirs // ours}" if theirs > ours else f"multiply it by {ours // theirs}"
+            return f"it looks like {other}: {by}"
     return "fix or remove the row"
 
 
@@ -83,7 +102,7 @@ def from_rows(translation_quaternion_xyzw: Float64[np.ndarray, "rows 7"]) -> Flo
 def read_tum(path: Path) -> tuple[Int64[np.ndarray, " rows"], Float64[np.ndarray, "rows 4 4"]]:
     """Stamps in ns, read as decimals, and poses. Raises InputError naming the file where a row does not fit."""
     table = read_rows(path, 8)
-    stamps = [seconds_to_ns(row[0], path) for row in _words(path)]
+    stamps = [time_ns(row[0], "s", path) for row in _words(path)]
     return np.array(stamps, dtype=np.int64), from_rows(table[:, 1:])
 
 

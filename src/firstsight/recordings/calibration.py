@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float64
 
 from firstsight.errors import InputError
 from firstsight.formats.png import MAX_PIXELS
-from firstsight.recordings.recording import Recording, Rig
+from firstsight.recordings.recording import Recording, Rig, Transforms
 
 # Two cameras nearer to each other than this are at one place.
 MIN_BASELINE_M = 1e-6
@@ -46,22 +46,34 @@ def is_rigid(matrices: Float64[np.ndarray, "poses 4 4"]) -> Bool[np.ndarray, " p
 
 
 def without_lost_poses(recording: Recording) -> Recording:
-    """The recording whose true poses are rigid or NaN, with a remark where only some frames have one.
+    """The recording whose true poses and odometry are rigid or NaN, with a remark where only some frames have one.
 
     Datasets write zeros, infinities or an empty quaternion where tracking was lost.
     """
-    poses = recording.truth.world_from_camera
-    if poses is None:
-        return recording
+    true, odometry = recording.truth.world_from_camera, recording.odometry
+    if true is not None:
+        true, remarks = rigid_or_missing(true, "true pose")
+        recording = replace(
+            recording,
+            truth=replace(recording.truth, world_from_camera=true),
+            remarks=(*recording.remarks, *remarks),
+        )
+    if odometry is not None:
+        odometry, remarks = rigid_or_missing(odometry, "odometry")
+        recording = replace(recording, odometry=odometry, remarks=(*recording.remarks, *remarks))
+    return recording
+
+
+def rigid_or_missing(poses: Transforms, what: str) -> tuple[Transforms, tuple[str, ...]]:
+    """The poses with NaN in the place of those that are no rigid motion, and a remark where there are such or none."""
     lost = ~is_rigid(poses)
-    poses = np.where(lost[:, None, None], np.nan, poses)
-    recording = replace(recording, truth=replace(recording.truth, world_from_camera=poses))
     if not lost.any():
-        return recording
-    return recording.with_remark(
-        f"{lost.sum()} of {len(poses)} frames have no true pose: it is missing or no rigid motion (the first is frame "
-        f"{lost.argmax()})"
+        return poses, ()
+    remark = (
+        f"{lost.sum()} of {len(poses)} frames have no {what}: it is missing or no rigid motion "
+        f"(the first is frame {lost.argmax()})"
     )
+    return np.where(lost[:, None, None], np.nan, poses), (remark,)
 
 
 def require_usable(rig: Rig, source: Path | str) -> Rig:

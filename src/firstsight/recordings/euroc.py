@@ -21,9 +21,9 @@ import numpy as np
 from jaxtyping import Int64
 
 from firstsight.errors import InputError
-from firstsight.formats.trajectory import from_rows, read_rows, require_times
+from firstsight.formats.trajectory import from_rows, read_rows, time_ns
 from firstsight.reading import read_text
-from firstsight.recordings.association import half_period_ns, mutually_nearest, poses_at
+from firstsight.recordings.association import half_period_ns, poses_at, simultaneous
 from firstsight.recordings.calibration import camera_matrix, require_intrinsics, require_rigid
 from firstsight.recordings.files import image_channel, image_kinds, listed_file
 from firstsight.recordings.recording import (
@@ -46,8 +46,10 @@ DISTORTION_MODELS: Mapping[str, Literal["radial-tangential", "equidistant"]] = {
     "radtan": "radial-tangential",
     "equidistant": "equidistant",
 }
-# How many each model may have, in OpenCV's order.
 OPENCV_MATRIX = "!!opencv-matrix"
+# Of a calibration; its products stay finite.
+MAX_NUMBER = 1e100
+# How many each model may have, in OpenCV's order.
 COEFFICIENTS = {"radial-tangential": (4, 5, 8), "equidistant": (4,)}
 
 
@@ -67,6 +69,7 @@ def read(path: Path) -> Recording:
         raise InputError(f"{root}: an ASL recording without {CAMERAS[0]}; unpack its images there")
     listed = {name: _listed_images(root / name) for name in names}
     stamps, images, remarks = _complete_frames(root, listed)
+    names = list(images)
     sensors = {name: read_yaml(root / name / "sensor.yaml") for name in names}
     imu_from_camera = {name: _extrinsics(sensors[name], root / name / "sensor.yaml") for name in names}
     body_from_imu = BODY_FROM_FORWARD_CAMERA @ np.linalg.inv(imu_from_camera[names[0]])
@@ -99,12 +102,11 @@ def _listed_images(folder: Path) -> dict[int, Path]:
     for number, line in enumerate(read_text(table).splitlines(), start=1):
         if not line.strip() or line.startswith("#"):
             continue
-        try:
-            stamp, name = line.split(",")[:2]
-            listed[int(stamp)] = listed_file(folder / "data", name.strip(), table, number)
-        except ValueError:
-            raise InputError(f"{table}: line {number} is no row 'nanoseconds,file name'; fix the file") from None
-    require_times(listed, table)
+        stamp, comma, names = line.partition(",")
+        if not comma:
+            raise InputError(f"{table}: line {number} is no row 'nanoseconds,file name'; fix the file")
+        name = names.split(",")[0].strip()
+        listed[time_ns(stamp.strip(), "ns", table)] = listed_file(folder / "data", name, table, number)
     return listed
 
 
@@ -113,30 +115,17 @@ def _complete_frames(root: Path, listed: Mapping[str, Mapping[int, Path]]) -> Fr
     present = {
         name: {stamp: path for stamp, path in images.items() if path.exists()} for name, images in listed.items()
     }
-    first, *others = present
+    first = next(iter(present))
     for name in present:
         if not present[name]:
             raise InputError(f"{root}: no image that {name}/data.csv lists is there; unpack {name}/data")
-    stamps = np.array(list(present[first]), dtype=np.int64)
-    theirs = {name: np.array(list(present[name]), dtype=np.int64) for name in others}
-    chosen = {name: mutually_nearest(stamps, theirs[name], half_period_ns(stamps)) for name in others}
-    rows = np.flatnonzero(np.all([chosen[name] >= 0 for name in others], axis=0)) if others else np.arange(len(stamps))
-    if len(rows) == 0:
-        apart_s = min(np.abs(theirs[others[0]] - stamp).min() for stamp in stamps) / 1e9
-        raise InputError(
-            f"{root}: no image of {first} has one of {others[0]} near it in time, the nearest is {apart_s:.3g} s off; "
-            "use --sensors camera, or bring the stamps to one clock"
-        )
-    partners = {name: theirs[name][chosen[name][rows]] for name in others}
-    images = {first: [present[first][stamp] for stamp in stamps[rows].tolist()]}
-    images |= {name: [present[name][stamp] for stamp in partners[name].tolist()] for name in others}
-    missing = len(listed[first]) - len(rows)
-    remarks = [
-        f"{missing} of {len(listed[first])} listed frames left out: an image is missing in {' or '.join(listed)}"
-    ]
-    apart_ns = max((int(np.abs(partners[name] - stamps[rows]).max()) for name in others), default=0)
-    apart = [f"{' and '.join(present)} are up to {apart_ns / 1e6:.3g} ms apart and taken for simultaneous"]
-    return Frames(stamps[rows], images, (*(remarks if missing else ()), *(apart if apart_ns else ())))
+    streams = {name: np.array(list(images), dtype=np.int64) for name, images in present.items()}
+    items, remarks = simultaneous(streams, half_period_ns(streams[first]))
+    stamps = {name: streams[name][rows] for name, rows in items.items()}
+    images = {name: [present[name][stamp] for stamp in stamps[name].tolist()] for name in stamps}
+    missing = len(listed[first]) - len(stamps[first])
+    left_out = f"{missing} of {len(listed[first])} listed frames left out: an image is missing in {' or '.join(images)}"
+    return Frames(stamps[first], images, ((left_out, *remarks) if missing else remarks))
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -159,9 +148,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def _numbers(sensor: Mapping[str, Any], key: str, counts: int | tuple[int, ...], source: Path) -> list[float]:
     value, allowed = sensor.get(key), (counts,) if isinstance(counts, int) else counts
     value = value.get("data") if isinstance(value, dict) else value
-    if not isinstance(value, list) or len(value) not in allowed or not all(isinstance(v, int | float) for v in value):
+    numbers = value if isinstance(value, list) else []
+    # a whole number of YAML may have more digits than a float holds
+    if len(numbers) not in allowed or not all(type(v) in (int, float) and not abs(v) > MAX_NUMBER for v in numbers):
         raise InputError(f"{source}: '{key}' must be {' or '.join(map(str, allowed))} numbers; restore the file")
-    return [float(v) for v in value]
+    return [float(v) for v in numbers]
 
 
 def _extrinsics(sensor: Mapping[str, Any], source: Path) -> Transform:
@@ -192,9 +183,6 @@ def _truth(path: Path, stamps: Int64[np.ndarray, " frames"], imu_from_camera: Tr
     if not path.exists():
         return Truth()
     rows = [line.split(",")[0] for line in read_text(path).splitlines() if line.strip() and not line.startswith("#")]
-    try:
-        times = require_times(map(int, rows), path)
-    except ValueError:
-        raise InputError(f"{path}: the first column must be a time in nanoseconds; fix or remove the file") from None
+    times = np.array([time_ns(row.strip(), "ns", path) for row in rows], dtype=np.int64)
     world_from_imu = from_rows(read_rows(path, 8)[:, [1, 2, 3, 5, 6, 7, 4]])
     return Truth(world_from_camera=poses_at(stamps, times, world_from_imu, half_period_ns(stamps)) @ imu_from_camera)

@@ -3,17 +3,17 @@
 import os
 import re
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 from jaxtyping import Float64, Int64, UInt16
 
 from firstsight.errors import InputError
 from firstsight.formats import png
-from firstsight.formats.trajectory import seconds_to_ns
+from firstsight.formats.trajectory import time_ns
 from firstsight.reading import read_bytes, read_text
 from firstsight.recordings.calibration import require_intrinsics
 from firstsight.recordings.recording import Channel, DepthImage, Image, Scan
@@ -22,26 +22,38 @@ IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".ppm", ".pgm", ".bmp", ".t
 # x, y, z, reflectance, each float32
 VELODYNE_COLUMNS = 4
 MAX_REACH_M = 1e4
+# Of one part of a path: what file systems allow.
+MAX_NAME_BYTES = 255
 # Images that are decoded to find a recording's size.
 SIZE_VOTES = 5
 
 
-def natural_key(path: Path) -> tuple[tuple[int | float, str], ...]:
+def natural_key(path: Path) -> tuple[tuple[int | Decimal, str], ...]:
     """Orders `image2` before `image10`, and names that are seconds since 1970, as `1305031102.5`, by their value."""
     if re.fullmatch(r"\d{9,}\.\d+", path.stem):
-        return ((float(path.stem), ""),)
+        return ((Decimal(path.stem), ""),)
     parts = re.split(r"(\d+)", path.name)
     return tuple((int(part), "") if part.isdigit() else (-1, part) for part in parts)
 
 
 def image_files(folder: Path) -> list[Path]:
-    """The images directly in a folder, in natural order; hidden files are left out."""
-    return sorted((path for path in visible_files(folder) if path.suffix.lower() in IMAGE_SUFFIXES), key=natural_key)
+    """The images directly in a folder, in the order of their names (`in_order`); hidden files are left out."""
+    return in_order([path for path in visible_files(folder) if path.suffix.lower() in IMAGE_SUFFIXES])
 
 
 def scan_files(folder: Path) -> list[Path]:
-    """The scans *.bin directly in a folder, by name; hidden files are left out."""
-    return sorted(path for path in visible_files(folder) if path.suffix == ".bin")
+    """The scans *.bin directly in a folder, in the order of their names; hidden files are left out."""
+    return in_order([path for path in visible_files(folder) if path.suffix == ".bin"])
+
+
+def in_order(paths: Sequence[Path]) -> list[Path]:
+    """Paths in natural order of their names, or by value where all are decimal numbers as programs print them.
+
+    `0.1 0.15 0.2` are numbers; `1.1 1.2 ... 1.10` are not, since no program prints a zero at the end.
+    """
+    if paths and all(re.fullmatch(r"\d+\.(0|\d*[1-9])", path.stem) for path in paths):
+        return sorted(paths, key=lambda path: Decimal(path.stem))
+    return sorted(paths, key=natural_key)
 
 
 def absolute(path: Path) -> Path:
@@ -66,6 +78,8 @@ def listed_file(folder: Path, name: str, source: Path, line: int) -> Path:
     Raises InputError where the name leads out of the folder. Links in the folder are followed.
     """
     path = folder / name
+    if "\0" in name or max(len(os.fsencode(part)) for part in (".", *path.parts)) > MAX_NAME_BYTES:
+        raise InputError(f"{source}: line {line} names '{name[:20]}...', which no file can be called; fix the line")
     inside = Path(os.path.abspath(path)).is_relative_to(os.path.abspath(folder))
     # ".." behind a link is not the folder in front of it
     if inside and ".." in Path(name).parts:
@@ -84,9 +98,7 @@ class ImageKind(NamedTuple):
     @property
     def remarks(self) -> tuple[str, ...]:
         """What the user should know of it."""
-        if self.white == png.FULL_SCALE:
-            return ()
-        return (f"images use {self.white.bit_length()} of 16 bits: {self.white} is taken for white",)
+        return png.white_remarks(self.white)
 
 
 def image_kind(paths: Sequence[Path]) -> ImageKind:
@@ -94,8 +106,7 @@ def image_kind(paths: Sequence[Path]) -> ImageKind:
 
     Raises InputError where no image can be read.
     """
-    spread = sorted({index * (len(paths) - 1) // (SIZE_VOTES - 1) for index in range(SIZE_VOTES)})
-    some = [image for index in spread if (image := _readable(paths[index])) is not None]
+    some = [image for index in votes(len(paths)) if (image := _readable(paths[index])) is not None]
     if not some:
         some = list(islice((image for path in paths if (image := _readable(path)) is not None), 1))
     if not some:
@@ -104,6 +115,11 @@ def image_kind(paths: Sequence[Path]) -> ImageKind:
         )
     sizes = [(image.shape[0], image.shape[1]) for image in some]
     return ImageKind(max(sizes, key=sizes.count), png.white_of(some))
+
+
+def votes(count: int) -> list[int]:
+    """A few of `count` images, spread over all."""
+    return sorted({index * (count - 1) // (SIZE_VOTES - 1) for index in range(SIZE_VOTES)})
 
 
 def image_kinds(images: Mapping[str, Sequence[Path]]) -> dict[str, ImageKind]:
@@ -116,7 +132,7 @@ def image_kinds(images: Mapping[str, Sequence[Path]]) -> dict[str, ImageKind]:
 def _readable(path: Path) -> np.ndarray | None:
     """An image at its own depth, None where it cannot be decoded."""
     try:
-        return png.decode(path, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+        return png.light_of(read_bytes(path, "image"), path)
     except InputError:
         return None
 
@@ -195,12 +211,19 @@ def read_velodyne(path: Path) -> Scan:
 
 
 def numbered(files: Sequence[Path]) -> dict[int, Path]:
-    """Files by the number they are named with. Raises InputError for a name without one."""
-    try:
-        return {int(re.findall(r"\d+", path.stem)[0]): path for path in files}
-    except IndexError:
-        unnumbered = next(path for path in files if not re.search(r"\d", path.stem))
-        raise InputError(f"{unnumbered}: files here are named by frame number; rename or remove it") from None
+    """Files by the number they are named with, ascending.
+
+    Raises InputError for a name without a number, and for two files of one number.
+    """
+    found: dict[int, Path] = {}
+    for path in files:
+        digits = re.search(r"\d+", path.stem)
+        if digits is None:
+            raise InputError(f"{path}: files here are named by frame number; rename or remove it")
+        other = found.setdefault(int(digits[0]), path)
+        if other != path:
+            raise InputError(f"{path}: has the frame number of {other.name}; rename or remove one of them")
+    return dict(sorted(found.items()))
 
 
 def rows_for(numbers: Sequence[int], rows: int, source: Path) -> Sequence[int]:
@@ -234,7 +257,7 @@ def regular_stamps(count: int, rate_hz: float) -> Int64[np.ndarray, " count"]:
 def read_seconds(path: Path) -> Int64[np.ndarray, " rows"]:
     """Nanoseconds of a file with one time in seconds per line."""
     return np.array(
-        [seconds_to_ns(line.strip(), path) for line in read_text(path).splitlines() if line.strip()], np.int64
+        [time_ns(line.strip(), "s", path) for line in read_text(path).splitlines() if line.strip()], np.int64
     )
 
 

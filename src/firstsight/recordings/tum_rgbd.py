@@ -22,9 +22,9 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from firstsight.errors import InputError
-from firstsight.formats.trajectory import read_tum, seconds_to_ns
+from firstsight.formats.trajectory import read_tum, time_ns
 from firstsight.reading import read_text
-from firstsight.recordings.association import mutually_nearest, poses_at
+from firstsight.recordings.association import poses_at, simultaneous
 from firstsight.recordings.calibration import camera_matrix, require_intrinsics
 from firstsight.recordings.files import (
     ImageKind,
@@ -68,7 +68,7 @@ def recognises(path: Path) -> bool:
 
 
 def read(path: Path) -> Recording:
-    """Raises InputError where a list cannot be read or no colour image has a depth image near it."""
+    """Raises InputError where a list cannot be read. Depth of another time than all colour is left out, and that is said."""
     colour_stamps, colour = _listed_images(path, "rgb.txt")
     kind = image_kind(colour)
     camera = _camera(path, kind.size)
@@ -93,7 +93,7 @@ def _listed_images(path: Path, name: str) -> tuple[Int64[np.ndarray, " rows"], l
     rows = [(number, line.split()) for number, line in lines if line.strip() and not line.startswith("#")]
     if not rows or any(len(row) < 2 for _, row in rows):
         raise InputError(f"{table}: expected rows 'seconds file-name'; restore the file")
-    stamps = np.array([seconds_to_ns(row[0], table) for _, row in rows], dtype=np.int64)
+    stamps = np.array([time_ns(row[0], "s", table) for _, row in rows], dtype=np.int64)
     return stamps, [listed_file(path, row[1], table, number) for number, row in rows]
 
 
@@ -136,15 +136,16 @@ def _default_camera(size: tuple[int, int]) -> Camera:
 def _with_depth(recording: Recording, path: Path, colour: list[Path], kind: ImageKind) -> Recording:
     """The recording of the frames that have depth."""
     depth_stamps, depth = _listed_images(path, "depth.txt")
-    chosen = mutually_nearest(recording.stamps_ns, depth_stamps, TOLERANCE_NS)
-    rows = np.flatnonzero(chosen >= 0)
-    if len(rows) == 0:
-        raise InputError(f"{path}: no image of rgb.txt has one of depth.txt within 0.02 s; restore the lists")
+    items, remarks = simultaneous({"rgb.txt": recording.stamps_ns, "depth.txt": depth_stamps}, TOLERANCE_NS)
+    recording = replace(recording, remarks=(*recording.remarks, *remarks))
+    if "depth.txt" not in items:
+        return recording
+    rows = items["rgb.txt"]
     paired = replace(
         recording,
         stamps_ns=recording.stamps_ns[rows],
         images={CAMERA: image_channel([colour[row] for row in rows], kind)},
-        depth=depth_channel([depth[index] for index in chosen[rows]], kind.size, DEPTH_PER_METRE),
+        depth=depth_channel([depth[row] for row in items["depth.txt"]], kind.size, DEPTH_PER_METRE),
         depth_per_metre=DEPTH_PER_METRE,
     )
     left_out = len(colour) - len(rows)

@@ -1,5 +1,7 @@
 """A small sequence written by hand; one test per line of the reader's conventions."""
 
+import lzma
+from io import BytesIO
 from pathlib import Path
 
 import cv2
@@ -146,3 +148,25 @@ def test_a_pose_that_is_no_rigid_motion_is_missing_and_said(tmp_path, lost):
         recording.remarks[-1]
         == "1 of 3 frames have no true pose: it is missing or no rigid motion (the first is frame 1)"
     )
+
+
+def test_the_real_sequence_with_fewer_scans_than_frames(shared_data, tmp_path):
+    stored = shared_data / "kitti_odometry" / "sequences" / "50"
+    sequence = tmp_path / "sequences" / "50"
+    (sequence / "velodyne").mkdir(parents=True)
+    for name in ("image_0", "image_1", "calib.txt", "times.txt"):
+        (sequence / name).symlink_to(stored / name)
+    packed = np.load(BytesIO(lzma.decompress((stored / "scans.npz.xz").read_bytes())))
+    begin = 0
+    for number, count in zip(packed["number"].tolist(), packed["count"].tolist(), strict=True):
+        part = slice(begin, begin + count)
+        points = np.cumsum(packed["dxyz"][:, part].astype(np.int64), axis=1).T * 0.01
+        rows = np.column_stack([points, packed["intensity"][part] / 100]).astype("<f4")
+        (sequence / "velodyne" / f"{number:06d}.bin").write_bytes(rows.tobytes())
+        begin += count
+    recording = open_recording(str(sequence))
+    assert len(recording) == 180
+    assert [i for i in range(20) if recording.scans[i] is not None] == [1, 5, 9, 12, 15]
+    assert sum(recording.scans[i] is not None for i in range(180)) == 23
+    assert len(recording.scans[1].points) == 124_200
+    assert "157 of 180 frames have no LiDAR scan (the first is frame number 0)" in recording.remarks

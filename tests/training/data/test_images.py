@@ -3,6 +3,7 @@
 import os
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 import pytest
 
@@ -40,6 +41,22 @@ def test_center_crop_resize_keeps_the_proportions_and_the_middle():
     image[:, 20:40] = 255
     assert center_crop_resize(image, (10, 10)).shape == (3, 10, 10)
     assert center_crop_resize(image, (10, 10)).min() == 255
+
+
+def test_light_of_12_bits_is_scaled_alike_in_all_images_and_it_is_said(tmp_path):
+    for name, level in (("a.png", 800), ("b.png", 2100), ("c.png", 4000)):
+        cv2.imwrite(str(tmp_path / name), np.full((8, 8), level, np.uint16))
+    images = open_source(str(tmp_path), Wanted(ImageBatch, (4, 4)), tmp_path)
+    assert [int(images.image(i)[0, 0, 0]) for i in range(3)] == [49, 130, 249]
+    assert int(images.select([0]).image(0)[0, 0, 0]) == 49
+    assert images.remarks == (f"{tmp_path}: images use 12 of 16 bits: 4095 is taken for white",)
+
+
+@pytest.mark.parametrize(("stored", "named"), [("png", "jpg"), ("jpg", "png")])
+def test_an_image_is_known_by_its_content_and_may_be_followed_by_a_film(tmp_path, stored, named):
+    content = cv2.imencode(f".{stored}", np.full((8, 8, 3), 90, np.uint8))[1].tobytes()
+    (tmp_path / f"a.{named}").write_bytes(content + b"\0\0\0\x18ftypmp42" + bytes(5000))
+    assert image_folder(tmp_path, Wanted(ImageBatch, (4, 4))).image(0)[0, 0, 0] == 90
 
 
 def test_classes_are_numbered_over_all_sources(labelled_images, tmp_path):

@@ -13,7 +13,7 @@ from firstsight.recordings.recording import DepthImage, Recording
 from firstsight.run_folder import RunFolder, RunRecord
 from firstsight.training.data.batch import ImageBatch
 from firstsight.training.data.clips import Clips
-from firstsight.training.data.opening import Source, open_dataset, parse_source
+from firstsight.training.data.opening import Source, open_dataset, parse_source, with_settings
 from firstsight.training.data.taught import finished_run
 from firstsight.training.data.wanted import Wanted, frames
 
@@ -46,6 +46,16 @@ def test_a_source_has_settings_behind_its_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "odd@frames=1").mkdir()
     assert parse_source("odd@frames=1") == Source("odd@frames=1")
+    assert parse_source("odd@frames=1@frames=2:5@depth-per-metre=1000") == Source(
+        "odd@frames=1", "2:5", depth_per_metre=1000.0
+    )
+
+
+def test_settings_of_all_sources_leave_those_of_one_alone():
+    stated = {"frames": "0:4", "fov-deg": None, "depth-per-metre": 1000.0}
+    assert with_settings("desk", stated) == "desk@frames=0:4@depth-per-metre=1000.0"
+    assert with_settings("desk@frames=7:9", stated) == "desk@frames=7:9@depth-per-metre=1000.0"
+    assert with_settings("desk", dict.fromkeys(stated)) == "desk"
 
 
 def message_of(source: str, wanted: Wanted, scratch) -> str:
@@ -59,7 +69,10 @@ def test_wrong_settings_are_one_line(labelled_images, tmp_path):
     world = "sim:rooms:frames=2,height=24,width=32"
     assert (
         message_of(f"{world}@frame=1:2", alone, tmp_path)
-        == f"{world}@frame=: a recording can have fov-deg, frames, taught"
+        == f"{world}@frame=: a recording can have depth-per-metre, fov-deg, frames, taught"
+    )
+    assert message_of(f"{world}@depth-per-metre=mm", alone, tmp_path) == (
+        f"{world}@depth-per-metre=mm: depth-per-metre is a number, such as 1000 for millimetres"
     )
     assert (
         message_of(f"{world}@fov-deg=wide", alone, tmp_path) == f"{world}@fov-deg=wide: fov-deg is a number of degrees"

@@ -32,7 +32,7 @@ from firstsight.training.data.batch import ImageBatch
 from firstsight.training.data.clips import Clips
 from firstsight.training.data.dataset import Joined
 from firstsight.training.data.images import Images
-from firstsight.training.data.opening import open_dataset, open_source
+from firstsight.training.data.opening import open_dataset, open_source, parse_source
 from firstsight.training.data.wanted import Wanted
 from firstsight.training.fit import FitResult, Runtime
 from firstsight.training.metrics_log import Callback, Callbacks
@@ -64,10 +64,8 @@ class Changes:
 
 def chosen_method(sources: Sequence[str]) -> str:
     """What suits the sensors of the first source."""
-    from firstsight.recordings.opening import open_recording
-
     try:
-        recording = open_recording(sources[0])
+        recording = parse_source(sources[0]).recording()
     except InputError:
         return IMAGES
     if recording.rig.stereo is not None:

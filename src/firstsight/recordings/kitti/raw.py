@@ -25,7 +25,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from firstsight.errors import InputError
-from firstsight.formats.trajectory import read_kitti, read_rows, require_times
+from firstsight.formats.trajectory import read_kitti, read_rows, time_ns
 from firstsight.reading import read_text
 from firstsight.recordings.calibration import require_intrinsics, require_rigid, require_usable
 from firstsight.recordings.files import (
@@ -199,13 +199,8 @@ def _stamps(path: Path, numbers: list[int]) -> tuple[Int64[np.ndarray, " frames"
     if not path.exists():
         return regular_stamps(len(numbers), RATE_HZ), (f"timestamps assumed: {RATE_HZ:g} Hz (no {path.name})",)
     lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
-    try:
-        stamps = np.array([lines[row] for row in rows_for(numbers, len(lines), path)], dtype="datetime64[ns]").astype(
-            np.int64
-        )
-    except ValueError as error:
-        raise InputError(f"{path}: not times like 2011-09-26 13:02:25.964389445 ({error}); fix or remove it") from None
-    return require_times(stamps.tolist(), path), ()
+    chosen = (lines[row] for row in rows_for(numbers, len(lines), path))
+    return np.array([time_ns(line, "date", path) for line in chosen], dtype=np.int64), ()
 
 
 def scan_remarks(scans: Mapping[int, Path], numbers: list[int]) -> tuple[str, ...]:

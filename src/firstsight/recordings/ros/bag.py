@@ -24,7 +24,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from firstsight.errors import InputError
-from firstsight.recordings.association import half_period_ns, mutually_nearest
+from firstsight.recordings.association import half_period_ns, mutually_nearest, simultaneous
 from firstsight.recordings.files import require_size
 from firstsight.recordings.image_folder import assumed_camera
 from firstsight.recordings.recording import (
@@ -130,26 +130,30 @@ def _with_cameras(recording: Recording, content: Content) -> Recording:
     """The recording of the reference camera's frames for which the right camera and the depth have an image too."""
     reference = content.cameras[0]
     images = [*content.cameras, *([content.depth] if content.depth is not None else [])]
-    streams = [Stream(content.bag, image.topic) for image in images]
-    stamps = streams[0].stamps_ns
-    positions = np.stack([mutually_nearest(stamps, s.stamps_ns, half_period_ns(stamps)) for s in streams])
-    positions = positions[:, (positions >= 0).all(0)]
-    if positions.shape[1] == 0:
-        raise InputError(f"{recording.source}: no image of {reference.topic} has one of {images[1].topic} at its time")
+    streams = {image.topic: Stream(content.bag, image.topic) for image in images}
+    stamps = streams[reference.topic].stamps_ns
+    items, paired = simultaneous({topic: s.stamps_ns for topic, s in streams.items()}, half_period_ns(stamps))
+    content = replace(
+        content,
+        cameras=tuple(image for image in content.cameras if image.topic in items),
+        depth=content.depth if content.depth is not None and content.depth.topic in items else None,
+    )
     cameras, remarks = _cameras(content)
-    channels = [_image_channel(streams[k], positions[k], content.cameras[k]) for k in range(len(cameras))]
-    remarks += [remark for stream in streams for remark in stream.remarks]
-    lacking = len(stamps) - positions.shape[1]
+    channels = [_image_channel(streams[image.topic], items[image.topic], image) for image in content.cameras]
+    remarks += [remark for stream in streams.values() for remark in stream.remarks]
+    remarks += paired
+    lacking = len(stamps) - len(items[reference.topic])
     if lacking:
-        remarks.append(
-            f"{lacking} of {len(stamps)} frames left out: they lack an image in {images[-1].topic} or another"
-        )
+        others = " or ".join(topic for topic in items if topic != reference.topic)
+        remarks.append(f"{lacking} of {len(stamps)} frames left out: they lack an image in {others}")
     return replace(
         recording,
         rig=Rig(cameras=cameras, stereo=(cameras[0].name, cameras[1].name) if len(cameras) == 2 else None),
-        stamps_ns=stamps[positions[0]],
+        stamps_ns=stamps[items[reference.topic]],
         images={camera.name: channel for camera, channel in zip(cameras, channels, strict=True)},
-        depth=_depth_channel(streams[-1], positions[-1], reference.size) if content.depth is not None else None,
+        depth=_depth_channel(streams[content.depth.topic], items[content.depth.topic], reference.size)
+        if content.depth is not None
+        else None,
         remarks=(*recording.remarks, *remarks),
     )
 

@@ -77,7 +77,7 @@ def collected(photos: Sequence[Path], config: MatchingConfig) -> Collection:
 
 def seen_photo(path: Path, config: MatchingConfig) -> tuple[Features, PhotoLens]:
     """The features of a photo, and what its notes say of its lens. Raises InputError where it cannot be read."""
-    photo = png.read_image(path)
+    photo = png.read_image(path, white=None)
     return photo_features(photo, config), photo_lens(path, photo.shape[:2])
 
 

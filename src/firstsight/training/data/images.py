@@ -2,16 +2,18 @@
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import cv2
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import UInt8, UInt16
 
 from firstsight.errors import InputError
 from firstsight.formats import png
-from firstsight.recordings.files import IMAGE_SUFFIXES, natural_key
+from firstsight.recordings.files import IMAGE_SUFFIXES, natural_key, votes
 from firstsight.recordings.recording import Image
 from firstsight.training.data.batch import Row
 from firstsight.training.data.dataset import FILLED_LATER, Dataset, digest
@@ -37,7 +39,7 @@ class Images(Dataset):
         sizes: Sequence[int] = (),
     ):
         self.source, self.relative_names, self.wanted = source, relative_names, wanted
-        self._read, self._sizes = read, sizes
+        self._read, self._sizes, self._whole = read, sizes, self
         for field in wanted.fields:
             if field not in OFFERED:
                 raise InputError(
@@ -67,19 +69,40 @@ class Images(Dataset):
 
     def _decoded(self, index: int) -> UInt8[np.ndarray, "3 rows columns"]:
         assert self.wanted.size is not None
+        light = self._light(index)
+        if light.dtype == np.uint16:
+            light = png.eight_bits(light, self._whole.white)
+        return center_crop_resize(cv2.cvtColor(light, cv2.COLOR_BGR2RGB), self.wanted.size)
+
+    def _light(self, index: int) -> UInt8[np.ndarray, "height width 3"] | UInt16[np.ndarray, "height width 3"]:
         name = self.name(index)
         try:
             content = self._read(index)
         except OSError:
             raise InputError(f"{name}: cannot be read; restore it or take it out") from None
-        decoded = png.decode_bytes(content, Path(name), cv2.IMREAD_COLOR)
-        return center_crop_resize(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), self.wanted.size)
+        return png.light_of(content, Path(name))
+
+    @cached_property
+    def white(self) -> int:
+        """The value that is white in 16-bit images, of all that the source holds: that of a few."""
+        few = []
+        for index in votes(len(self)):
+            with suppress(InputError):
+                few.append(self._light(index))
+        return png.white_of(few)
+
+    def light_remarks(self) -> tuple[str, ...]:
+        """What the user should know of 16-bit images, told by the first one."""
+        with suppress(InputError):
+            if self._light(0).dtype == np.uint16:
+                return tuple(f"{self.source}: {remark}" for remark in png.white_remarks(self._whole.white))
+        return ()
 
     def select(self, chosen: Sequence[int]) -> "Images":
         """Some of the images."""
         names, sizes = [self.relative_names[i] for i in chosen], [self._sizes[i] for i in chosen if self._sizes]
         selected = Images(self.source, names, lambda index: self._read(chosen[index]), self.wanted, sizes)
-        selected.remarks = self.remarks
+        selected.remarks, selected._whole = self.remarks, self._whole
         return selected
 
     def for_training(self) -> "Images":

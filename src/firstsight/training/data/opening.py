@@ -4,6 +4,7 @@ drive                              a recording (docs/recordings.md), or a folder
 drive@frames=0:100                 some frames of it
 drive@frames=0:100@taught=RUN      with the pseudo-labels that a finished run has of these frames
 phone.mp4@fov-deg=70               a camera without calibration whose field of view is known
+desk@depth-per-metre=1000          depth images whose unit is known
 images.zip, images.tar.gz      images in an archive
 shards/                            a folder of tar files, for millions of images
 log.npz, logs/                     arrays by name, in one file or in a folder of them
@@ -19,6 +20,7 @@ from typing import NamedTuple
 from firstsight.errors import InputError
 from firstsight.recordings.files import image_files
 from firstsight.recordings.opening import FORMATS, frame_indices, open_recording
+from firstsight.recordings.recording import Recording
 from firstsight.training.data.archives.reading import tar_images, zip_images
 from firstsight.training.data.archives.shards import open_shards
 from firstsight.training.data.archives.unpacking import OPENERS
@@ -29,7 +31,7 @@ from firstsight.training.data.images import Images, image_folder, takes_single_i
 from firstsight.training.data.taught import finished_run
 from firstsight.training.data.wanted import Wanted
 
-SETTINGS = ("frames", "fov-deg", "taught")
+SETTINGS = ("frames", "fov-deg", "taught", "depth-per-metre")
 
 
 class Source(NamedTuple):
@@ -42,23 +44,54 @@ class Source(NamedTuple):
     frames: str | None = None
     fov_deg: float | None = None
     taught: str | None = None
+    depth_per_metre: float | None = None
     others: Mapping[str, str] = MappingProxyType({})
 
     @property
     def path(self) -> Path:
         return Path(self.name).expanduser()
 
+    @property
+    def main(self) -> tuple[str | float | None, ...]:
+        """What it has of SETTINGS, in their order."""
+        return (self.frames, self.fov_deg, self.taught, self.depth_per_metre)
+
+    def recording(self) -> Recording:
+        """Opens it as a recording. Raises InputError where it is none, or the settings do not suit it."""
+        return open_recording(self.name, frames=self.frames, fov_deg=self.fov_deg, depth_per_metre=self.depth_per_metre)
+
 
 def parse_source(text: str) -> Source:
-    """A path that exists is taken as it stands. Raises InputError for a setting that does not exist."""
-    name, *settings = [text] if Path(text).expanduser().exists() else re.split(r"@(?=[\w-]+=)", text)
-    given = dict(setting.split("=", 1) for setting in settings)
+    """The longest part that is a path that exists is the name. Raises InputError for a setting that does not exist."""
+    parts = re.split(r"(?=@[\w-]+=)", text)
+    named = (count for count in range(len(parts), 1, -1) if Path("".join(parts[:count])).expanduser().exists())
+    count = next(named, 1)
+    name, settings = "".join(parts[:count]), parts[count:]
+    given = dict(setting[1:].split("=", 1) for setting in settings)
     others = {key: value for key, value in given.items() if key not in SETTINGS}
+    return Source(
+        name,
+        given.get("frames"),
+        _number(text, given.get("fov-deg"), "fov-deg is a number of degrees"),
+        given.get("taught"),
+        _number(text, given.get("depth-per-metre"), "depth-per-metre is a number, such as 1000 for millimetres"),
+        others,
+    )
+
+
+def _number(text: str, value: str | None, what: str) -> float | None:
     try:
-        fov_deg = float(given["fov-deg"]) if "fov-deg" in given else None
+        return None if value is None else float(value)
     except ValueError:
-        raise InputError(f"{text}: fov-deg is a number of degrees") from None
-    return Source(name, given.get("frames"), fov_deg, given.get("taught"), others)
+        raise InputError(f"{text}: {what}") from None
+
+
+def with_settings(text: str, settings: Mapping[str, str | float | None]) -> str:
+    """The source with those of the settings that are given and that it does not have itself."""
+    source = parse_source(text)
+    own = dict(zip(SETTINGS, source.main, strict=True))
+    added = [f"@{name}={value}" for name, value in settings.items() if value is not None and own[name] is None]
+    return "".join([text, *added])
 
 
 def open_dataset(sources: Sequence[str], wanted: Wanted, scratch: Path, method: str | None = None) -> Joined:
@@ -80,17 +113,18 @@ def open_source(text: str, wanted: Wanted, scratch: Path) -> Dataset:
         images = open_images(source, wanted, scratch)
         if images is not None:
             require_settings(source, {"frames"}, "single images")
+            images.remarks += images.light_remarks()
             return images if source.frames is None else images.select(frame_indices(source.frames, len(images)))
     require_settings(source, set(SETTINGS), "a recording")
-    recording = open_recording(source.name, frames=source.frames, fov_deg=source.fov_deg)
+    recording = source.recording()
     run = None if source.taught is None else finished_run(source.taught, recording, source.frames)
     return Clips(recording, wanted, run)
 
 
 def require_settings(source: Source, known: set[str], what: str) -> None:
     """Raises InputError for settings that this kind of source does not have."""
-    main = (source.frames, source.fov_deg, source.taught)
-    given = {name for name, value in zip(SETTINGS, main, strict=True) if value is not None} | set(source.others)
+    given = {name for name, value in zip(SETTINGS, source.main, strict=True) if value is not None}
+    given |= set(source.others)
     if unknown := sorted(given - known):
         raise InputError(f"{source.name}@{unknown[0]}=: {what} can have {', '.join(sorted(known))}")
 
