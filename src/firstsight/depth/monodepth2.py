@@ -245,5 +245,5 @@ class Monodepth2(DepthEstimator, Trainable[Batch]):
         return {
             "image": target,
             "image from the next": again,
-            "inverse depth": inverse_d / inverse_d.amax((-2, -1), keepdim=True),
+            "inverse depth (of the unknown unit, red is near)": inverse_d,
         }

@@ -176,9 +176,9 @@ def test_it_is_an_encoder_and_shows_its_attention():
         "input": (3, 3, 16, 16),
         "large view": (3, 3, 16, 16),
         "small view": (3, 3, 8, 8),
-        "attention": (3, 1, 16, 16),
+        "attention (share of the largest)": (3, 1, 16, 16),
     }
-    assert preview["attention"].amax((2, 3)).allclose(torch.ones(3, 1))
+    assert preview["attention (share of the largest)"].amax((2, 3)).allclose(torch.ones(3, 1))
 
 
 def labelled(encoder: Callable[[torch.Tensor], torch.Tensor], patterns: Patterns) -> Labelled:

@@ -269,4 +269,9 @@ class Dino(Encoder, Trainable[ImageBatch]):
         large, _, small = views(images, [*config.large, config.small], context.random)
         attention = at_pixels(cls_attention(self.teacher.vit, images), config.vit.patch).mean(1, keepdim=True)
         attention = attention / attention.amax((2, 3), keepdim=True)
-        return {"input": images, "large view": large, "small view": small, "attention": attention}
+        return {
+            "input": images,
+            "large view": large,
+            "small view": small,
+            "attention (share of the largest)": attention,
+        }

@@ -116,7 +116,9 @@ def numbers(found: Experiment) -> tuple[Metric, ...]:
 
 def slot_iterations(scale: float = 1.0) -> Drawing:
     found = experiment(scale)
-    figure = canvas(1100, "Slot attention: slots compete for pixels until each explains one object")
+    figure = canvas(
+        1140, "Slot attention: slots compete for pixels; most come to one object each, and share the ground"
+    )
     halves: Any = figure.subfigures(2, 1, height_ratios=[1.7, 1])
     above, below = halves
     draw_rows(above, found)
@@ -135,20 +137,26 @@ def draw_rows(figure: FigureBase, found: Experiment) -> None:
     explained, iterations, slots = found.explained, len(found.explained.attention), found.explained.masks.shape[1]
     panels = figure.subplots(SHOWN, iterations + slots + 3)
     for row, image in enumerate(found.images.drawn[:SHOWN]):
-        titles = ["image", *(f"attention, {t + 1}" for t in range(iterations)), "masks", "all slots"]
+        attended = [f"attention,\niteration {t + 1}" for t in range(iterations)]
+        titles = ["image", *attended, "masks", "drawn by\nall slots"]
         attention = [explained.attention[t, row].argmax(0).numpy() for t in range(iterations)]
         shown = [image.image, *attention, explained.masks[row].argmax(0).numpy(), as_uint8(explained.image[row])]
         for slot in range(slots):
             mask = explained.masks[row, slot]
             shown.append(as_uint8(explained.slot_images[row, slot] * mask + (1 - mask)))
-            titles.append(f"slot {slot + 1}")
+            titles.append(f"drawn by\nslot {slot + 1}")
         for axes, values, title in zip(panels[row], shown, titles, strict=True):
             show_image(axes, values, title if row == 0 else "")
+            axes.title.set_fontsize(9)
             if values.ndim == 2:
                 axes.images[0].set(cmap=SLOT_COLOURS, clim=(-0.5, SLOT_COLOURS.N - 0.5))
     for slot in range(slots):
         axes = panels[0, iterations + 3 + slot]
         axes.title.set_color(SLOT_COLOURS(slot))
+    figure.supxlabel(
+        "attention and masks: the colour of the slot that has most of the place; a slot's image is white where others draw",
+        fontsize=9,
+    )
 
 
 def draw_course(axes: Axes, found: Experiment) -> None:
