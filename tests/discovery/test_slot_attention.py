@@ -153,6 +153,19 @@ def test_the_loss_is_the_mean_square_of_what_the_slots_draw_together():
     assert torch.equal(blended(found.slot_images, found.masks), found.image)
 
 
+def test_what_it_explains_is_in_the_images_unit():
+    """Images in [0, 1] outside, in [-1, 1] inside: the encoder sees 2 x - 1, and a drawn c is shown as (c + 1) / 2."""
+    model, image, noise = small(), unit_range(samples().images[:, 0]), some(4, 3, 8, seed=5)
+    with torch.no_grad():
+        found = model.explain(image, noise)
+        slots, _ = model.slots(model.encoder(2 * image - 1), model.mean + model.log_sigma.exp() * noise)
+        drawn, logits = model.decoder(slots)
+    assert torch.allclose(found.slots, slots, atol=1e-6)
+    assert torch.allclose(found.slot_images, 0.5 * drawn + 0.5, atol=1e-6)
+    assert torch.allclose(found.masks, logits.softmax(1), atol=1e-6)
+    assert float(found.slot_images.mean()) > 0.3, "near the middle of [0, 1] before training, not of [-1, 1]"
+
+
 # symmetries
 
 
@@ -372,6 +385,10 @@ def test_weights_begin_as_the_docstring_says():
     assert float(model.encoder.convolutions[2].weight.std()) == pytest.approx((2 / (9 * 64)) ** 0.5, rel=0.05)
     assert float(model.decoder.convolutions[2].weight.std()) == pytest.approx((1 / (3 * 9 * 64)) ** 0.5, rel=0.05)
     assert not model.encoder.convolutions[2].bias.any()
+    # the slots' Gaussian: Glorot's bound for 1 x 64 numbers is sqrt(6 / 128) = 0.2165
+    for first in (model.mean, model.log_sigma):
+        assert 0.19 < float(first.detach().abs().max()) < 0.2166
+        assert float(first.mean()) == pytest.approx(0, abs=0.05)
 
 
 def test_places_are_numbered_from_edge_to_edge():
