@@ -15,10 +15,10 @@ from pairs import best_ms
 from torch import nn
 
 from firstsight.discovery.slot_attention import Config, SlotAttention
-from firstsight.evaluation.object_masks import ids_of
+from firstsight.evaluation.object_masks import clustered_ids, ids_of
 from firstsight.gallery.figures.discovery.slot_iterations import HASTY, as_images, measured
 from firstsight.training.fit import Runtime, fit
-from firstsight.training.toys.object_images import ObjectImages, clustered_ids
+from firstsight.training.toys.object_images import ObjectImages
 
 SEEDS, TRAINED, TESTED, BEGINNING = 3, 8000, 200, 400
 NAMES = ("FG-ARI", "ARI", "mBO", "mIoU")

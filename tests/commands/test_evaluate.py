@@ -95,6 +95,10 @@ def test_masks_are_judged_at_the_size_of_training(tmp_path):
     metrics = evaluate(str(tmp_path), "sim:objects:frames=3")
     assert 0 <= value(metrics, "mBO") <= 100
     assert abs(value(metrics, "FG-ARI")) < 100
+    names = [metric.name for metric in metrics]
+    assert names == ["FG-ARI", "ARI", "mBO", "mIoU", *(f"{name}, k-means" for name in ("FG-ARI", "ARI", "mBO", "mIoU"))]
+    # as many clusters as the method has slots, of colour and place: far above random masks, at chance by FG-ARI
+    assert value(metrics, "FG-ARI, k-means") > 0.3
 
 
 class Impatient(FlowEstimator):

@@ -20,14 +20,14 @@ from firstsight.discovery.slot_attention import (
     weighted_means,
 )
 from firstsight.errors import InputError
-from firstsight.evaluation.object_masks import ids_of
+from firstsight.evaluation.object_masks import clustered_ids, ids_of
 from firstsight.gallery.figures.discovery.slot_iterations import HASTY, as_images, measured
 from firstsight.training.data.batch import ImageBatch, unit_range
 from firstsight.training.fit import Runtime, fit
 from firstsight.training.metrics_log import Callback
 from firstsight.training.random_numbers import StepRandom
 from firstsight.training.recipe import Recipe
-from firstsight.training.toys.object_images import ObjectImages, clustered_ids
+from firstsight.training.toys.object_images import ObjectImages
 from firstsight.training.trainable import StepContext
 
 CPU = Runtime(device="cpu")

@@ -20,12 +20,12 @@ from matplotlib.figure import FigureBase
 from torch import Tensor
 
 from firstsight.discovery.slot_attention import Explanation, SlotAttention
-from firstsight.evaluation.object_masks import ObjectMaskErrors, ids_of
+from firstsight.evaluation.object_masks import ObjectMaskErrors, clustered_ids, ids_of
 from firstsight.gallery.drawing import Drawing, canvas, show_image
 from firstsight.run_folder import Metric
 from firstsight.training.fit import Runtime, fit
 from firstsight.training.metrics_log import Measurement
-from firstsight.training.toys.object_images import ObjectImages, clustered_ids
+from firstsight.training.toys.object_images import ObjectImages
 
 SHOWN, TESTED, TRAINED = 4, 100, 1000
 MEASURED, OBJECTS, STEPS = 8, (3, 3), 500
