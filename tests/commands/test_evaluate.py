@@ -106,7 +106,7 @@ def test_masks_are_judged_at_the_size_of_training(tmp_path, monkeypatch):
 
     monkeypatch.setattr(slot_attention.SlotAttention, "discover", discover)
     metrics = evaluate(str(tmp_path), source)
-    assert asked == 2 * [slot_attention.SlotAttention.PRESETS["tiny"].config.size]
+    assert asked == 2 * [slot_attention.SlotAttention.PRESETS["tiny"].config.crop_from]
     assert [metric.value for metric in metrics[:4]] == [1, 1, 1, 1]
     shift = 2
     asked.clear()

@@ -11,8 +11,8 @@ from tiny_dino import BLINK_CONFIG, BLINK_RECIPE, dino
 from firstsight.evaluation.probes import Labelled, encoded, linear_metric, neighbour_metric
 from firstsight.representation.joint_embedding.dino import (
     PAPER,
-    TINY_CONFIG,
-    TINY_RECIPE,
+    PATTERNS_CONFIG,
+    PATTERNS_RECIPE,
     Config,
     Dino,
     Head,
@@ -217,12 +217,12 @@ def labelled(encoder: Callable[[torch.Tensor], torch.Tensor], patterns: Patterns
     return Labelled(encoded(encoder, patterns, range(len(patterns))), torch.from_numpy(patterns.labels))
 
 
-def test_tiny_learns():
+def test_it_learns_patterns():
     """From images alone, its features tell kinds of pattern apart that untrained ones and pixels confuse."""
-    size_px = TINY_CONFIG.size[0]
+    size_px = PATTERNS_CONFIG.size[0]
     patterns, held_out = Patterns(640, size_px), Patterns(240, size_px, seed=1)
     torch.manual_seed(0)
-    method = Dino(TINY_CONFIG)
+    method = Dino(PATTERNS_CONFIG)
 
     def measured(encoder: Callable[[torch.Tensor], torch.Tensor]) -> tuple[float, float]:
         """% by a linear probe of all labels, and by 5 neighbours among 80."""
@@ -231,7 +231,7 @@ def test_tiny_learns():
         return linear_metric(known, other, 1e-2).value, neighbour_metric(few, other, 5).value
 
     pixels, untrained = measured(lambda images: images.flatten(1) - 0.5), measured(method)
-    fit(method, patterns, TINY_RECIPE, runtime=CPU)
+    fit(method, patterns, PATTERNS_RECIPE, runtime=CPU)
     learned = measured(method)
     assert learned[0] > max(untrained[0], pixels[0]) + 20
     assert learned[1] > max(untrained[1], pixels[1]) + 5

@@ -29,9 +29,9 @@ from firstsight.training.toys.object_images import ObjectImages
 
 SHOWN, TESTED, TRAINED = 4, 100, 1000
 MEASURED, OBJECTS, STEPS = 8, (3, 3), 500
-TINY_CONFIG, TINY = SlotAttention.PRESETS["tiny"]
+SHAPES_CONFIG, SHAPES = SlotAttention.PRESETS["shapes"]
 # Shows sooner where it leads.
-HASTY = replace(TINY, learning_rate=3e-3, warm_up=0.015)
+HASTY = replace(SHAPES, learning_rate=3e-3, warm_up=0.015)
 SLOT_COLOURS = ListedColormap(["#4c72b0", "#dd8452", "#55a868", "#c44e52", "#8172b3", "#937860"])
 COLOUR = {"FG-ARI": "#1f4e9e", "mBO": "#1f9e45"}
 
@@ -81,17 +81,17 @@ class Measuring(Measurement):
 
 
 def experiment(scale: float = 1.0) -> Experiment:
-    size = TINY_CONFIG.size[0]
+    size = SHAPES_CONFIG.size[0]
     shown, new = (ObjectImages(count, size, OBJECTS, seed=seed) for seed, count in enumerate((TRAINED, TESTED)))
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = SlotAttention(TINY_CONFIG)
+        model = SlotAttention(SHAPES_CONFIG)
     recipe = replace(HASTY, steps=max(round(scale**2 * STEPS), 2 * MEASURED))
     watch = Measuring(model, new, recipe.steps // MEASURED)
     fit(model, shown, recipe, runtime=Runtime(device="cpu"), callback=watch)
     with torch.no_grad():
         explained = model.explain(as_images(new)[:SHOWN], model.fixed_noise(SHOWN))
-    rng, slots = np.random.default_rng(0), TINY_CONFIG.slots
+    rng, slots = np.random.default_rng(0), SHAPES_CONFIG.slots
     clustered = np.stack([clustered_ids(scene.image, slots) for scene in new.drawn])
     baselines = {
         "k-means of colour and place": measured(clustered, new),
@@ -101,7 +101,7 @@ def experiment(scale: float = 1.0) -> Experiment:
 
 
 def numbers(found: Experiment) -> tuple[Metric, ...]:
-    protocol = f"{TESTED} new images, {found.course.steps[-1]} steps of training, {TINY_CONFIG.slots} slots"
+    protocol = f"{TESTED} new images, {found.course.steps[-1]} steps of training, {SHAPES_CONFIG.slots} slots"
     rows = {"slot attention": found.course.measures[-1], **found.baselines}
     measures = [
         Metric(name=f"{name}, {method}", value=values[name], unit="", protocol=protocol)

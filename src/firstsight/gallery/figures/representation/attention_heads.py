@@ -26,7 +26,7 @@ from firstsight.gallery.figures.representation.dino_collapse import RECIPE
 from firstsight.nets.vit import Config as VitConfig
 from firstsight.recordings.simulated import simulate
 from firstsight.representation.attention import at_pixels, cls_attention, coloured_heads, head_colours, query_attention
-from firstsight.representation.joint_embedding.dino import TINY_CONFIG, Dino
+from firstsight.representation.joint_embedding.dino import PATTERNS_CONFIG, Dino
 from firstsight.run_folder import Metric
 from firstsight.training.data.batch import ImageBatch
 from firstsight.training.data.clips import Clips
@@ -38,14 +38,14 @@ FRAMES, STEPS, SHARE = 60, 120, 0.25
 SHOWN = (0.1, 0.5, 0.9)  # of the recording
 CROPS = {"scale": (0.15, 0.5), "jitter": 0.5, "grey": 0.1, "solarise": 0.0}
 CONFIG = replace(
-    TINY_CONFIG,
+    PATTERNS_CONFIG,
     vit=VitConfig(size=(64, 64), patch=PATCH_PX, width=48, blocks=3, heads=4),
     size=SIZE_PX,
     large=(
-        replace(TINY_CONFIG.large[0], size=(64, 64), **CROPS),
-        replace(TINY_CONFIG.large[1], size=(64, 64), **CROPS),
+        replace(PATTERNS_CONFIG.large[0], size=(64, 64), **CROPS),
+        replace(PATTERNS_CONFIG.large[1], size=(64, 64), **CROPS),
     ),
-    small=replace(TINY_CONFIG.small, size=(32, 32), **{**CROPS, "scale": (0.04, 0.15)}),
+    small=replace(PATTERNS_CONFIG.small, size=(32, 32), **{**CROPS, "scale": (0.04, 0.15)}),
     teacher_temperature=0.025,
     first_teacher_temperature=0.025,
 )
