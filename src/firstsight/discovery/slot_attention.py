@@ -29,7 +29,7 @@ Role:   Discoverer: alpha, which sums to 1 over the slots. One of them may becom
 Units:  RGB in [0, 1] outside, in [-1, 1] where it is compared.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple, final
 
 import torch
@@ -215,76 +215,50 @@ class SlotDecoder(nn.Module):
         return drawn[:, :, :3], drawn[:, :, 3]
 
 
+PAPER = Preset(
+    Config(),
+    Recipe(
+        steps=500_000,
+        batch=64,
+        learning_rate=4e-4,
+        warm_up=0.02,
+        schedule="halving",
+        halvings=(0.2, 0.4, 0.6, 0.8),
+    ),
+)
+SMALL = Config(
+    size=(16, 16), upsamplings=1, features=32, hidden=64, kernel=3, encoder_strides=(1, 1, 1), edges=(-3.0, 3.0)
+)
+# Of drawn shapes on a plain ground (training/toys).
+SHAPES = Preset(
+    replace(SMALL, slots=5),
+    Recipe(
+        steps=2000, batch=16, learning_rate=2e-3, warm_up=0.1, schedule="cosine", final_rate=0.1, clip=1.0, log_every=50
+    ),
+)
+# Of a room with a few toys, such as sim:objects.
+TINY = Preset(
+    replace(
+        SMALL,
+        size=(24, 32),
+        slots=8,
+        decoder_kernel=1,
+        decoder_size=(24, 32),
+        upsamplings=0,
+        flat_convolutions=3,
+        crop=(0.04, 0.5),
+        crop_from=(48, 64),
+        own_means=True,
+    ),
+    replace(SHAPES.recipe, steps=3000, learning_rate=3e-3, warm_up=0.05),
+)
+
+
 @final
 class SlotAttention(Discoverer, Trainable[ImageBatch]):
     """Learns to take images apart by having to draw them from few slots."""
 
-    PRESETS: ClassVar = {
-        "paper": Preset(
-            Config(),
-            Recipe(
-                steps=500_000,
-                batch=64,
-                learning_rate=4e-4,
-                warm_up=0.02,
-                schedule="halving",
-                halvings=(0.2, 0.4, 0.6, 0.8),
-            ),
-        ),
-        # of a room with a few toys, such as sim:objects
-        "tiny": Preset(
-            Config(
-                size=(24, 32),
-                slots=8,
-                features=32,
-                hidden=64,
-                kernel=3,
-                decoder_kernel=1,
-                encoder_strides=(1, 1, 1),
-                decoder_size=(24, 32),
-                upsamplings=0,
-                flat_convolutions=3,
-                edges=(-3.0, 3.0),
-                crop=(0.04, 0.5),
-                crop_from=(48, 64),
-                own_means=True,
-            ),
-            Recipe(
-                steps=3000,
-                batch=16,
-                learning_rate=3e-3,
-                warm_up=0.05,
-                schedule="cosine",
-                final_rate=0.1,
-                clip=1.0,
-                log_every=50,
-            ),
-        ),
-        # of drawn shapes on a plain ground (training/toys)
-        "shapes": Preset(
-            Config(
-                size=(16, 16),
-                slots=5,
-                features=32,
-                hidden=64,
-                kernel=3,
-                encoder_strides=(1, 1, 1),
-                decoder_size=(8, 8),
-                upsamplings=1,
-                edges=(-3.0, 3.0),
-            ),
-            Recipe(
-                steps=2000,
-                batch=16,
-                learning_rate=2e-3,
-                warm_up=0.1,
-                schedule="cosine",
-                final_rate=0.1,
-                clip=1.0,
-                log_every=50,
-            ),
-        ),
-    }
+    PRESETS: ClassVar = {"paper": PAPER, "tiny": TINY, "shapes": SHAPES}
     noise: Tensor
 
     def __init__(self, config: Config | None = None):

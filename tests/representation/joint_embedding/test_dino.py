@@ -199,6 +199,15 @@ def test_the_recipe_is_the_papers():
     assert [kind.solarise for kind in (*config.large, config.small)] == [0.0, 0.2, 0.0]
 
 
+def test_tiny_is_for_real_pictures_on_a_cpu():
+    """A rate of 0.002 for 256 images is 0.0005 for 64; colours change, as they do in real pictures and not in grey patterns."""
+    config, recipe = Dino.PRESETS["tiny"]
+    assert learning_rate(recipe, 100) == pytest.approx(5e-4)
+    assert (teacher_momentum(recipe, 0), teacher_momentum(recipe, 1000)) == pytest.approx((0.98, 0.995))
+    assert [view.jitter for view in (*config.large, config.small)] == [0.4, 0.4, 0.4]
+    assert [view.jitter for view in Dino.PRESETS["patterns"].config.large] == [0.0, 0.0]
+
+
 def test_it_is_an_encoder_and_shows_its_attention():
     method = dino()
     samples, context = first_samples(3), StepContext(0, 20, StepRandom(0, 0, 3))
