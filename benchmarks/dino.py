@@ -1,7 +1,8 @@
 """What DINO's features know, on a CPU: of drawn patterns, and of CIFAR-10 while it trains. Prints benchmarks/dino.md.
 
     python benchmarks/dino.py
-    python benchmarks/dino.py --cifar CIFAR --out RUN --steps 5000
+    python benchmarks/dino.py --cifar CIFAR --out RUN
+    python benchmarks/dino.py --cifar CIFAR --out RUN --preset tiny --labelled 4000 4000
 
 CIFAR is a tar archive of images named train/CLASS/* and test/CLASS/*. A run that was stopped goes on. One thread.
 """
@@ -17,7 +18,7 @@ import numpy as np
 import torch
 
 from firstsight.evaluation.probes import Labelled, encoded, linear_metric, neighbour_metric, numbered
-from firstsight.representation.joint_embedding.dino import TINY_CONFIG, TINY_RECIPE, Dino
+from firstsight.representation.joint_embedding.dino import PATTERNS_CONFIG, PATTERNS_RECIPE, Dino
 from firstsight.run_folder import Metric
 from firstsight.training.data.dataset import Arrays
 from firstsight.training.data.images import Images
@@ -28,15 +29,16 @@ from firstsight.training.random_numbers import StepRandom
 from firstsight.training.toys.drawn_patterns import Patterns
 from firstsight.training.views import views
 
-IMAGES, KNOWN, HELD_OUT = 20_000, 2000, 500
+IMAGES, LABELLED = 20_000, (2000, 500)
 
 
 class Probe:
     """The same labelled images for every encoder."""
 
-    def __init__(self, images: Images):
+    def __init__(self, images: Images, counts: tuple[int, int]):
         self.images = images
-        self.parts = {part: chosen(images, part, count) for part, count in (("train", KNOWN), ("test", HELD_OUT))}
+        parts = zip(("train", "test"), counts, strict=True)
+        self.parts = {part: chosen(images, part, count) for part, count in parts}
         self.labels = numbered(images.class_names() or [])
 
     def labelled(self, encoder) -> list[Labelled]:
@@ -71,17 +73,17 @@ def print_metric(name: str, metric: Metric) -> None:
 
 
 def print_patterns() -> None:
-    """The TINY recipe."""
-    size_px = TINY_CONFIG.size[0]
+    """The preset for patterns."""
+    size_px = PATTERNS_CONFIG.size[0]
     known, held_out = Patterns(640, size_px), Patterns(320, size_px, seed=1)
     torch.manual_seed(0)
-    method = Dino(TINY_CONFIG)
+    method = Dino(PATTERNS_CONFIG)
     untrained = copy.deepcopy(method)
     started = process_time()
-    fit(method, known, TINY_RECIPE, runtime=Runtime(device="cpu"))
+    fit(method, known, PATTERNS_RECIPE, runtime=Runtime(device="cpu"))
     spent_s = process_time() - started
     print(
-        f"## Eight kinds of drawn pattern, {size_px} px, tiny: {TINY_RECIPE.steps} steps of {TINY_RECIPE.batch}, {spent_s:.0f} s\n"
+        f"## Eight kinds of drawn pattern, {size_px} px, preset patterns: {PATTERNS_RECIPE.steps} steps of {PATTERNS_RECIPE.batch}, {spent_s:.0f} s\n"
     )
     print("| features | accuracy (%) | protocol |\n|---|--:|---|")
     for name, encoder in (("raw pixels", pixels), ("untrained", untrained), ("DINO", method)):
@@ -94,15 +96,15 @@ def print_patterns() -> None:
 
 def print_correlations() -> None:
     """Whether there is anything to amplify: what two views of an image share before the first step."""
-    images = torch.from_numpy(Patterns(160, TINY_CONFIG.size[0], seed=1).images).float() / 255
+    images = torch.from_numpy(Patterns(160, PATTERNS_CONFIG.size[0], seed=1).images).float() / 255
     print("\n## What two views share before training\n")
     print("Correlation over images of the head's outputs for two large views, and for a large and a small one.\n")
     print("| patches | jitter | large, large | large, small |\n|--:|---|--:|--:|")
     for patch in (4, 6):
         for jitter in (0.0, 0.8):
-            large, small = (replace(kind, jitter=jitter) for kind in (TINY_CONFIG.large[0], TINY_CONFIG.small))
+            large, small = (replace(kind, jitter=jitter) for kind in (PATTERNS_CONFIG.large[0], PATTERNS_CONFIG.small))
             torch.manual_seed(0)
-            method = Dino(replace(TINY_CONFIG, vit=replace(TINY_CONFIG.vit, patch=patch)))
+            method = Dino(replace(PATTERNS_CONFIG, vit=replace(PATTERNS_CONFIG.vit, patch=patch)))
             with torch.no_grad():
                 crops = views(images, [large, large, small], StepRandom(0, 0, len(images)))
                 outputs = [method.teacher.head(method.teacher.vit(crop).cls) for crop in crops]
@@ -116,43 +118,47 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--cifar", type=Path)
     parser.add_argument("--out", type=Path, default=Path("runs/dino-cifar"))
-    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--preset", default="cifar")
+    parser.add_argument(
+        "--labelled", type=int, nargs=2, default=LABELLED, help="known and held-out images of the probes"
+    )
     parser.add_argument("--every", type=int, default=250)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     print("# DINO on a CPU\n\nOne thread, CPU time.\n")
     if arguments.cifar:
-        print_cifar(arguments.cifar, arguments.out, arguments.steps, arguments.every)
+        print_cifar(arguments)
     else:
         print("`python benchmarks/dino.py`\n")
         print_patterns()
         print_correlations()
 
 
-def print_cifar(archive: Path, out: Path, steps: int, every: int) -> None:
+def print_cifar(arguments: argparse.Namespace) -> None:
     torch.manual_seed(0)
-    config, recipe = Dino.PRESETS["cifar"]
+    (config, recipe), out = Dino.PRESETS[arguments.preset], arguments.out
     method = Dino(config)
     untrained = copy.deepcopy(method)
     out.mkdir(parents=True, exist_ok=True)
-    images = open_images(parse_source(str(archive)), method.wanted, out)
-    probe, recipe, path = Probe(images), replace(recipe, steps=steps), out / "probed.jsonl"
+    images = open_images(parse_source(str(arguments.cifar)), method.wanted, out)
+    probe, path = Probe(images, tuple(arguments.labelled)), out / "probed.jsonl"
     training = Arrays.copied(images, chosen(images, "train", IMAGES, seed=1).tolist())
-    watch = Probing(method, probe, path, every)
+    watch = Probing(method, probe, path, arguments.every)
     fit(method, training, recipe, out, runtime=Runtime(device="cpu"), callback=watch)
 
     vit = config.vit
-    print(f"`python benchmarks/dino.py --cifar CIFAR --out RUN --steps {steps} --every {every}`\n")
+    print(f"`python benchmarks/dino.py --cifar CIFAR --out RUN --preset {arguments.preset}`\n")
     print(
         f"## CIFAR-10\n\nViT of {vit.blocks} blocks and {vit.width} dimensions, patches of {vit.patch} px; {len(training)} "
-        f"images without labels, {steps} steps of {recipe.batch}: {steps * recipe.batch / len(training):.1f} epochs.\n"
+        f"images without labels, {recipe.steps} steps of {recipe.batch}: {recipe.steps * recipe.batch / len(training):.1f} epochs.\n"
     )
     print("| features | accuracy (%) | protocol |\n|---|--:|---|")
     for name, encoder in (("raw pixels", pixels), ("untrained", untrained), ("DINO", method)):
         known, held_out = probe.labelled(encoder)
         print_metric(f"{name}, 20-NN", neighbour_metric(known, held_out))
         print_metric(f"{name}, 20-NN", neighbour_metric(known, held_out, temperature=None))
-        print_metric(f"{name}, linear probe", linear_metric(known, held_out, 1e-2))
+        for decay in (1e-2, 1e-3):
+            print_metric(f"{name}, linear probe", linear_metric(known, held_out, decay))
     print("\n| step | 20-NN accuracy (%) |\n|--:|--:|")
     rows = {row["step"]: row for row in map(json.loads, path.read_text().splitlines())}
     for step, row in sorted(rows.items()):

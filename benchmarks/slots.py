@@ -15,10 +15,10 @@ from pairs import best_ms
 from torch import nn
 
 from firstsight.discovery.slot_attention import Config, SlotAttention
-from firstsight.evaluation.object_masks import ids_of
+from firstsight.evaluation.object_masks import clustered_ids, ids_of
 from firstsight.gallery.figures.discovery.slot_iterations import HASTY, as_images, measured
 from firstsight.training.fit import Runtime, fit
-from firstsight.training.toys.object_images import ObjectImages, clustered_ids
+from firstsight.training.toys.object_images import ObjectImages
 
 SEEDS, TRAINED, TESTED, BEGINNING = 3, 8000, 200, 400
 NAMES = ("FG-ARI", "ARI", "mBO", "mIoU")
@@ -31,7 +31,7 @@ measured here. With 1,000 images and 1,000 steps at a rate of 3e-3 the same seed
 trainings (6,000 steps planned) lost objects again after 2,500 steps (0.79 to 0.75). Striped shapes were not trained.
 """
 
-TINY_CONFIG, TINY = SlotAttention.PRESETS["tiny"]
+SHAPES_CONFIG, SHAPES = SlotAttention.PRESETS["shapes"]
 
 
 def cells(values: list[dict[str, float]]) -> str:
@@ -39,10 +39,10 @@ def cells(values: list[dict[str, float]]) -> str:
 
 
 def print_found() -> None:
-    size, slots = TINY_CONFIG.size[0], TINY_CONFIG.slots
+    size, slots = SHAPES_CONFIG.size[0], SHAPES_CONFIG.slots
     print(
         "## Objects found\n\n"
-        f"`tiny`: {TINY.steps} steps of {TINY.batch} images, {size} x {size} px, {slots} slots; seeds 0, 1, 2."
+        f"`shapes`: {SHAPES.steps} steps of {SHAPES.batch} images, {size} x {size} px, {slots} slots; seeds 0, 1, 2."
     )
     print(f"{TRAINED} images to learn, {TESTED} new ones to measure; k-means of colour and place, each in [0, 1].\n")
     print(f"| images | method | {' | '.join(NAMES)} | CPU s |\n|---|---|{'--:|' * (len(NAMES) + 1)}")
@@ -51,9 +51,9 @@ def print_found() -> None:
         values, attended, seconds = [], [], []
         for seed in range(SEEDS):
             torch.manual_seed(seed)
-            model, start = SlotAttention(TINY_CONFIG), time.process_time()
+            model, start = SlotAttention(SHAPES_CONFIG), time.process_time()
             images = ObjectImages(TRAINED, size, seed=seed, **settings)
-            fit(model, images, replace(TINY, seed=seed), runtime=Runtime(device="cpu"))
+            fit(model, images, replace(SHAPES, seed=seed), runtime=Runtime(device="cpu"))
             seconds.append(time.process_time() - start)
             with torch.no_grad():
                 found = model.explain(as_images(new), model.fixed_noise(TESTED))
@@ -80,19 +80,19 @@ def print_beginnings() -> None:
     """What becomes of small images with the paper's places and first weights."""
     print(
         "## How it begins\n\n"
-        f"`tiny` at a constant rate of {HASTY.learning_rate}, and without what it departs from the paper in, after {BEGINNING} steps, seed 0.\n"
+        f"`shapes` at a constant rate of {HASTY.learning_rate}, and without what it departs from the paper in, after {BEGINNING} steps, seed 0.\n"
         "Plain shapes. Largest share: of a pixel's slots, mean over pixels; 1 / slots where all draw everything.\n"
     )
     print("| | loss | FG-ARI | largest share |\n|---|--:|--:|--:|")
-    size = TINY_CONFIG.size[0]
+    size = SHAPES_CONFIG.size[0]
     old, new = ObjectImages(TRAINED, size, (3, 3)), ObjectImages(TESTED, size, (3, 3), seed=99)
     images = as_images(new)
     for name, edges, begun in (
-        ("TINY", TINY_CONFIG.edges, ()),
+        ("preset shapes", SHAPES_CONFIG.edges, ()),
         ("places from 0 to 1 and Glorot's weights everywhere, as in the paper", (0.0, 1.0), ("encoder", "decoder")),
     ):
         torch.manual_seed(0)
-        model = SlotAttention(replace(TINY_CONFIG, edges=edges))
+        model = SlotAttention(replace(SHAPES_CONFIG, edges=edges))
         for part in begun:
             model.get_submodule(part).apply(begin_as_glorot)
         recipe = replace(HASTY, steps=BEGINNING, schedule="constant")

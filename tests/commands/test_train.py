@@ -78,19 +78,27 @@ def test_it_leaves_what_it_says(trained, images):
 
 
 def test_a_process_killed_in_the_middle_goes_on_bit_for_bit(trained, images, tmp_path):
-    arguments = ("rbm", images, "--out", tmp_path / "killed", *QUICK)
+    folders = (tmp_path / f"killed {attempt}" for attempt in range(3))  # a busy machine may see the first one end
+    folder = next((folder for folder in folders if killed(images, folder)), None)
+    assert folder is not None, "three trainings ended before they were killed"
+    ended = run("rbm", images, "--out", folder, *QUICK)
+    assert ended.returncode == 0, ended.stderr
+    assert same_weights(trained, folder)
+
+
+def killed(images, folder) -> bool:
+    """Whether a training was killed after its first checkpoint and before its end."""
     process = subprocess.Popen(
-        command(*arguments), env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL
+        command("rbm", images, "--out", folder, *QUICK),
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stderr=subprocess.DEVNULL,
     )
     deadline = time.monotonic() + 120
-    while not written(tmp_path / "killed") and time.monotonic() < deadline:
+    while not written(folder) and time.monotonic() < deadline:
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert written(tmp_path / "killed")
-    ended = run(*arguments)
-    assert ended.returncode == 0, ended.stderr
-    assert same_weights(trained, tmp_path / "killed")
+    return bool(written(folder)) and not (folder / "model.safetensors").exists()
 
 
 def test_mistakes_are_one_line(trained, images, tmp_path):

@@ -19,6 +19,7 @@ from firstsight.depth.monodepth2 import (
     seen_from,
 )
 from firstsight.errors import InputError
+from firstsight.geometry.pixels import resize
 from firstsight.geometry.se3 import inverse, se3_exp
 from firstsight.losses.photometric import photometric
 from firstsight.training.data.batch import collate, unit_range
@@ -104,6 +105,25 @@ def test_equations_4_and_5():
         assert float(smallest[n, 0, y, x]) == min(a, b)
         assert float(mean[n, 0, y, x]) == pytest.approx((a + b) / 2)
         assert bool(mask[n, 0, y, x]) == (a < float(unmoved[n, 0, y, x]))
+
+
+def test_smoothness_is_that_of_each_scales_own_size():
+    """Equation 3 by a loop on the 32 x 32 map and the image of that size."""
+    batch, method = clips_of(1), small()
+    views = views_of(batch)
+    draw = torch.Generator().manual_seed(0)
+    maps = [0.2 + torch.rand(1, 1, side, side, generator=draw) for side in (64, 32)]
+    found = method.terms(views, batch.intrinsics, maps, true_motions(1))
+    image, values = resize(views[1], 32, 32)[0], maps[1][0, 0] / maps[1].mean()
+    across, down = [], []
+    for a in range(32):
+        for b in range(31):
+            for steps, here, there in ((across, (a, b), (a, b + 1)), (down, (b, a), (b + 1, a))):
+                change = float((image[:, *there] - image[:, *here]).abs().mean())
+                steps.append(abs(float(values[there] - values[here])) * np.exp(-change))
+    assert float(found[1].smoothness) == pytest.approx(np.mean(across) + np.mean(down), rel=1e-5)
+    # of maps of independent numbers: brought to full size first, that of scale 1 would be a quarter as rough
+    assert 0.9 < float(found[1].smoothness / found[0].smoothness) < 1.1
 
 
 def test_answers_span_near_and_far():

@@ -20,18 +20,18 @@ from firstsight.discovery.slot_attention import (
     weighted_means,
 )
 from firstsight.errors import InputError
-from firstsight.evaluation.object_masks import ids_of
+from firstsight.evaluation.object_masks import clustered_ids, ids_of
 from firstsight.gallery.figures.discovery.slot_iterations import HASTY, as_images, measured
 from firstsight.training.data.batch import ImageBatch, unit_range
 from firstsight.training.fit import Runtime, fit
 from firstsight.training.metrics_log import Callback
 from firstsight.training.random_numbers import StepRandom
 from firstsight.training.recipe import Recipe
-from firstsight.training.toys.object_images import ObjectImages, clustered_ids
+from firstsight.training.toys.object_images import ObjectImages
 from firstsight.training.trainable import StepContext
 
 CPU = Runtime(device="cpu")
-TINY_CONFIG, TINY = SlotAttention.PRESETS["tiny"]
+SHAPES_CONFIG, SHAPES = SlotAttention.PRESETS["shapes"]
 THREE = (3, 3)  # objects in an image
 SMALL = Config(
     size=(8, 8),
@@ -153,6 +153,19 @@ def test_the_loss_is_the_mean_square_of_what_the_slots_draw_together():
     assert torch.equal(blended(found.slot_images, found.masks), found.image)
 
 
+def test_what_it_explains_is_in_the_images_unit():
+    """Images in [0, 1] outside, in [-1, 1] inside: the encoder sees 2 x - 1, and a drawn c is shown as (c + 1) / 2."""
+    model, image, noise = small(), unit_range(samples().images[:, 0]), some(4, 3, 8, seed=5)
+    with torch.no_grad():
+        found = model.explain(image, noise)
+        slots, _ = model.slots(model.encoder(2 * image - 1), model.mean + model.log_sigma.exp() * noise)
+        drawn, logits = model.decoder(slots)
+    assert torch.allclose(found.slots, slots, atol=1e-6)
+    assert torch.allclose(found.slot_images, 0.5 * drawn + 0.5, atol=1e-6)
+    assert torch.allclose(found.masks, logits.softmax(1), atol=1e-6)
+    assert float(found.slot_images.mean()) > 0.3, "near the middle of [0, 1] before training, not of [-1, 1]"
+
+
 # symmetries
 
 
@@ -186,6 +199,35 @@ def test_slots_that_begin_the_same_stay_the_same():
     """Why the fixed draw is not the mean."""
     slots = small().explain(unit_range(samples().images[:, 0]), torch.zeros(4, 3, 8)).slots
     assert torch.allclose(slots[:, 0], slots[:, 1])
+
+
+def test_slots_with_means_of_their_own_differ_without_noise():
+    model = small(own_means=True)
+    slots = model.explain(unit_range(samples().images[:, 0]), torch.zeros(4, 3, 8)).slots
+    assert model.mean.shape == (1, 3, 8)
+    assert float(model.log_sigma.detach().mean()) == -2
+    assert float((slots[:, 0] - slots[:, 1]).detach().abs().max()) > 0.1
+
+
+def test_crops_have_the_share_of_the_area_that_was_asked_for():
+    """Of images whose red rises by 1 from the left edge to the right one and whose green does so from top to bottom."""
+    model = small(crop=(0.2, 0.4), crop_from=(32, 32))
+    ramp = (255 * (torch.arange(32) + 0.5) / 32).round().byte()
+    image = torch.stack([ramp.expand(32, 32), ramp[:, None].expand(32, 32), torch.zeros(32, 32, dtype=torch.uint8)])
+    shown = model.shown(ImageBatch(image.expand(64, 1, 3, 32, 32)), context(batch=64))
+    assert model.wanted.size == (32, 32)
+    assert shown.shape == (64, 3, 8, 8)
+    # of 8 pixels the outermost centres are 7 / 8 of the crop's side apart
+    across, down = ((shown[:, c].amax((1, 2)) - shown[:, c].amin((1, 2))) * 8 / 7 for c in (0, 1))
+    area = across * down
+    assert 0.19 < float(area.min()) < 0.23
+    assert 0.37 < float(area.max()) < 0.41
+    assert set(model.eval().preview(samples(size=32), context())) >= {"input", "masks", "slot 3"}
+
+
+def test_a_decoder_of_single_pixels_knows_no_neighbours():
+    layers = [layer for layer in small(decoder_kernel=1, upsamplings=0, decoder_size=(8, 8)).decoder.convolutions]
+    assert [layer.kernel_size for layer in layers if isinstance(layer, nn.Conv2d)] == [(1, 1)]
 
 
 # test_truth_beats_perturbation, test_gradient, test_role
@@ -312,7 +354,7 @@ def test_shares_of_a_batch_have_its_mean_loss_and_gradient():
 
 
 def random_masks(new: ObjectImages) -> dict[str, float]:
-    ids = np.random.default_rng(0).integers(0, TINY_CONFIG.slots, (len(new), *TINY_CONFIG.size))
+    ids = np.random.default_rng(0).integers(0, SHAPES_CONFIG.slots, (len(new), *SHAPES_CONFIG.size))
     return measured(ids, new)
 
 
@@ -321,10 +363,10 @@ def k_means(new: ObjectImages, clusters: int) -> dict[str, float]:
 
 
 def found_by(recipe: Recipe) -> tuple[SlotAttention, dict[str, float], ObjectImages]:
-    """TINY_CONFIG after a training, and its measures on images that were not shown."""
+    """SHAPES_CONFIG after a training, and its measures on images that were not shown."""
     torch.manual_seed(recipe.seed)
-    model, new = SlotAttention(TINY_CONFIG), ObjectImages(100, TINY_CONFIG.size[0], THREE, seed=99)
-    fit(model, ObjectImages(8000, TINY_CONFIG.size[0], THREE, seed=recipe.seed), recipe, runtime=CPU)
+    model, new = SlotAttention(SHAPES_CONFIG), ObjectImages(100, SHAPES_CONFIG.size[0], THREE, seed=99)
+    fit(model, ObjectImages(8000, SHAPES_CONFIG.size[0], THREE, seed=recipe.seed), recipe, runtime=CPU)
     with torch.no_grad():
         return model, measured(ids_of(model(as_images(new))).numpy(), new), new
 
@@ -345,9 +387,9 @@ def test_it_learns_objects_within_a_few_hundred_steps(unchecked):
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_tiny_learns(seed, unchecked):
     """Above k-means of colour and place, which is not given the number of objects but one cluster for each slot."""
-    _, found, new = found_by(replace(TINY, seed=seed))
+    _, found, new = found_by(replace(SHAPES, seed=seed))
     assert found["FG-ARI"] > 0.7
-    assert found["FG-ARI"] > k_means(new, TINY_CONFIG.slots)["FG-ARI"] + 0.05
+    assert found["FG-ARI"] > k_means(new, SHAPES_CONFIG.slots)["FG-ARI"] + 0.05
     assert found["mBO"] > 2 * random_masks(new)["mBO"]
 
 
@@ -367,11 +409,15 @@ def test_k_means_of_plain_shapes_is_a_strong_baseline():
 
 
 def test_weights_begin_as_the_docstring_says():
-    model = SlotAttention(replace(TINY_CONFIG, features=64)).requires_grad_(False)
+    model = SlotAttention(replace(SHAPES_CONFIG, features=64)).requires_grad_(False)
     assert float(model.slots.keys.weight.std()) == pytest.approx((2 / 128) ** 0.5, rel=0.05)
     assert float(model.encoder.convolutions[2].weight.std()) == pytest.approx((2 / (9 * 64)) ** 0.5, rel=0.05)
     assert float(model.decoder.convolutions[2].weight.std()) == pytest.approx((1 / (3 * 9 * 64)) ** 0.5, rel=0.05)
     assert not model.encoder.convolutions[2].bias.any()
+    # the slots' Gaussian: Glorot's bound for 1 x 64 numbers is sqrt(6 / 128) = 0.2165
+    for first in (model.mean, model.log_sigma):
+        assert 0.19 < float(first.detach().abs().max()) < 0.2166
+        assert float(first.mean()) == pytest.approx(0, abs=0.05)
 
 
 def test_places_are_numbered_from_edge_to_edge():

@@ -124,3 +124,28 @@ def test_disparity_errors_pool_pixels_not_images() -> None:
         valid = np.ones((1, size), bool)
         errors.add(true + np.float32(offset), valid, DisparityImage(true, valid, valid))
     assert values(errors.metrics())["D1-all (answered)"] == pytest.approx(25)
+
+
+def test_too_small_disparities_are_as_wrong_as_too_large_ones() -> None:
+    """97 and 94 for 100 px: 3 and 6 px off, of which the second is also beyond 5 %."""
+    true, valid = np.full((1, 2), 100, np.float32), np.ones((1, 2), bool)
+    errors = DisparityErrors()
+    errors.add(np.array([[97, 94]], np.float32), valid, DisparityImage(true, valid, valid))
+    measured = values(errors.metrics())
+    assert measured["disparity error"] == pytest.approx(4.5)
+    assert measured["bad-2 (answered)"] == 100
+    assert measured["D1-all (answered)"] == 50
+
+
+def test_at_the_cap_is_beyond_it_and_estimates_are_clamped_at_both_ends() -> None:
+    """True 80 m is not judged; 0 m counts as 0.001 m for a true 2 m, 500 m as 80 m for a true 40 m."""
+    valid = np.ones((1, 3), bool)
+    errors = DepthErrors()
+    errors.add(
+        DepthImage(np.array([[80, 0, 500]], np.float32), valid), DepthImage(np.array([[80, 2, 40]], np.float32), valid)
+    )
+    measured = values(errors.metrics())
+    assert errors.judged == 2
+    assert measured["depth Abs Rel"] == pytest.approx((1.999 / 2 + 1) / 2)
+    # ln(0.001 / 2) = -7.600902, ln(80 / 40) = 0.693147
+    assert measured["depth RMSE log"] == pytest.approx(math.sqrt((7.600902**2 + 0.693147**2) / 2), abs=1e-5)

@@ -119,3 +119,23 @@ def test_metrics_are_means_over_images_with_objects():
 
 def test_one_object_in_one_mask_is_right():
     assert foreground_ari(np.full((3, 3), 4), np.ones((3, 3), np.int64)) == 1
+
+
+def test_the_four_measures_of_one_mask_over_two_objects():
+    """Objects of 9 and 12 of 100 pixels in one mask of 21. Pairs of pixels by hand: 3183 together in both, 3291 and 3183."""
+    errors = ObjectMaskErrors()
+    true = two_squares()
+    errors.add((true > 0).astype(np.int64), true)
+    values = {metric.name: metric.value for metric in errors.metrics()}
+    chance = 3291 * 3183 / 4950
+    assert values["FG-ARI"] == pytest.approx(0, abs=1e-12)
+    assert values["ARI"] == pytest.approx((3183 - chance) / ((3291 + 3183) / 2 - chance))
+    assert values["mBO"] == pytest.approx((9 / 21 + 12 / 21) / 2)
+    assert values["mIoU"] == pytest.approx(12 / 21 / 2)
+
+
+def test_fewer_masks_than_objects_leave_objects_unmatched():
+    """One mask over all: 12 of 100 for the larger object, nothing for the other."""
+    true = two_squares()
+    assert matched_overlap(np.ones((10, 10), np.int64), true) == pytest.approx(0.12 / 2)
+    assert best_overlap(np.ones((10, 10), np.int64), true) == pytest.approx((0.09 + 0.12) / 2)

@@ -179,8 +179,9 @@ def test_a_scale_error_of_two_percent_is_a_drift_of_two_percent() -> None:
     estimated = true.copy()
     estimated[:, 0, 3] *= 1.02
     values = measured(estimated, true, "first")
-    # a piece ends one frame (1 m) past its length: 2 % of 101 m over 100 m, 201 over 200, 301 over 300
-    assert values["drift translation"] == pytest.approx(2.0, rel=0.011)
+    # a piece ends one frame (1 m) past its length: 30 pieces err by 2 % of 101 m over 100 m, 20 of 201 over 200, 10 of 301
+    # over 300
+    assert values["drift translation"] == pytest.approx(2 * (30 * 1.01 + 20 * 1.005 + 10 * 301 / 300) / 60, abs=1e-9)
     assert values["drift rotation"] == pytest.approx(0, abs=1e-9)
 
 
@@ -229,3 +230,24 @@ def test_applying_an_alignment_moves_positions_and_keeps_rotations_rigid() -> No
     moved = apply(align(estimated[:, :3, 3], true[:, :3, 3], with_scale=True), estimated)
     np.testing.assert_allclose(np.linalg.det(moved[:, :3, :3]), 1)
     assert np.abs(moved[:, :3, 3] - true[:, :3, 3]).max() < 0.3
+
+
+def test_a_turn_of_a_degree_in_100_m_is_a_drift_of_one_degree() -> None:
+    """901 frames a metre apart, each turned 0.01 degrees too far: 80 pieces of 100 m, 70 of 200 m, ... and 10 of 800 m."""
+    true = np.tile(np.eye(4), (901, 1, 1))
+    true[:, 0, 3] = np.arange(901)
+    estimated = true.copy()
+    estimated[:, :3, :3] = Rotation.from_euler("z", 0.01 * np.arange(901)[:, None], degrees=True).as_matrix()
+    metrics = {metric.name: metric for metric in trajectory_metrics(estimated, true, "none")}
+    pieces = {100 * n: 90 - 10 * n for n in range(1, 9)}
+    expected = sum(count * (length + 1) / length for length, count in pieces.items()) / 360
+    assert metrics["drift rotation"].value == pytest.approx(expected, abs=1e-6)
+    assert "mean over 360 pieces of 100-800 m" in metrics["drift rotation"].protocol
+    assert metrics["RPE rotation"].value == pytest.approx(0.01, abs=1e-9)
+
+
+def test_the_scale_is_that_of_the_truth_over_the_estimate() -> None:
+    true = random_walk(np.random.default_rng(15), 30)
+    small = true.copy()
+    small[:, :3, 3] *= 0.4
+    assert measured(small, true, "sim3")["trajectory scale"] == pytest.approx(2.5)

@@ -406,3 +406,35 @@ def test_points_that_cannot_be_used_are_refused():
     with pytest.raises(InputError, match="window of 21 px"):
         track_points(image[:20], image[:20], random_points((20, 50), 0))
     assert len(track_points(image, image, np.empty((0, 2), np.float32)).valid) == 0
+
+
+def test_colours_weigh_as_the_eye_weighs_them():
+    """Red moves to the right and blue to the left, alike in contrast: squared weights of 0.299 and 0.114 decide for red."""
+    x, y = grid()
+    still = np.full_like(x, 0.5)
+    image_a = torch.from_numpy(np.stack([waves(x, y), still, waves(x, y)])[None]).float()
+    image_b = torch.from_numpy(np.stack([waves(x - 0.4, y), still, waves(x + 0.4, y)])[None]).float()
+    flow, _, _ = LucasKanade(Config(levels=1)).windows(image_a.clamp(0, 1), image_b.clamp(0, 1))
+    # the weighted mean texture moves by 0.4 (0.299 - 0.114) / (0.299 + 0.114) = 0.18 px
+    assert float(flow[0, 0, 16:-16, 16:-16].median()) == pytest.approx(0.18, abs=0.03)
+
+
+def test_either_image_with_a_hole_is_refused():
+    good = torch.rand(1, 3, 32, 32)
+    holed = good.clone()
+    holed[0, 1, 5, 7] = torch.nan
+    for pair in ((holed, good), (good, holed)):
+        with pytest.raises(InputError, match="NaN or infinite"):
+            LucasKanade().windows(*pair)
+
+
+def test_a_direction_is_known_from_twice_the_threshold_on():
+    """(smallest, largest) eigenvalue against a threshold of 1."""
+    values = torch.tensor([[0.5, 0.5, 0.5, 1.1], [0.9, 1.9, 2.1, 2.1]])[None, :, None]
+    assert kinds(values, 1.0).flatten().tolist() == [Kind.NONE, Kind.NONE, Kind.NORMAL, Kind.FULL]
+
+
+def test_a_step_is_two_pixels_at_most():
+    matrix = torch.tensor([1.0, 0.0, 1.0])[None, :, None, None]
+    right, flow = torch.tensor([10.0, -1.5])[None, :, None, None], torch.zeros(1, 2, 1, 1)
+    assert step(matrix, right, flow, 1e-5).flatten().tolist() == [2.0, -1.5]

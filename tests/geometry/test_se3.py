@@ -110,3 +110,12 @@ def test_quaternions_against_scipy():
     theirs = torch.from_numpy(rotations.as_quat(canonical=True))[:, [3, 0, 1, 2]]
     torch.testing.assert_close(ours, theirs)
     torch.testing.assert_close(se3.quaternion_wxyz_to_matrix(ours * 7), torch.from_numpy(rotations.as_matrix()))
+
+
+def test_small_turns_move_far_points_exactly():
+    """0.009 rad about z and 1000 m along x: 1000 sin(t) / t and 1000 (1 - cos t) / t, by their series to 1e-9 m."""
+    motion = se3.se3_exp(torch.tensor([1000.0, 0, 0, 0, 0, 0.009], dtype=torch.float64))
+    assert motion[:3, 3].tolist() == pytest.approx([999.9865000546749, 4.499969625082013, 0], abs=1e-9)
+    assert motion[:2, 0].tolist() == pytest.approx([0.9999595002733743, 0.008999878500492073], abs=1e-15)
+    found = se3.se3_log(motion)
+    assert found.tolist() == pytest.approx([1000, 0, 0, 0, 0, 0.009], abs=1e-9)

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import TypeCheckError
 
 from firstsight.losses import photometric as module
-from firstsight.losses.photometric import ALPHA, MIN_WIDTH, absolute, dissimilarity, photometric
+from firstsight.losses.photometric import MIN_WIDTH, absolute, dissimilarity, photometric
 
 
 def pair(shape: tuple[int, ...], dtype: torch.dtype = torch.float32, seed: int = 0) -> tuple[torch.Tensor, ...]:
@@ -46,13 +46,23 @@ def test_equation(shape, alpha):
     assert photometric(a.float(), b.float(), alpha).numpy() == pytest.approx(expected, abs=tolerance)
 
 
+def test_structure_has_85_percent_and_images_of_two_types_are_compared():
+    """The default share, from the paper; float32 beside float64 is as exact as float32."""
+    a, b = pair((1, 2, 5, 20), torch.float64)
+    expected = slow(a.numpy(), b.numpy(), 0.85)
+    assert photometric(a, b).numpy() == pytest.approx(expected, abs=1e-12)
+    for one, other in ((a.float(), b), (a, b.float())):
+        assert photometric(one, other).numpy() == pytest.approx(expected, abs=3e-4)
+
+
+@pytest.mark.parametrize("alpha", [0.85, 0.3])
 @pytest.mark.parametrize("shape", [(2, 3, 11, 37), (1, 1, 3, 18), (1, 2, 4, 34), (3, 3, 20, 64)])
-def test_the_kernels_derivatives_are_those_of_float64(shape):
+def test_the_kernels_derivatives_are_those_of_float64(shape, alpha):
     a, b = (image.requires_grad_() for image in pair(shape))
     arriving = torch.randn(shape[0], 1, shape[2] - 2, shape[3] - 2, generator=torch.Generator().manual_seed(1))
-    (photometric(a, b) * arriving).sum().backward()
+    (photometric(a, b, alpha) * arriving).sum().backward()
     exact = [image.detach().double().requires_grad_() for image in (a, b)]
-    plain = ALPHA * dissimilarity(*exact).mean(1, keepdim=True) + (1 - ALPHA) * absolute(*exact)
+    plain = alpha * dissimilarity(*exact).mean(1, keepdim=True) + (1 - alpha) * absolute(*exact)
     (plain * arriving.double()).sum().backward()
     for mine, theirs in zip((a, b), exact, strict=True):
         assert mine.grad is not None

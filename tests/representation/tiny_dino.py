@@ -5,18 +5,18 @@ from dataclasses import replace
 import torch
 
 from firstsight.nets.vit import Config as VitConfig
-from firstsight.representation.joint_embedding.dino import TINY_CONFIG, TINY_RECIPE, Config, Dino
+from firstsight.representation.joint_embedding.dino import PATTERNS_CONFIG, PATTERNS_RECIPE, Config, Dino
 from firstsight.training.recipe import Recipe
 
 BLINK_CONFIG: Config = replace(
-    TINY_CONFIG,
+    PATTERNS_CONFIG,
     vit=VitConfig(size=(16, 16), patch=8, width=16, blocks=1, heads=2, registers=1),
     size=(16, 16),
     large=(
-        replace(TINY_CONFIG.large[0], size=(16, 16), blur=0.5, sigma_px=(0.1, 1.0)),
-        replace(TINY_CONFIG.large[1], size=(16, 16)),
+        replace(PATTERNS_CONFIG.large[0], size=(16, 16), blur=0.5, sigma_px=(0.1, 1.0)),
+        replace(PATTERNS_CONFIG.large[1], size=(16, 16)),
     ),
-    small=replace(TINY_CONFIG.small, size=(8, 8)),
+    small=replace(PATTERNS_CONFIG.small, size=(8, 8)),
     hidden=16,
     bottleneck=8,
     prototypes=32,
@@ -25,7 +25,7 @@ BLINK_CONFIG: Config = replace(
     frozen_share=0.2,
     centre_momentum=0.9,
 )
-BLINK_RECIPE: Recipe = replace(TINY_RECIPE, steps=20, batch=8, warm_up=0.1, log_every=1, checkpoint_every=5)
+BLINK_RECIPE: Recipe = replace(PATTERNS_RECIPE, steps=20, batch=8, warm_up=0.1, log_every=1, checkpoint_every=5)
 
 
 def dino(seed: int = 0, **changes) -> Dino:

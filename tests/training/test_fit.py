@@ -1,6 +1,7 @@
 """The training loop: resumes to the bit, can be prolonged, begins from weights, validates, and follows teachers."""
 
 import json
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,7 @@ from toy import Toy, colours, toy
 
 from firstsight.errors import InputError
 from firstsight.formats.storage.weights import load_weights, save_weights
-from firstsight.training.fit import Runtime, fit
+from firstsight.training.fit import Runtime, Throughput, fit
 from firstsight.training.metrics_log import Callback, Callbacks, read_metrics
 from firstsight.training.recipe import Recipe
 from firstsight.training.validation import Validation
@@ -63,6 +64,34 @@ def test_the_teacher_is_the_moving_average():
     for weight in seen:
         expected = 0.9 * expected + 0.1 * weight
     assert torch.allclose(method.teacher[1].weight, expected, atol=1e-7)
+
+
+def test_the_teachers_momentum_rises_by_half_a_cosine():
+    """From 0.5 to 1 in two steps: 0.5, then 0.75."""
+    method = toy()
+    before, seen = method.teacher[1].weight.clone(), []
+
+    class Watcher(Callback):
+        def on_step(self, step, numbers):
+            seen.append(method.net[1].weight.detach().clone())
+
+    fit(method, colours(), replace(RECIPE, steps=2, ema=0.5, final_ema=1.0), runtime=CPU, callback=Watcher())
+    expected = 0.75 * (0.5 * before + 0.5 * seen[0]) + 0.25 * seen[1]
+    assert torch.allclose(method.teacher[1].weight, expected, atol=1e-7)
+
+
+def test_the_last_step_is_logged_and_saved_whatever_the_intervals(tmp_path):
+    recipe = replace(RECIPE, steps=7, log_every=3, checkpoint_every=5)
+    method = toy(dropout=0.5)
+    assert fit(method, colours(), recipe, tmp_path, runtime=CPU).steps == 7
+    assert [row["step"] for row in read_metrics(tmp_path)] == [3, 6, 7]
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["00000005", "00000007"]
+    assert not method.training, "dropout is off in a method that was trained"
+
+
+def test_the_two_newest_checkpoints_stay(tmp_path):
+    fit(toy(), colours(), replace(RECIPE, steps=8, checkpoint_every=2), tmp_path, runtime=CPU)
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["00000006", "00000008"]
 
 
 def test_workers_change_nothing():
@@ -193,3 +222,13 @@ def test_no_samples_are_one_line():
     data._count = 0
     with pytest.raises(InputError, match="no samples"):
         fit(toy(), data, RECIPE, runtime=CPU)
+
+
+def test_throughput_is_of_the_steps_since_the_last_measurement(monkeypatch):
+    """32 samples a step: 3 steps in 2 s, then 1 in 4 s."""
+    now = iter([10.0, 11.0, 13.0, 17.0])
+    monkeypatch.setattr(time, "perf_counter", lambda: next(now))
+    throughput = Throughput(32)
+    assert throughput.measure(2) == {}
+    assert throughput.measure(5) == {"samples per second": 48.0}
+    assert throughput.measure(6) == {"samples per second": 8.0}

@@ -115,6 +115,7 @@ def flip(path):
     ("model.safetensors", flip, "model.safetensors is not what was written"),
     ("optimiser.safetensors", flip, "optimiser.safetensors is not what was written"),
     ("process-0.safetensors", lambda path: path.unlink(), "process-0.safetensors is missing"),
+    ("optimiser.safetensors", lambda path: path.unlink(), "optimiser.safetensors is missing"),
     ("state.json", cut, "state.json is not readable"),
     ("state.json", lambda path: path.write_text("null"), "state.json is not readable"),
     ("state.json", lambda path: path.write_text("{}"), "state.json names no files"),

@@ -64,6 +64,25 @@ def test_kernels_decay_and_biases_do_not():
     assert ends(replace(SGD, steps=1, weight_decay=0.5)) == pytest.approx([2.75, 3.7, 0.9, 4.65])
 
 
+def test_gradients_are_clipped_all_together_or_each_by_itself():
+    """The gradients (1, 1), 1 and 1 are 2 long together: half of each remains. By itself w's is sqrt 2 long, the others 1."""
+    together = ends(replace(SGD, steps=1, clip=1.0))
+    assert together == pytest.approx([2.95, 3.95, 0.95, 4.95], abs=1e-6)
+    each = ends(replace(SGD, steps=1, clip=1.0, clip_each=True))
+    assert each == pytest.approx([3 - 0.1 / math.sqrt(2), 4 - 0.1 / math.sqrt(2), 0.9, 4.9], abs=1e-6)
+    assert ends(replace(SGD, steps=1, clip=3.0)) == pytest.approx([2.9, 3.9, 0.9, 4.9])
+
+
+def test_three_steps_of_adamw_by_hand():
+    """Gradients of 1 give the step's rate whatever the betas: 0.1, 0.075 and 0.025 on half a cosine; w decays first."""
+    recipe = replace(RECIPE, optimiser="adamw", steps=3, learning_rate=0.1, schedule="cosine", weight_decay=0.5)
+    rates, w, bias = [0.1, 0.075, 0.025], 3.0, 1.0
+    for rate in rates:
+        w, bias = w * (1 - 0.5 * rate) - rate, bias - rate
+    assert ends(recipe)[0] == pytest.approx(w, abs=1e-5)
+    assert ends(recipe)[2] == pytest.approx(0.8, abs=1e-5)
+
+
 def test_a_group_has_a_rate_of_its_own_and_may_not_decay():
     """Twice the rate without decay for w: 3 - 0.2, 4 - 0.2."""
     recipe = replace(SGD, steps=1, weight_decay=0.5)

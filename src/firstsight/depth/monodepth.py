@@ -217,5 +217,9 @@ class Monodepth(DepthEstimator, Trainable[Batch]):
         left, right = unit_range(batch.images[:, 0]), unit_range(batch.right[:, 0])
         shares = self.disparities(left)[0]
         again = warp_by_disparity(right, left.shape[-1] * shares[:, :1]).values
-        shown = shares / shares.amax((-2, -1), keepdim=True)
-        return {"left": left, "left from right": again, "disparity": shown[:, :1], "of right": shown[:, 1:]}
+        return {
+            "left": left,
+            "left image from the right": again,
+            "disparity of the left image (share of the width, red is near)": shares[:, :1],
+            "disparity of the right image (share of the width, red is near)": shares[:, 1:],
+        }

@@ -10,7 +10,8 @@ Idea:   one network answers with the depth D of image I_t, another with the came
         mu(p) = [min pe(I_t, I_t'->t) < min pe(I_t, I_t')]: what stays where it is while the camera moves, and a camera
         that stands, say nothing of depth                                             eq. 5       -> automask()
         L_s = |d*_x| exp(-|I_x|) + |d*_y| exp(-|I_y|), d* = 1 / D over its mean       eq. 3       -> losses.smoothness
-        L = mean over the four scales of mu L_p + lambda / 2^s L_s, D of every scale at full size  -> Monodepth2.loss()
+        L = mean over the four scales of mu L_p + lambda / 2^s L_s; for L_p D of every scale is brought to full size, L_s is
+        that of each scale's own size, as in the authors' code                                   -> Monodepth2.loss()
 Differs: the first weights are drawn, not ImageNet's; the decoder is monodepth's; only whole windows are judged. Norm
         "none" makes the loss of a sample independent of its batch. Pixels that mu leaves out count with the error of
         the unmoved neighbour instead of with 0: the gradient is the same, and the loss falls as the network learns.
@@ -44,6 +45,7 @@ from firstsight.training.trainable import Loss, Preset, StepContext, Trainable
 from firstsight.training.views import recoloured
 
 Output = Float[Tensor, "batch 1 height width"]
+ScaleOutput = Float[Tensor, "batch 1 _ _"]
 ErrorMap = Float[Tensor, "batch 1 rows columns"]
 Motion = Float[Tensor, "batch 4 4"]
 # Of the pose network's outputs: motion begins small, and suits a depth of 0.2.
@@ -187,10 +189,9 @@ class Monodepth2(DepthEstimator, Trainable[Batch]):
     def wanted(self) -> Wanted:
         return Wanted(Batch, self.config.size, clip=frames(-1, 0, 1))
 
-    def inverse_depths(self, image: Images) -> list[Output]:
-        """1 / D at each scale, at the image's size."""
-        outputs = self.net(image)
-        return [inverse_depth(resize(a, *image.shape[-2:]), self.config.near, self.config.far) for a in outputs]
+    def inverse_depths(self, image: Images) -> list[ScaleOutput]:
+        """1 / D at each scale, at the scale's own size; the first is as large as the image."""
+        return [inverse_depth(output, self.config.near, self.config.far) for output in self.net(image)]
 
     def motions(self, before: Images, target: Images, after: Images) -> tuple[Motion, Motion]:
         """before_from_target, after_from_target."""
@@ -210,23 +211,24 @@ class Monodepth2(DepthEstimator, Trainable[Batch]):
         self,
         views: Sequence[Images],
         intrinsics: Float[Tensor, "batch 3 3"],
-        inverse_depths: Sequence[Output],
+        inverse_depths: Sequence[ScaleOutput],
         motions: Sequence[Motion],
     ) -> list[Terms]:
-        """mu L_p and L_s of each scale, for images (before, target, after)."""
+        """mu L_p at the images' size and L_s at that of each scale's 1 / D, for images (before, target, after)."""
         before, target, after = views
         sources, c = (before, after), self.config
         unmoved = min_reprojection([photometric(target, source, c.alpha) for source in sources], c.minimum)
         of_scales = []
         for inverse_d in inverse_depths:
+            depth = 1 / resize(inverse_d, *target.shape[-2:])
             seen = [
-                seen_from(source, 1 / inverse_d, motion, intrinsics)
-                for source, motion in zip(sources, motions, strict=True)
+                seen_from(source, depth, motion, intrinsics) for source, motion in zip(sources, motions, strict=True)
             ]
             moved = min_reprojection([photometric(target, again, c.alpha) for again in seen], c.minimum)
             judged = torch.where(automask(moved, unmoved), moved, unmoved) if c.masked else moved
             normal = inverse_d / inverse_d.mean((-2, -1), keepdim=True)
-            of_scales.append(Terms(judged.mean(), edge_aware(normal, target).mean()))
+            of_its_size = resize(target, *inverse_d.shape[-2:])
+            of_scales.append(Terms(judged.mean(), edge_aware(normal, of_its_size).mean()))
         return of_scales
 
     def estimate(self, image: Images) -> Depth:
@@ -243,5 +245,5 @@ class Monodepth2(DepthEstimator, Trainable[Batch]):
         return {
             "image": target,
             "image from the next": again,
-            "inverse depth": inverse_d / inverse_d.amax((-2, -1), keepdim=True),
+            "inverse depth (of the unknown unit, red is near)": inverse_d,
         }

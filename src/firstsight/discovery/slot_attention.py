@@ -19,6 +19,9 @@ Differs: the slides lack exp in the softmax, add up values where the paper takes
         slots the same object. The official code begins with Glorot's weights; here so do the slots, but the encoder's
         convolutions begin with He's, that colour is not drowned by place, and the decoder as PyTorch's layers do.
         Places are numbered as Config.edges says, in the paper from 0 to 1, in TINY from -3 to 3 (benchmarks/slots.md).
+        own_means gives each slot a learnt beginning of its own (as Jia, Liu, Huang. Improving Object-centric Learning
+        with Query Optimization. ICLR 2023), crop learns from random crops, and decoder_kernel 1 draws smooth areas: where
+        all images show one textured room, slots of one Gaussian stay alike (benchmarks/slots.md).
         Images of other sizes are scaled to the config's, masks back. The paper's encoder takes no strides;
         encoder_strides makes larger images affordable. The number of slots is no part of the weights.
 Role:   Discoverer: alpha, which sums to 1 over the slots. One of them may become the background. explain() also
@@ -26,7 +29,7 @@ Role:   Discoverer: alpha, which sums to 1 over the slots. One of them may becom
 Units:  RGB in [0, 1] outside, in [-1, 1] where it is compared.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple, final
 
 import torch
@@ -40,8 +43,13 @@ from firstsight.training.data.batch import ImageBatch, unit_range
 from firstsight.training.data.wanted import Wanted
 from firstsight.training.recipe import Recipe
 from firstsight.training.trainable import Loss, Preset, StepContext, Trainable
+from firstsight.training.views import View, view
 
 EPSILON = 1e-8
+# log of the first sigma where each slot has a mean of its own, from which the others' are 1.4 away in each direction
+OWN_LOG_SIGMA = -2.0
+# of crops: their least and greatest width / height, over that of the whole image
+STRETCH = 0.8, 1.25
 
 Noise = Float32[Tensor, "batch slots features"]
 SlotVectors = Float32[Tensor, "batch slots features"]
@@ -59,11 +67,19 @@ class Config:
     features: int = 64  # of a slot, and channels of encoder and decoder
     hidden: int = 128  # of the MLP after the GRU
     kernel: int = 5
+    # of the decoder; None: as `kernel`. With 1 each slot draws smooth areas, and no texture
+    decoder_kernel: int | None = None
     encoder_strides: tuple[int, ...] = (1, 1, 1, 1)
     decoder_size: tuple[int, int] = (8, 8)
     upsamplings: int = 4
     flat_convolutions: int = 1  # of the decoder, after the upsamplings
     edges: tuple[float, float] = (0.0, 1.0)  # coordinates of the first and last row or column of places
+    # area share, least and most, of the random crops that are learned from; None: whole images
+    crop: tuple[float, float] | None = None
+    # (height, width) of the images that crops are taken from
+    crop_from: tuple[int, int] = (128, 128)
+    # each slot begins about a learnt vector of its own, and not all about one; their number is then part of the weights
+    own_means: bool = False
     draw: int = 0  # which noise the slots begin with when not training
 
     def __post_init__(self):
@@ -183,14 +199,14 @@ class SlotDecoder(nn.Module):
 
     def __init__(self, config: Config):
         super().__init__()
-        features, kernel, layers = config.features, config.kernel, []
+        features, kernel, layers = config.features, config.decoder_kernel or config.kernel, []
         self.size = config.decoder_size
         self.position = Position(features, self.size, config.edges)
         for _ in range(config.upsamplings):
             layers += [nn.ConvTranspose2d(features, features, kernel, 2, kernel // 2, output_padding=1), nn.ReLU()]
         for _ in range(config.flat_convolutions):
             layers += [nn.Conv2d(features, features, kernel, padding=kernel // 2), nn.ReLU()]
-        self.convolutions = nn.Sequential(*layers, nn.Conv2d(features, 4, 3, padding=1))
+        self.convolutions = nn.Sequential(*layers, nn.Conv2d(features, 4, min(kernel, 3), padding=min(kernel, 3) // 2))
 
     def forward(self, slots: SlotVectors) -> tuple[Tensor, Tensor]:
         everywhere = slots.flatten(0, 1)[:, :, None, None].expand(-1, -1, *self.size)
@@ -199,46 +215,50 @@ class SlotDecoder(nn.Module):
         return drawn[:, :, :3], drawn[:, :, 3]
 
 
+PAPER = Preset(
+    Config(),
+    Recipe(
+        steps=500_000,
+        batch=64,
+        learning_rate=4e-4,
+        warm_up=0.02,
+        schedule="halving",
+        halvings=(0.2, 0.4, 0.6, 0.8),
+    ),
+)
+SMALL = Config(
+    size=(16, 16), upsamplings=1, features=32, hidden=64, kernel=3, encoder_strides=(1, 1, 1), edges=(-3.0, 3.0)
+)
+# Of drawn shapes on a plain ground (training/toys).
+SHAPES = Preset(
+    replace(SMALL, slots=5),
+    Recipe(
+        steps=2000, batch=16, learning_rate=2e-3, warm_up=0.1, schedule="cosine", final_rate=0.1, clip=1.0, log_every=50
+    ),
+)
+# Of a room with a few toys, such as sim:objects.
+TINY = Preset(
+    replace(
+        SMALL,
+        size=(24, 32),
+        slots=8,
+        decoder_kernel=1,
+        decoder_size=(24, 32),
+        upsamplings=0,
+        flat_convolutions=3,
+        crop=(0.04, 0.5),
+        crop_from=(48, 64),
+        own_means=True,
+    ),
+    replace(SHAPES.recipe, steps=3000, learning_rate=3e-3, warm_up=0.05),
+)
+
+
 @final
 class SlotAttention(Discoverer, Trainable[ImageBatch]):
     """Learns to take images apart by having to draw them from few slots."""
 
-    PRESETS: ClassVar = {
-        "paper": Preset(
-            Config(),
-            Recipe(
-                steps=500_000,
-                batch=64,
-                learning_rate=4e-4,
-                warm_up=0.02,
-                schedule="halving",
-                halvings=(0.2, 0.4, 0.6, 0.8),
-            ),
-        ),
-        "tiny": Preset(
-            Config(
-                size=(16, 16),
-                slots=5,
-                features=32,
-                hidden=64,
-                kernel=3,
-                encoder_strides=(1, 1, 1),
-                decoder_size=(8, 8),
-                upsamplings=1,
-                edges=(-3.0, 3.0),
-            ),
-            Recipe(
-                steps=2000,
-                batch=16,
-                learning_rate=2e-3,
-                warm_up=0.1,
-                schedule="cosine",
-                final_rate=0.1,
-                clip=1.0,
-                log_every=50,
-            ),
-        ),
-    }
+    PRESETS: ClassVar = {"paper": PAPER, "tiny": TINY, "shapes": SHAPES}
     noise: Tensor
 
     def __init__(self, config: Config | None = None):
@@ -247,9 +267,14 @@ class SlotAttention(Discoverer, Trainable[ImageBatch]):
         features = self.config.features
         self.encoder, self.decoder = ImageEncoder(self.config), SlotDecoder(self.config)
         self.slots = Slots(features, self.config.hidden, self.config.iterations)
-        self.mean, self.log_sigma = (nn.Parameter(torch.empty(1, 1, features)) for _ in range(2))
-        nn.init.xavier_uniform_(self.mean)
-        nn.init.xavier_uniform_(self.log_sigma)
+        means = self.config.slots if self.config.own_means else 1
+        self.mean, self.log_sigma = (nn.Parameter(torch.empty(1, count, features)) for count in (means, 1))
+        if self.config.own_means:
+            nn.init.normal_(self.mean)
+            nn.init.constant_(self.log_sigma, OWN_LOG_SIGMA)
+        else:
+            nn.init.xavier_uniform_(self.mean)
+            nn.init.xavier_uniform_(self.log_sigma)
         drawn = torch.randn((self.config.slots, features), generator=torch.Generator().manual_seed(self.config.draw))
         self.register_buffer("noise", drawn, persistent=False)
         for part in (self.encoder.convolutions, self.slots):
@@ -257,13 +282,22 @@ class SlotAttention(Discoverer, Trainable[ImageBatch]):
 
     @property
     def wanted(self) -> Wanted:
-        return Wanted(ImageBatch, self.config.size)
+        return Wanted(ImageBatch, self.config.size if self.config.crop is None else self.config.crop_from)
 
     def loss(self, batch: ImageBatch, context: StepContext) -> Loss:
-        image = unit_range(batch.images[:, 0])
+        image = self.shown(batch, context)
         found = self.explain(image, context.random.normal(self.config.slots, self.config.features))
         total = 4 * (found.image - image).square().mean()  # 4: of RGB in [-1, 1]
         return Loss(total, {}, found.slots.detach().flatten(0, 1))
+
+    def shown(self, batch: ImageBatch, context: StepContext) -> Images:
+        """The images that a step learns from, at the config's size."""
+        image, c = unit_range(batch.images[:, 0]), self.config
+        if c.crop is None:
+            return image
+        narrow, wide = (stretch * c.size[1] / c.size[0] for stretch in STRETCH)
+        kind = View(size=c.size, scale=c.crop, ratio=(narrow, wide), jitter=0.0, grey=0.0, blur=0.0)
+        return view(image, kind, context.random)
 
     def explain(self, image: Images, noise: Noise) -> Explanation:
         """Explains images of the config's size; `noise` says how many slots there are and where they begin."""
@@ -288,7 +322,7 @@ class SlotAttention(Discoverer, Trainable[ImageBatch]):
 
     @torch.no_grad()
     def preview(self, batch: ImageBatch, context: StepContext) -> dict[str, Tensor]:
-        image = unit_range(batch.images[:, 0])
+        image = self.shown(batch, context)
         found = self.explain(image, self.fixed_noise(len(image)))
         return {
             "input": image,

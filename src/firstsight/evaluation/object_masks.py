@@ -11,9 +11,10 @@ and matched overlap see it, so they are always shown beside it.
 
 from dataclasses import dataclass, field
 
+import cv2
 import numpy as np
 import torch
-from jaxtyping import Float32, Float64, Int64, Integer
+from jaxtyping import Float32, Float64, Int64, Integer, UInt8
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
@@ -29,6 +30,17 @@ def ids_of(weights: Float32[Tensor, "batch objects height width"]) -> Int64[Tens
     """What a Discoverer found, as ids: the object of the largest weight, from 1; 0 where what the weights lack to 1 is larger."""
     rest = (1 - weights.sum(1, keepdim=True)).clamp_min(0)
     return torch.cat([rest, weights], 1).argmax(1)
+
+
+def clustered_ids(image: UInt8[np.ndarray, "height width 3"], clusters: int) -> Int64[np.ndarray, "height width"]:
+    """Returns the ids, from 1, of the baseline that learns nothing: k-means of each pixel's colour and place, each in [0, 1]."""
+    height, width = image.shape[:2]
+    y, x = np.mgrid[:height, :width]
+    rows = np.dstack([image / 255, y / height, x / width]).reshape(-1, 5).astype(np.float32)
+    cv2.setRNGSeed(0)
+    stop = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_COUNT, 50, 1e-4)
+    _, ids, _ = cv2.kmeans(rows, clusters, np.zeros((len(rows), 1), np.int32), stop, 5, cv2.KMEANS_PP_CENTERS)
+    return ids.reshape(height, width).astype(np.int64) + 1
 
 
 def contingency(estimated_ids: Integer[np.ndarray, "*shape"], true_ids: Integer[np.ndarray, "*shape"]) -> Counts:

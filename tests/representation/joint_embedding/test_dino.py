@@ -11,8 +11,8 @@ from tiny_dino import BLINK_CONFIG, BLINK_RECIPE, dino
 from firstsight.evaluation.probes import Labelled, encoded, linear_metric, neighbour_metric
 from firstsight.representation.joint_embedding.dino import (
     PAPER,
-    TINY_CONFIG,
-    TINY_RECIPE,
+    PATTERNS_CONFIG,
+    PATTERNS_RECIPE,
     Config,
     Dino,
     Head,
@@ -28,6 +28,7 @@ from firstsight.training.random_numbers import StepRandom
 from firstsight.training.recipe import learning_rate, teacher_momentum, weight_decay
 from firstsight.training.toys.drawn_patterns import Patterns
 from firstsight.training.trainable import StepContext
+from firstsight.training.views import views
 
 HERE = Path(__file__).parent
 CPU = Runtime(device="cpu")
@@ -80,15 +81,46 @@ def test_the_centre_is_a_moving_average():
     assert centre.tolist() == pytest.approx(expected, abs=1e-6)
 
 
-def test_the_centre_moves_after_it_was_used():
-    method, again, samples = dino(), dino(), first_samples(4)
-    method.centre += 1.0
-    context = StepContext(0, 20, StepRandom(0, 0, 4))
-    off, on = (one.loss(samples, context._replace(random=StepRandom(0, 0, 4))) for one in (method, again))
-    method.after_update(off.carry, context)
-    again.after_update(on.carry, context)
-    assert torch.allclose(off.total, on.total, atol=1e-5)  # a shift of all changes nothing
-    assert torch.allclose(method.centre, BLINK_CONFIG.centre_momentum + again.centre, atol=1e-5)
+def test_the_loss_is_that_of_the_centre_before_it_moves_and_of_a_temperature_that_rises():
+    """A centre of random numbers, a quarter of the way: the teacher's temperature is 0.04 + 0.03 (0.25 / 0.3) = 0.065."""
+    method, samples = apart(), first_samples(4)
+    method.centre.copy_(torch.randn(32, generator=torch.Generator().manual_seed(1)))
+    before = method.centre.clone()
+    kinds = [*method.config.large, *[method.config.small] * 2]
+    crops = views(unit_range(samples.images[:, 0]), kinds, StepRandom(0, 5, 4))
+    with torch.no_grad():
+        student = [method.student.head(method.student.vit(crop).cls) for crop in crops]
+        logits = torch.stack([method.teacher.head(method.teacher.vit(crop).cls) for crop in crops[:2]])
+    terms = []
+    for x in range(2):
+        for other in set(range(4)) - {x}:
+            for g, s in zip(logits[x], student[other], strict=True):
+                p = softmax([float(v) / 0.065 for v in g - before])
+                terms.append(
+                    -sum(a * math.log(b) for a, b in zip(p, softmax([float(v) / 0.1 for v in s]), strict=True))
+                )
+    context = StepContext(5, 20, StepRandom(0, 5, 4))
+    found = method.loss(samples, context)
+    assert float(found.total.detach()) == pytest.approx(sum(terms) / len(terms), abs=1e-4)
+    assert torch.equal(method.centre, before)
+    method.after_update(found.carry, context)
+    assert torch.allclose(method.centre, 0.9 * before + 0.1 * logits.mean((0, 1)), atol=1e-6)
+
+
+def apart() -> Dino:
+    """A method whose teacher is not its student."""
+    method = dino()
+    with torch.no_grad():
+        for parameter in method.teacher.parameters():
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(2)))
+    return method
+
+
+def test_the_features_are_the_teachers():
+    method, images = apart(), unit_range(first_samples(3).images[:, 0])
+    with torch.no_grad():
+        assert torch.equal(method(images), method.teacher.vit(images).cls)
+        assert not torch.allclose(method(images), method.student.vit(images).cls, atol=1e-3)
 
 
 def test_centring_evens_out_and_low_temperatures_sharpen():
@@ -167,6 +199,15 @@ def test_the_recipe_is_the_papers():
     assert [kind.solarise for kind in (*config.large, config.small)] == [0.0, 0.2, 0.0]
 
 
+def test_tiny_is_for_real_pictures_on_a_cpu():
+    """A rate of 0.002 for 256 images is 0.0005 for 64; colours change, as they do in real pictures and not in grey patterns."""
+    config, recipe = Dino.PRESETS["tiny"]
+    assert learning_rate(recipe, 100) == pytest.approx(5e-4)
+    assert (teacher_momentum(recipe, 0), teacher_momentum(recipe, 1000)) == pytest.approx((0.98, 0.995))
+    assert [view.jitter for view in (*config.large, config.small)] == [0.4, 0.4, 0.4]
+    assert [view.jitter for view in Dino.PRESETS["patterns"].config.large] == [0.0, 0.0]
+
+
 def test_it_is_an_encoder_and_shows_its_attention():
     method = dino()
     samples, context = first_samples(3), StepContext(0, 20, StepRandom(0, 0, 3))
@@ -176,21 +217,21 @@ def test_it_is_an_encoder_and_shows_its_attention():
         "input": (3, 3, 16, 16),
         "large view": (3, 3, 16, 16),
         "small view": (3, 3, 8, 8),
-        "attention": (3, 1, 16, 16),
+        "attention (share of the largest)": (3, 1, 16, 16),
     }
-    assert preview["attention"].amax((2, 3)).allclose(torch.ones(3, 1))
+    assert preview["attention (share of the largest)"].amax((2, 3)).allclose(torch.ones(3, 1))
 
 
 def labelled(encoder: Callable[[torch.Tensor], torch.Tensor], patterns: Patterns) -> Labelled:
     return Labelled(encoded(encoder, patterns, range(len(patterns))), torch.from_numpy(patterns.labels))
 
 
-def test_tiny_learns():
+def test_it_learns_patterns():
     """From images alone, its features tell kinds of pattern apart that untrained ones and pixels confuse."""
-    size_px = TINY_CONFIG.size[0]
+    size_px = PATTERNS_CONFIG.size[0]
     patterns, held_out = Patterns(640, size_px), Patterns(240, size_px, seed=1)
     torch.manual_seed(0)
-    method = Dino(TINY_CONFIG)
+    method = Dino(PATTERNS_CONFIG)
 
     def measured(encoder: Callable[[torch.Tensor], torch.Tensor]) -> tuple[float, float]:
         """% by a linear probe of all labels, and by 5 neighbours among 80."""
@@ -199,7 +240,7 @@ def test_tiny_learns():
         return linear_metric(known, other, 1e-2).value, neighbour_metric(few, other, 5).value
 
     pixels, untrained = measured(lambda images: images.flatten(1) - 0.5), measured(method)
-    fit(method, patterns, TINY_RECIPE, runtime=CPU)
+    fit(method, patterns, PATTERNS_RECIPE, runtime=CPU)
     learned = measured(method)
     assert learned[0] > max(untrained[0], pixels[0]) + 20
     assert learned[1] > max(untrained[1], pixels[1]) + 5

@@ -143,6 +143,18 @@ def test_evaluation_splits_by_the_folders_of_the_source():
     assert [len(part) for part in split(["a/0.png", "a/1.png", "b/2.png"], 100, 100)] == [2, 1]
 
 
+def test_the_parts_of_the_data_are_no_classes(tmp_path):
+    """Folders cat/train and cat/test, or train and test alone, were two classes, of which one is known and one asked for."""
+    names = ["cat/train/0.png", "cat/test/1.png", "dog/train/2.png", "dog/val/3.png", "train/4.png"]
+    write(tmp_path / "animals", *names)
+    images = open_source(str(tmp_path / "animals"), ALONE, tmp_path)
+    classes = dict(zip(images.relative_names, images.class_names(), strict=True))
+    assert classes == dict(zip(names, ["cat", "cat", "dog", "dog", "train"], strict=True))
+    assert sorted(images.for_training().class_names()) == ["cat", "dog", "train"]
+    write(tmp_path / "plain", "train/0.png", "test/1.png")
+    assert open_source(str(tmp_path / "plain"), ALONE, tmp_path).class_names() == ["plain", "plain"]
+
+
 def test_the_fingerprint_tells_data_of_other_names_or_sizes_apart(tmp_path):
     write(tmp_path, "0.png", "1.png")
     before = Joined([image_folder(tmp_path, ALONE)]).fingerprint()

@@ -1,7 +1,7 @@
 """`firstsight evaluate`: a method, or a trained one, against what a recording knows to be true."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal, NamedTuple
@@ -15,7 +15,7 @@ from firstsight.commands.methods import learns
 from firstsight.errors import InputError
 from firstsight.evaluation.depth import DepthErrors, DepthProtocol, DisparityErrors
 from firstsight.evaluation.flow import FlowErrors
-from firstsight.evaluation.object_masks import ObjectMaskErrors, ids_of
+from firstsight.evaluation.object_masks import ObjectMaskErrors, clustered_ids, ids_of
 from firstsight.evaluation.probes import Labelled, encoded, linear_metric, neighbour_metric, numbered
 from firstsight.evaluation.trajectory import trajectory_metrics
 from firstsight.formats.storage.atomic import write_json
@@ -214,17 +214,19 @@ def split(relative_names: Sequence[str], known: int, held_out: int) -> tuple[lis
 
 
 def objects(method: Discoverer, source: str, frames: str | None, _: Protocol) -> Metrics:
-    """Masks against the true ids of what moves, at the size that the method was trained at."""
+    """Masks against the true ids of what moves, at the size that the method was trained at, beside those of k-means."""
     if not isinstance(method, Trainable):
         raise InputError(f"{type(method).__name__}: learns nothing; there is no evaluation for it yet")
     recording = open_recording(source, frames=frames)
     truth = known(recording.truth.moving, source, "objects")
-    errors, size = ObjectMaskErrors(), input_size(method)
+    errors, baseline, size = ObjectMaskErrors(), ObjectMaskErrors(), input_size(method)
     for frame in shown(recording):
-        image = torch.from_numpy(scaled(frame.image(), size))[None].float() / 255
-        true_ids = cv2.resize(truth[frame.index], size[::-1], interpolation=cv2.INTER_NEAREST)
-        errors.add(ids_of(method(image))[0].numpy(), true_ids.astype(np.int64))
-    return errors.metrics()
+        image = scaled(frame.image(), size)
+        true_ids = cv2.resize(truth[frame.index], size[::-1], interpolation=cv2.INTER_NEAREST).astype(np.int64)
+        masks = method(torch.from_numpy(image)[None].float() / 255)
+        errors.add(ids_of(masks)[0].numpy(), true_ids)
+        baseline.add(clustered_ids(image.transpose(1, 2, 0), masks.shape[1]), true_ids)
+    return (*errors.metrics(), *(replace(metric, name=f"{metric.name}, k-means") for metric in baseline.metrics()))
 
 
 def observation(frame: Frame, needs: frozenset[str]) -> Observation:

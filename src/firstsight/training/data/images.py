@@ -24,10 +24,10 @@ TEST_FOLDERS = frozenset({"test", "val", "validation"})
 
 
 class Images(Dataset):
-    """Images by name. The class of an image is the name of its folder.
+    """Images by name. The class of an image is the name of its folder, or of that above if its folder is train/ or test/.
 
     `relative_names` are their names within the source, `read` gives the content of the file of a number, `sizes` are the
-    bytes of the files, where known.
+    bytes of the files, where known; `classes`, where the names alone do not say them, are of the images.
     """
 
     def __init__(
@@ -37,9 +37,10 @@ class Images(Dataset):
         read: Callable[[int], bytes],
         wanted: Wanted,
         sizes: Sequence[int] = (),
+        classes: Sequence[str] | None = None,
     ):
         self.source, self.relative_names, self.wanted = source, relative_names, wanted
-        self._read, self._sizes, self._whole = read, sizes, self
+        self._read, self._sizes, self._classes, self._whole = read, sizes, classes, self
         for field in wanted.fields:
             if field not in OFFERED:
                 raise InputError(
@@ -58,7 +59,10 @@ class Images(Dataset):
         return f"{self.source}/{self.relative_names[index]}"
 
     def class_names(self) -> list[str] | None:
-        return [Path(self.name(index)).parent.name for index in range(len(self))]
+        if self._classes is not None:
+            return list(self._classes)
+        parts = split_names(self.relative_names)
+        return [class_of(PurePosixPath(self.name(index)).parent, part) for index, part in enumerate(parts)]
 
     def sample(self, index: int, seed: int = 0) -> Row:
         return {"images": self.image(index)[None]}
@@ -101,7 +105,9 @@ class Images(Dataset):
     def select(self, chosen: Sequence[int]) -> "Images":
         """Some of the images."""
         names, sizes = [self.relative_names[i] for i in chosen], [self._sizes[i] for i in chosen if self._sizes]
-        selected = Images(self.source, names, lambda index: self._read(chosen[index]), self.wanted, sizes)
+        all_classes = self.class_names()
+        classes = all_classes and [all_classes[i] for i in chosen]
+        selected = Images(self.source, names, lambda index: self._read(chosen[index]), self.wanted, sizes, classes)
         selected.remarks, selected._whole = self.remarks, self._whole
         return selected
 
@@ -133,6 +139,11 @@ def split_names(relative_names: Sequence[str]) -> list[str]:
     present = {path for folder in folders.values() for path in (folder, *folder.parents)}
     parts = {place: part_of(folder, present) for place, folder in folders.items()}
     return [parts[place] for place in places]
+
+
+def class_of(folder: PurePosixPath, part: str) -> str:
+    """The class of the images in a folder that belongs to a part of the data: the part's name is that of no class."""
+    return folder.parent.name if part and folder.name in TEST_FOLDERS | {"train"} else folder.name
 
 
 def part_of(folder: PurePosixPath, present: set[PurePosixPath]) -> str:

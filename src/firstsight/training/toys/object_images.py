@@ -92,14 +92,3 @@ def stripes(rng: np.random.Generator, size_px: int) -> Bool[np.ndarray, "height 
     angle, phase = rng.uniform(0, np.pi), rng.uniform()
     y, x = np.mgrid[:size_px, :size_px]
     return ((x * np.cos(angle) + y * np.sin(angle)) * 10 / size_px + phase) % 1 < 0.5
-
-
-def clustered_ids(image: UInt8[np.ndarray, "height width 3"], clusters: int) -> Int64[np.ndarray, "height width"]:
-    """The baseline that learns nothing: k-means of each pixel's colour and place, each in [0, 1]; ids from 1."""
-    height, width = image.shape[:2]
-    y, x = np.mgrid[:height, :width]
-    rows = np.dstack([image / 255, y / height, x / width]).reshape(-1, 5).astype(np.float32)
-    cv2.setRNGSeed(0)
-    stop = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_COUNT, 50, 1e-4)
-    _, ids, _ = cv2.kmeans(rows, clusters, np.zeros((len(rows), 1), np.int32), stop, 5, cv2.KMEANS_PP_CENTERS)
-    return ids.reshape(height, width).astype(np.int64) + 1

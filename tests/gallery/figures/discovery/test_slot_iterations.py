@@ -7,7 +7,7 @@ import torch
 from firstsight.discovery.slot_attention import SlotAttention
 from firstsight.gallery.figures.discovery.slot_iterations import MEASURED, SHOWN, TESTED, experiment, numbers
 
-TINY_CONFIG = SlotAttention.PRESETS["tiny"].config
+SHAPES_CONFIG = SlotAttention.PRESETS["shapes"].config
 
 
 @pytest.fixture(scope="module")
@@ -25,9 +25,11 @@ def test_the_course_begins_before_training_and_the_loss_falls(found):
 
 
 def test_every_iteration_shares_every_place(found):
-    size, slots = TINY_CONFIG.size, TINY_CONFIG.slots
-    assert found.explained.attention.shape == (TINY_CONFIG.iterations, SHOWN, slots, *size)
-    assert torch.allclose(found.explained.attention.sum(2), torch.ones(TINY_CONFIG.iterations, SHOWN, *size), atol=1e-5)
+    size, slots = SHAPES_CONFIG.size, SHAPES_CONFIG.slots
+    assert found.explained.attention.shape == (SHAPES_CONFIG.iterations, SHOWN, slots, *size)
+    assert torch.allclose(
+        found.explained.attention.sum(2), torch.ones(SHAPES_CONFIG.iterations, SHOWN, *size), atol=1e-5
+    )
 
 
 def test_the_numbers_stand_beside_those_of_baselines(found):

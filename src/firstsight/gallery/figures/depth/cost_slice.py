@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.image import AxesImage
 
 from firstsight.gallery.drawing import Drawing, canvas, show_image
-from firstsight.gallery.figures.depth.stages import PATH, PATHS, PIXEL, SURFACE, stages
+from firstsight.gallery.figures.depth.stages import PATH, PATHS, PIXEL, SURFACE, SYMBOLS, stages
 from firstsight.gallery.figures.depth.street_pair import BAD_1, StreetPair, street_pair
 from firstsight.run_folder import Metric
 
@@ -98,6 +98,7 @@ def cost_slice(scale: float = 1.0) -> Drawing:
     draw_curves(panels["curves"], found)
     panels["legend"].axis("off")
     panels["legend"].legend(*panels["curves"].get_legend_handles_labels(), loc="lower center")
+    figure.supxlabel(SYMBOLS, fontsize=10)
     return Drawing(figure, measured)
 
 

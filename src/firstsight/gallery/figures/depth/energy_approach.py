@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
 from firstsight.gallery.drawing import Drawing, canvas, show_image
-from firstsight.gallery.figures.depth.stages import PATH, PATHS, PENALTIES, PIXEL, SURFACE, stages
+from firstsight.gallery.figures.depth.stages import PATH, PATHS, PENALTIES, PIXEL, SURFACE, SYMBOLS, stages
 from firstsight.gallery.figures.depth.stereo_panels import (
     add_disparity_bar,
     disparity_colours,
@@ -99,6 +99,7 @@ def energy_approach(scale: float = 1.0) -> Drawing:
     draw_check(panels["checked"], found, values["bad-1, left-right check"])
     draw_energies(panels["energy"], found)
     add_disparity_bar(figure, [panels["truth"], panels[SURFACE], panels["checked"]], found.pair)
+    figure.supxlabel(f"{SYMBOLS}   E(D): the energy of a disparity map D.", fontsize=10)
     return Drawing(figure, measured)
 
 

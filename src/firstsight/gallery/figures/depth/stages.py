@@ -11,6 +11,11 @@ ARM_PX = 14  # as MC-CNN on Middlebury
 ARM_LEVELS = 8.0  # MC-CNN's threshold, a level or two, is below this street's noise
 PENALTIES = Penalties(p1=0.8, p2=6.4, adapt="constant")  # bits; constant, as in the slide's E(D)
 PATHS = 8
+SYMBOLS = (
+    "C: bits in which the census of pixel and candidate differ.   "
+    f"$C^{CROSS_PASSES}_{{CBCA}}$: its mean over each pixel's cross of similar neighbours, {CROSS_PASSES} times (cross-based "
+    f"cost aggregation).\nS: the least cost of reaching the pixel with disparity d, summed over {PATHS} paths."
+)
 
 
 def stages(pair: StreetPair) -> dict[str, Costs]:

@@ -20,18 +20,18 @@ from matplotlib.figure import FigureBase
 from torch import Tensor
 
 from firstsight.discovery.slot_attention import Explanation, SlotAttention
-from firstsight.evaluation.object_masks import ObjectMaskErrors, ids_of
+from firstsight.evaluation.object_masks import ObjectMaskErrors, clustered_ids, ids_of
 from firstsight.gallery.drawing import Drawing, canvas, show_image
 from firstsight.run_folder import Metric
 from firstsight.training.fit import Runtime, fit
 from firstsight.training.metrics_log import Measurement
-from firstsight.training.toys.object_images import ObjectImages, clustered_ids
+from firstsight.training.toys.object_images import ObjectImages
 
 SHOWN, TESTED, TRAINED = 4, 100, 1000
 MEASURED, OBJECTS, STEPS = 8, (3, 3), 500
-TINY_CONFIG, TINY = SlotAttention.PRESETS["tiny"]
+SHAPES_CONFIG, SHAPES = SlotAttention.PRESETS["shapes"]
 # Shows sooner where it leads.
-HASTY = replace(TINY, learning_rate=3e-3, warm_up=0.015)
+HASTY = replace(SHAPES, learning_rate=3e-3, warm_up=0.015)
 SLOT_COLOURS = ListedColormap(["#4c72b0", "#dd8452", "#55a868", "#c44e52", "#8172b3", "#937860"])
 COLOUR = {"FG-ARI": "#1f4e9e", "mBO": "#1f9e45"}
 
@@ -81,17 +81,17 @@ class Measuring(Measurement):
 
 
 def experiment(scale: float = 1.0) -> Experiment:
-    size = TINY_CONFIG.size[0]
+    size = SHAPES_CONFIG.size[0]
     shown, new = (ObjectImages(count, size, OBJECTS, seed=seed) for seed, count in enumerate((TRAINED, TESTED)))
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = SlotAttention(TINY_CONFIG)
+        model = SlotAttention(SHAPES_CONFIG)
     recipe = replace(HASTY, steps=max(round(scale**2 * STEPS), 2 * MEASURED))
     watch = Measuring(model, new, recipe.steps // MEASURED)
     fit(model, shown, recipe, runtime=Runtime(device="cpu"), callback=watch)
     with torch.no_grad():
         explained = model.explain(as_images(new)[:SHOWN], model.fixed_noise(SHOWN))
-    rng, slots = np.random.default_rng(0), TINY_CONFIG.slots
+    rng, slots = np.random.default_rng(0), SHAPES_CONFIG.slots
     clustered = np.stack([clustered_ids(scene.image, slots) for scene in new.drawn])
     baselines = {
         "k-means of colour and place": measured(clustered, new),
@@ -101,7 +101,7 @@ def experiment(scale: float = 1.0) -> Experiment:
 
 
 def numbers(found: Experiment) -> tuple[Metric, ...]:
-    protocol = f"{TESTED} new images, {found.course.steps[-1]} steps of training, {TINY_CONFIG.slots} slots"
+    protocol = f"{TESTED} new images, {found.course.steps[-1]} steps of training, {SHAPES_CONFIG.slots} slots"
     rows = {"slot attention": found.course.measures[-1], **found.baselines}
     measures = [
         Metric(name=f"{name}, {method}", value=values[name], unit="", protocol=protocol)
@@ -116,7 +116,9 @@ def numbers(found: Experiment) -> tuple[Metric, ...]:
 
 def slot_iterations(scale: float = 1.0) -> Drawing:
     found = experiment(scale)
-    figure = canvas(1100, "Slot attention: slots compete for pixels until each explains one object")
+    figure = canvas(
+        1140, "Slot attention: slots compete for pixels; most come to one object each, and share the ground"
+    )
     halves: Any = figure.subfigures(2, 1, height_ratios=[1.7, 1])
     above, below = halves
     draw_rows(above, found)
@@ -135,20 +137,26 @@ def draw_rows(figure: FigureBase, found: Experiment) -> None:
     explained, iterations, slots = found.explained, len(found.explained.attention), found.explained.masks.shape[1]
     panels = figure.subplots(SHOWN, iterations + slots + 3)
     for row, image in enumerate(found.images.drawn[:SHOWN]):
-        titles = ["image", *(f"attention, {t + 1}" for t in range(iterations)), "masks", "all slots"]
+        attended = [f"attention,\niteration {t + 1}" for t in range(iterations)]
+        titles = ["image", *attended, "masks", "drawn by\nall slots"]
         attention = [explained.attention[t, row].argmax(0).numpy() for t in range(iterations)]
         shown = [image.image, *attention, explained.masks[row].argmax(0).numpy(), as_uint8(explained.image[row])]
         for slot in range(slots):
             mask = explained.masks[row, slot]
             shown.append(as_uint8(explained.slot_images[row, slot] * mask + (1 - mask)))
-            titles.append(f"slot {slot + 1}")
+            titles.append(f"drawn by\nslot {slot + 1}")
         for axes, values, title in zip(panels[row], shown, titles, strict=True):
             show_image(axes, values, title if row == 0 else "")
+            axes.title.set_fontsize(9)
             if values.ndim == 2:
                 axes.images[0].set(cmap=SLOT_COLOURS, clim=(-0.5, SLOT_COLOURS.N - 0.5))
     for slot in range(slots):
         axes = panels[0, iterations + 3 + slot]
         axes.title.set_color(SLOT_COLOURS(slot))
+    figure.supxlabel(
+        "attention and masks: the colour of the slot that has most of the place; a slot's image is white where others draw",
+        fontsize=9,
+    )
 
 
 def draw_course(axes: Axes, found: Experiment) -> None:

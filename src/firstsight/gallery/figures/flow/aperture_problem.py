@@ -111,6 +111,11 @@ def aperture_problem(scale: float = 1.0) -> Drawing:
         draw_eigenvalues(figure, panels[name], values, f"{name} eigenvalue of the window")
     for patch in EXAMPLES:
         draw_constraints(panels[patch.name], found, patch)
+    figure.supxlabel(
+        f"t = {CONFIG.min_eigenvalue:g} / px²: a window knows as many directions of its motion as eigenvalues above t.   "
+        "(u, v): motion in px.   A line: the motions that one pixel allows.",
+        fontsize=10,
+    )
     return Drawing(figure, numbers(found))
 
 
@@ -143,7 +148,7 @@ def draw_eigenvalues(figure: Figure, axes: Axes, values: Float32[np.ndarray, "he
     threshold = CONFIG.min_eigenvalue
     shown = axes.imshow(values, norm=LogNorm(threshold / EITHER_WAY, threshold * EITHER_WAY), cmap="RdBu_r")
     axes.set(title=title, xticks=[], yticks=[])
-    bar = figure.colorbar(shown, ax=axes, label="1 / px²  (black: t)", pad=0.02, shrink=0.8, extend="both")
+    bar = figure.colorbar(shown, ax=axes, label="1 / px²  (black: threshold t)", pad=0.02, shrink=0.8, extend="both")
     bar.ax.axhline(threshold, color="black", lw=2)
 
 

@@ -7,6 +7,8 @@ Reads:  a pixel has the colour of the head that looks at it most, if it is among
         many patches' worth it covers, so the colours show an order and not an amount. Heads share the image by
         brightness and texture (walls, floor, shelf); no head prefers the toys. Heads that find objects come with
         millions of images. A patch looks at patches like it anywhere: its object is not set apart, as the slide says.
+        The right column is in multiples of the even share, 1 / number of patches: 1 is no preference; mind how near to
+        1 its scale begins and ends.
 """
 
 from dataclasses import replace
@@ -15,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Bool, Float32
+from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from torch import Tensor
 
@@ -23,7 +26,7 @@ from firstsight.gallery.figures.representation.dino_collapse import RECIPE
 from firstsight.nets.vit import Config as VitConfig
 from firstsight.recordings.simulated import simulate
 from firstsight.representation.attention import at_pixels, cls_attention, coloured_heads, head_colours, query_attention
-from firstsight.representation.joint_embedding.dino import TINY_CONFIG, Dino
+from firstsight.representation.joint_embedding.dino import PATTERNS_CONFIG, Dino
 from firstsight.run_folder import Metric
 from firstsight.training.data.batch import ImageBatch
 from firstsight.training.data.clips import Clips
@@ -35,14 +38,14 @@ FRAMES, STEPS, SHARE = 60, 120, 0.25
 SHOWN = (0.1, 0.5, 0.9)  # of the recording
 CROPS = {"scale": (0.15, 0.5), "jitter": 0.5, "grey": 0.1, "solarise": 0.0}
 CONFIG = replace(
-    TINY_CONFIG,
+    PATTERNS_CONFIG,
     vit=VitConfig(size=(64, 64), patch=PATCH_PX, width=48, blocks=3, heads=4),
     size=SIZE_PX,
     large=(
-        replace(TINY_CONFIG.large[0], size=(64, 64), **CROPS),
-        replace(TINY_CONFIG.large[1], size=(64, 64), **CROPS),
+        replace(PATTERNS_CONFIG.large[0], size=(64, 64), **CROPS),
+        replace(PATTERNS_CONFIG.large[1], size=(64, 64), **CROPS),
     ),
-    small=replace(TINY_CONFIG.small, size=(32, 32), **{**CROPS, "scale": (0.04, 0.15)}),
+    small=replace(PATTERNS_CONFIG.small, size=(32, 32), **{**CROPS, "scale": (0.04, 0.15)}),
     teacher_temperature=0.025,
     first_teacher_temperature=0.025,
 )
@@ -125,25 +128,25 @@ def numbers(found: Experiment) -> tuple[Metric, ...]:
 
 def attention_heads(scale: float = 1.0) -> Drawing:
     found = experiment(scale)
-    figure = canvas(1180, "DINO on a table of toys: where the heads of the last block look")
+    figure = canvas(
+        1140, f"A DINO of {found.steps} steps shares the image by brightness and texture, not yet by object"
+    )
     panels = figure.subplots(len(found.images), 4)
     before, after = (
         coloured_heads(found.images, seen.heads, SHARE, PATCH_PX) for seen in (found.untrained, found.trained)
     )
-    queries = at_pixels(found.trained.queries.mean(1, keepdim=True), PATCH_PX)
-    titles = (
-        "image, and a patch on a toy",
-        "heads, untrained",
-        f"heads after {found.steps} steps",
-        "what the patch looks at",
-    )
+    titles = ("image, and a patch on a toy", "heads, untrained", f"heads after {found.steps} steps")
     for i, row in enumerate(panels):
-        images = (found.images[i], before[i], after[i], darkened(found.images[i], queries[i]))
-        for axes, image, title in zip(row, images, titles, strict=True):
+        for axes, image, title in zip(row, (found.images[i], before[i], after[i]), titles, strict=False):
             show_image(axes, image.permute(1, 2, 0).numpy(), title if i == 0 else "")
-        for axes in (row[0], row[3]):
-            y, x = found.places[i]
-            axes.add_patch(square(x, y))
+    for axes, seen in ((panels[-1, 1], found.untrained), (panels[-1, 2], found.trained)):
+        axes.set_xlabel(
+            f"spread over {peak(seen.heads):.0f} of {seen.heads[0, 0].numel()} patches\n"
+            f"moving toys: {on_moving(seen.heads, found.moving):.2f} x their share"
+        )
+    draw_queries(figure, panels[:, 3], found)
+    for axes, (y, x) in zip((*panels[:, 0], *panels[:, 3]), 2 * found.places, strict=True):
+        axes.add_patch(square(x, y))
     colours = [tuple(colour) for colour in head_colours(CONFIG.vit.heads).tolist()]
     handles = [Patch(color=colour, label=f"head {head + 1}") for head, colour in enumerate(colours)]
     caption = f"the patches that hold {100 * SHARE:.0f} % of each head's attention"
@@ -157,7 +160,15 @@ def square(column: int, row: int) -> Rectangle:
     )
 
 
-def darkened(image: Float32[Tensor, "3 height width"], attention: Float32[Tensor, "1 height width"]) -> Tensor:
-    """The image, the brighter the more it is looked at, from the least to the most."""
-    low, high = attention.min(), attention.max()
-    return image * (0.1 + 0.9 * (attention - low) / (high - low))
+def draw_queries(figure: Figure, column: np.ndarray, found: Experiment) -> None:
+    """What the patch on each image's toy looks at, mean of heads, in one scale for all."""
+    queries = found.trained.queries.mean(1)
+    shares = queries / queries.sum((1, 2), keepdim=True) * queries[0].numel()
+    for axes, share in zip(column, shares.numpy(), strict=True):
+        show_image(axes, share, "what that patch looks at" if axes is column[0] else "")
+        axes.images[0].set(
+            cmap="viridis",
+            clim=(float(shares.min()), float(shares.max())),
+            extent=(-0.5, SIZE_PX[1] - 0.5, SIZE_PX[0] - 0.5, -0.5),
+        )
+    figure.colorbar(column[0].images[0], ax=list(column), label="attention, times the even share", shrink=0.6)

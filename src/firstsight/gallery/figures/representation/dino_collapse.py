@@ -16,21 +16,21 @@ import numpy as np
 import torch
 
 from firstsight.gallery.drawing import Drawing, canvas
-from firstsight.representation.joint_embedding.dino import TINY_CONFIG, TINY_RECIPE, Config, Dino
+from firstsight.representation.joint_embedding.dino import PATTERNS_CONFIG, PATTERNS_RECIPE, Config, Dino
 from firstsight.run_folder import Metric
 from firstsight.training.fit import Runtime, fit
 from firstsight.training.metrics_log import Callback
 from firstsight.training.toys.drawn_patterns import Patterns
 
 CONFIG = replace(
-    TINY_CONFIG,
-    large=tuple(replace(view, scale=(0.6, 1.0)) for view in TINY_CONFIG.large),
-    small=replace(TINY_CONFIG.small, scale=(0.3, 0.7)),
+    PATTERNS_CONFIG,
+    large=tuple(replace(view, scale=(0.6, 1.0)) for view in PATTERNS_CONFIG.large),
+    small=replace(PATTERNS_CONFIG.small, scale=(0.3, 0.7)),
     small_views=1,
     teacher_temperature=0.025,
     first_teacher_temperature=0.025,
 )
-RECIPE = replace(TINY_RECIPE, learning_rate=1e-3, final_rate=0.2, ema=0.97, final_ema=0.99, clip_each=False)
+RECIPE = replace(PATTERNS_RECIPE, learning_rate=1e-3, final_rate=0.2, ema=0.97, final_ema=0.99, clip_each=False)
 BLUNT = {"teacher_temperature": CONFIG.student_temperature, "first_teacher_temperature": CONFIG.student_temperature}
 VARIANTS = {
     "both": CONFIG,

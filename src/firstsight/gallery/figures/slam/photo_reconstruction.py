@@ -123,6 +123,9 @@ def photo_reconstruction(scale: float = 1.0) -> Drawing:
     shown = most_shared(found, SHOWN)
     grid = figure.add_gridspec(2, 1, height_ratios=[0.62, 1])
     above, below = figure.add_subfigure(grid[0]), figure.add_subfigure(grid[1])
+    above.supxlabel(
+        "rings of one colour: one point, followed through the photos (a track); dots: all features found", fontsize=10
+    )
     for axes, photo in zip(above.subplots(1, SHOWN), shown, strict=True):
         draw_tracks(axes, found, shown, photo)
     for axes, draw in zip(below.subplots(1, 3), (draw_pairs, draw_plan, draw_errors), strict=True):
@@ -175,7 +178,11 @@ def draw_pairs(axes: Axes, found: Experiment) -> None:
             axes.plot([pair.a, pair.b], [pair.b, pair.a], "x", color=ALONE, ms=5)
     drawn = axes.imshow(matches, cmap="Blues", vmin=0)
     axes.figure.colorbar(drawn, ax=axes, shrink=0.6, label="matches")
-    axes.set(title="verified pairs (crosses: planar or turning)", xlabel="photo", ylabel="photo")
+    axes.set(
+        title="verified pairs; crosses: a plane or a turn\nexplains them as well, no model starts there",
+        xlabel="photo",
+        ylabel="photo",
+    )
 
 
 def draw_plan(axes: Axes, found: Experiment) -> None:
