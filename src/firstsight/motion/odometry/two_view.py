@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Bool, Float64
 
 from firstsight.geometry.epipolar import parallax_angle, triangulate
-from firstsight.motion.tracking import Pixels
+from firstsight.motion.odometry.tracking import Pixels
 from firstsight.optimisation.pnp import reprojection_error_px
 
 CONFIDENCE = 0.9999

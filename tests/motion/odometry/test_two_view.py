@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from firstsight.geometry.se3 import se3_exp
-from firstsight.motion.two_view import TwoViewConfig, start_from_two_views, triangulate_pairs
+from firstsight.motion.odometry.two_view import TwoViewConfig, start_from_two_views, triangulate_pairs
 
 INTRINSICS = np.array([[500.0, 0.0, 319.5], [0.0, 500.0, 239.5], [0.0, 0.0, 1.0]])
 CONFIG = TwoViewConfig()
