@@ -194,6 +194,10 @@ class RunFolder:
     def read_trajectory(self) -> tuple[Int64[np.ndarray, " rows"], Float64[np.ndarray, "rows 4 4"]] | None:
         return trajectory.read_tum(self.trajectory_path) if self.trajectory_path.exists() else None
 
+    def read_segments(self) -> Int64[np.ndarray, " rows"] | None:
+        """The segment of each row of the trajectory: how one lies to another was not measured."""
+        return trajectory.read_segments(self.trajectory_path) if self.trajectory_path.exists() else None
+
     def read_odometry(self) -> tuple[Int64[np.ndarray, " rows"], Float64[np.ndarray, "rows 4 4"]] | None:
         """The trajectory before its loops were closed; None where no loops were looked for."""
         return trajectory.read_tum(self.odometry_path) if self.odometry_path.exists() else None

@@ -71,6 +71,28 @@ def test_trajectories_round_trip_to_the_nanosecond(tmp_path: Path):
     np.testing.assert_allclose(trajectory.read_kitti(tmp_path / "k.txt"), poses, atol=1e-6)
 
 
+def test_tum_says_where_another_segment_begins(tmp_path: Path):
+    poses = np.tile(np.eye(4), (5, 1, 1))
+    poses[:, 0, 3] = [0.5, 1.5, 7.0, 8.0, 2.5]
+    path = tmp_path / "t.txt"
+    trajectory.write_tum(path, np.arange(1, 6) * 10**8, poses, np.array([0, 0, 1, 1, 0]))
+    still = "0.000000000 0.000000000 0.000000000 0.000000000 0.000000000 1.000000000"
+    assert path.read_text().splitlines() == [
+        "# time tx ty tz qx qy qz qw",
+        f"0.100000000 0.500000000 {still}",
+        f"0.200000000 1.500000000 {still}",
+        "# segment 1",
+        f"0.300000000 7.000000000 {still}",
+        f"0.400000000 8.000000000 {still}",
+        "# segment 0",
+        f"0.500000000 2.500000000 {still}",
+    ]
+    assert trajectory.read_segments(path).tolist() == [0, 0, 1, 1, 0]
+    assert len(trajectory.read_tum(path)[0]) == 5
+    path.write_text("# segment of the way\n# segment -1\n1 0 0 0 0 0 0 1 # segment 4\n\n2 0 0 0 0 0 0 1\n")
+    assert trajectory.read_segments(path).tolist() == [0, 0]
+
+
 def test_tum_order_is_translation_then_quaternion_xyzw(tmp_path: Path):
     """A quarter turn about z is qz = qw = sqrt(1/2)."""
     (tmp_path / "t.txt").write_text("# comment\n1.5 1 2 3 0 0 0.70710678 0.70710678\n")

@@ -56,7 +56,7 @@ def test_a_restored_run_goes_on_as_the_whole_one(drive, cut, carried_on):
 def test_an_empty_sweep_is_not_valid_and_the_motion_goes_on(drive):
     observations = list(drive.observations[:12])
     observations[8] = without(observations[8], points_lidar=torch.zeros(0, 3))
-    poses, valid = run(observations).trajectory()
+    poses, valid, _ = run(observations).trajectory()
     assert (~valid).nonzero().flatten().tolist() == [8]
     before, there = (torch.linalg.inv(poses[i]) @ poses[i + 1] for i in (6, 7))
     assert torch.allclose(before, there)
@@ -66,7 +66,7 @@ def test_an_empty_sweep_is_not_valid_and_the_motion_goes_on(drive):
 
 def test_nothing_but_bad_points_from_the_start():
     bad = torch.full((500, 3), torch.nan)
-    poses, valid = run([Observation(0, points_lidar=bad), Observation(1, points_lidar=bad)]).trajectory()
+    poses, valid, _ = run([Observation(0, points_lidar=bad), Observation(1, points_lidar=bad)]).trajectory()
     assert not valid.any()
     assert torch.equal(poses, torch.eye(4, dtype=torch.float64).expand(2, 4, 4))
     assert LidarOdometry().trajectory().first_from_sensor.shape == (0, 4, 4)

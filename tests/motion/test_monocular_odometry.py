@@ -19,7 +19,7 @@ def run(observations: list[Observation]) -> MonocularOdometry:
 
 def ate_m(odometry: MonocularOdometry, world_from_camera: np.ndarray, part: slice = slice(None)) -> float:
     """After Sim(3) alignment, over the valid frames of a part."""
-    estimated, valid = (value.numpy()[part] for value in odometry.trajectory())
+    estimated, valid, _ = (value.numpy()[part] for value in odometry.trajectory())
     return root_mean_square(absolute_errors_m(estimated[valid], world_from_camera[part][valid], "sim3"))
 
 
@@ -71,7 +71,7 @@ def test_two_black_frames_are_bridged(drive, blinded):
 def test_a_new_start_after_a_loss_keeps_the_scale_roughly(drive, blinded):
     """Eight frames in the dark; the street is about as deep after them as before, so a metre stays about as long."""
     odometry = run(blinded(drive.observations, range(8, 16)))
-    estimated, valid = (value.numpy() for value in odometry.trajectory())
+    estimated, valid, _ = (value.numpy() for value in odometry.trajectory())
     assert valid[:8].all()
     assert not valid[8:15].any()
     assert valid[-4:].all()
@@ -79,6 +79,52 @@ def test_a_new_start_after_a_loss_keeps_the_scale_roughly(drive, blinded):
     true_steps = np.linalg.norm(np.diff(drive.world_from_camera[:, :3, 3], axis=0), axis=1)
     ratio = (steps / true_steps)[[*range(1, 7), *range(20, 23)]]
     assert ratio.max() / ratio.min() < 1.5
+
+
+def test_a_camera_that_stood_still_in_the_dark_goes_on_where_it_was(drive, blinded):
+    """Twenty dark frames, then the old view again, while it waits for a new start: the first segment goes on."""
+    seen = drive.observations
+    observations = [*seen[:12], *blinded([seen[11]] * 20, range(20)), *seen[11:16]]
+    first_from_camera, valid, segments = run(observations).trajectory()
+    assert valid.tolist() == [True] * 12 + [False] * 20 + [True] * 5
+    assert segments.tolist() == [0] * 37
+    step = torch.linalg.norm(first_from_camera[11, :3, 3] - first_from_camera[10, :3, 3])
+    assert torch.linalg.norm(first_from_camera[32, :3, 3] - first_from_camera[11, :3, 3]) < 0.1 * step
+
+
+@pytest.mark.parametrize("cut", [10, 24, 30])
+def test_a_broken_run_is_restored_to_the_bit(drive, blinded, cut, carried_on):
+    """Lost, in the dark, waiting anew with the old views remembered; then the old place again."""
+    seen = drive.observations
+    other = [frame._replace(image=frame.image.flip(-1)) for frame in seen[18:21]]
+    observations = [
+        *seen[:9],
+        *blinded([seen[8]] * 14, range(14)),
+        *other,
+        *blinded([seen[8]] * 3, range(3)),
+        *seen[8:12],
+    ]
+    whole = run(observations).trajectory()
+    odometry = carried_on(run(observations[:cut]), MonocularOdometry())
+    for observation in observations[cut:]:
+        odometry.step(observation)
+    for part, expected in zip(odometry.trajectory(), whole, strict=True):
+        assert torch.equal(part, expected)
+    assert whole.valid[-4:].all()
+    assert whole.segments[[8, 24, 29, 32]].tolist() == [0, 1, 0, 0]
+
+
+def test_changes_of_brightness_are_survived(drive):
+    """A factor of 0.5 to 1.5 on every image by chance, cut off at white."""
+    factors = np.random.default_rng(2).uniform(0.5, 1.5, len(drive.observations))
+    odometry = run(
+        [
+            seen._replace(image=(seen.image * factor).clamp(0, 1))
+            for seen, factor in zip(drive.observations, factors, strict=True)
+        ]
+    )
+    assert odometry.trajectory().valid.all()
+    assert ate_m(odometry, drive.world_from_camera) < 0.08
 
 
 def test_nothing_to_see_and_short_clips(drive, blinded):

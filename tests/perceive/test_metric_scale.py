@@ -15,6 +15,7 @@ from firstsight.recordings.recording import Recording
 from firstsight.recordings.simulated import simulate
 from firstsight.recordings.simulated.scene import OdometryNoise
 from firstsight.recordings.simulated.sensing import odometry
+from firstsight.roles import Trajectory
 from firstsight.run_folder import RunFolder
 
 NOISE = OdometryNoise(scale=0.0, yaw_rad_per_m=0.02, translation_m=0.01, yaw_rad=0.01)  # of sim:rooms, lengths unbiased
@@ -124,7 +125,8 @@ def test_motion_compares_the_camera_s_way_with_the_camera_s(beside: Workspace):
     first_from_camera = np.linalg.inv(true[0]) @ true
     first_from_camera[:, :3, 3] *= UNIT
     stage = CameraMotion(beside)
-    known = torch.from_numpy(first_from_camera), torch.ones(60, dtype=torch.bool)
+    poses = torch.from_numpy(first_from_camera)
+    known = Trajectory(poses, torch.ones(60, dtype=torch.bool), torch.zeros(60, dtype=torch.int64))
     stage.odometry = SimpleNamespace(scale="unknown", trajectory=lambda: known)  # ty: ignore
     stage.frames = list(range(60))
     assert "scale from the recorded odometry (x 2.703)" in stage.finish()

@@ -8,6 +8,7 @@ from firstsight.perceive import choice, stage
 from firstsight.perceive.plan import Skip, alternatives, check_use, describe_plan, make_plan, scale_of, unused
 from firstsight.perceive.stages.depth import DepthStage, MultiViewDepth, StereoDepth
 from firstsight.perceive.stages.flow import FlowStage
+from firstsight.perceive.stages.lidar_camera_motion import LidarCameraMotion
 from firstsight.perceive.stages.listing import STAGES
 from firstsight.perceive.stages.loops import CameraLoops
 from firstsight.perceive.stages.motion import CameraMotion, LidarMotion
@@ -22,7 +23,7 @@ ONE_CAMERA = (
 )
 ONE_SWEEP = "LidarDepth -flow -motion -loops -moving -map -occupancy -places -mesh"
 CAMERA_AND_LIDAR = (
-    "LidarDepth FlowStage LidarMotion LidarLoops MovingStage CloudStage OccupancyStage PlacesStage MeshStage"
+    "LidarDepth FlowStage LidarCameraMotion LidarLoops MovingStage CloudStage OccupancyStage PlacesStage MeshStage"
 )
 ONE_DEPTH = "SensorDepth -flow -motion -loops -moving -map -occupancy -places -mesh"
 DEPTH_CAMERA = "SensorDepth FlowStage DepthCameraMotion DepthCameraLoops MovingStage CloudStage OccupancyStage PlacesStage MeshStage"
@@ -128,7 +129,8 @@ EXCHANGED = [
     ("stereo", "lucas-kanade", FlowStage),
     ("stereo depth", "semi-global-matching", StereoDepth),
     ("camera", "plane-sweep", MultiViewDepth),
-    ("stereo lidar", "lidar-odometry", LidarMotion),
+    ("stereo lidar", "lidar-odometry", LidarCameraMotion),
+    ("lidar", "lidar-odometry", LidarMotion),
     ("camera", "monocular-odometry", CameraMotion),
 ]
 

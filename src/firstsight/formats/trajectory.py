@@ -106,12 +106,36 @@ def read_tum(path: Path) -> tuple[Int64[np.ndarray, " rows"], Float64[np.ndarray
     return np.array(stamps, dtype=np.int64), from_rows(table[:, 1:])
 
 
+def read_segments(path: Path) -> Int64[np.ndarray, " rows"]:
+    """The segment of each row: what the comments `# segment N` before it say, 0 without any.
+
+    Rows of one segment are joined by what was measured; how two segments lie to each other was not measured.
+    """
+    number, segments = 0, []
+    for line in read_text(path).splitlines():
+        words = line.split()
+        if words[:2] == ["#", "segment"] and len(words) == 3 and words[2].isdecimal():
+            number = int(words[2])
+        elif line.split("#")[0].strip():
+            segments.append(number)
+    return np.array(segments, np.int64)
+
+
 def write_tum(
-    path: Path, stamps_ns: Int64[np.ndarray, " rows"], world_from_sensor: Float64[np.ndarray, "rows 4 4"]
+    path: Path,
+    stamps_ns: Int64[np.ndarray, " rows"],
+    world_from_sensor: Float64[np.ndarray, "rows 4 4"],
+    segments: Int64[np.ndarray, " rows"] | None = None,
 ) -> None:
+    """Rows of time and pose; where another segment begins than that of the row before, a comment says which."""
     quaternions = matrix_to_quaternion_wxyz(torch.from_numpy(world_from_sensor[:, :3, :3])).numpy()
     lines = ["# time tx ty tz qx qy qz qw"]
-    for stamp, pose, (w, x, y, z) in zip(stamps_ns, world_from_sensor, quaternions, strict=True):
+    numbers_of = np.zeros(len(stamps_ns), np.int64) if segments is None else segments
+    current = 0
+    for stamp, pose, (w, x, y, z), segment in zip(stamps_ns, world_from_sensor, quaternions, numbers_of, strict=True):
+        if segment != current:
+            lines.append(f"# segment {segment}")
+            current = segment
         numbers = " ".join(f"{value:.9f}" for value in (*pose[:3, 3], x, y, z, w))
         lines.append(f"{stamp // 10**9}.{stamp % 10**9:09d} {numbers}")
     write_text(path, "\n".join(lines) + "\n")

@@ -77,7 +77,8 @@ class LidarOdometry(Odometry):
 
     def trajectory(self) -> Trajectory:
         poses = np.array(self._first_from_lidar).reshape(-1, 4, 4)
-        return Trajectory(torch.from_numpy(poses), torch.tensor(self._valid, dtype=torch.bool))
+        valid = torch.tensor(self._valid, dtype=torch.bool)
+        return Trajectory(torch.from_numpy(poses), valid, torch.zeros(len(valid), dtype=torch.int64))
 
     def state(self) -> State:
         """The package's objects cannot be stored: the map is kept as its points, the rest follows from the poses."""

@@ -21,9 +21,10 @@ import numpy as np
 from jaxtyping import Int64
 
 from firstsight.geometry.images import to_grey
-from firstsight.motion.keyframes import FramePose, Keyframes
-from firstsight.motion.tracking import Grey, Pixels, TrackingConfig, Tracks, detect_corners, follow, follow_all
-from firstsight.motion.two_view import TwoViewConfig, TwoViews, start_from_two_views, triangulate_pairs
+from firstsight.motion.odometry.keyframes import FramePose, Keyframes, Located
+from firstsight.motion.odometry.known_views import RecognitionConfig
+from firstsight.motion.odometry.tracking import Grey, Pixels, TrackingConfig, Tracks, detect_corners, follow, follow_all
+from firstsight.motion.odometry.two_view import TwoViewConfig, TwoViews, start_from_two_views, triangulate_pairs
 from firstsight.optimisation.pnp import robust_pnp
 from firstsight.roles import Observation, Odometry, Trajectory
 from firstsight.roles.state import State
@@ -37,6 +38,7 @@ LONGEST_WAIT = 100  # frames whose corners are kept for a pose after the start
 @dataclass(frozen=True, kw_only=True)
 class Config:
     tracking: TrackingConfig = field(default_factory=lambda: TrackingConfig(corners=600))
+    recognition: RecognitionConfig = field(default_factory=RecognitionConfig)
     two_view: TwoViewConfig = field(default_factory=TwoViewConfig)
     window: int = 10  # keyframes
     sigma_px: float = 1.0
@@ -78,7 +80,9 @@ class MonocularOdometry(Odometry):
         assert observation.intrinsics is not None
         grey = to_grey(observation.image)
         if self._keyframes is None:
-            self._keyframes = Keyframes(observation.intrinsics.numpy(), self.config.window, FIXED)
+            self._keyframes = Keyframes(
+                observation.intrinsics.numpy(), self.config.window, FIXED, self.config.recognition
+            )
             self._wait_from(self._keyframes, grey, np.eye(4))
         elif self._waiting is not None:
             self._wait(self._keyframes, grey, self._waiting)
@@ -101,7 +105,7 @@ class MonocularOdometry(Odometry):
 
     def restore(self, state: State) -> None:
         if state["keyframes"] is not None:
-            self._keyframes = Keyframes(np.eye(3), self.config.window, FIXED)
+            self._keyframes = Keyframes(np.eye(3), self.config.window, FIXED, self.config.recognition)
             self._keyframes.restore(state["keyframes"])
         self._tracks = None if state["tracks"] is None else Tracks(*state["tracks"])
         self._waiting = None if state["waiting"] is None else [Waiting(*frame) for frame in state["waiting"]]
@@ -111,7 +115,7 @@ class MonocularOdometry(Odometry):
     def _wait_from(self, keyframes: Keyframes, grey: Grey, world_from_camera: np.ndarray) -> None:
         """Take the next frame as the first of two views, at the given pose."""
         keyframes.start_segment()
-        keyframes.add_keyframe(world_from_camera)
+        keyframes.add_keyframe(world_from_camera, grey)
         keyframes.add_frame(world_from_camera, valid=False)
         self._take_first_view(keyframes, grey)
 
@@ -123,8 +127,13 @@ class MonocularOdometry(Odometry):
         self._waiting = [Waiting(len(keyframes.frames) - 1, self._tracks.ids, self._tracks.pixels)]
 
     def _wait(self, keyframes: Keyframes, grey: Grey, waiting: list[Waiting]) -> None:
-        """Follow the corners until the first view and this one give a motion."""
+        """Follow the corners until the first view and this one give a motion, or this one shows a known place."""
         assert self._tracks is not None
+        known = keyframes.recognise(grey, self.config.tracking) if keyframes.left else None
+        if known is not None:
+            self._waiting = None
+            self._go_on(keyframes, known)
+            return
         tracks, config = self._tracks, self.config
         followed = follow(tracks.grey, grey, tracks.pixels, tracks.pixels, config.tracking)
         world_from_first = keyframes.world_from_keyframe[-1]
@@ -148,7 +157,7 @@ class MonocularOdometry(Odometry):
         assert self._tracks is not None
         tracks = self._tracks
         world_from_first = keyframes.world_from_keyframe[-1]
-        keyframes.add_keyframe(world_from_first @ np.linalg.inv(views.b_from_a))
+        keyframes.add_keyframe(world_from_first @ np.linalg.inv(views.b_from_a), tracks.grey)
         keyframes.add_landmarks(
             tracks.ids[views.good], views.points_a[views.good] @ world_from_first[:3, :3].T + world_from_first[:3, 3]
         )
@@ -157,7 +166,7 @@ class MonocularOdometry(Odometry):
         keyframes.adjust(self.config.outlier_sigmas, held=1)
         if len(keyframes.ids) < self.config.min_inliers:  # they did not agree after all
             keyframes.start_segment()
-            keyframes.add_keyframe(world_from_first)
+            keyframes.add_keyframe(world_from_first, tracks.grey)
             self._take_first_view(keyframes, tracks.grey)
             return
         keyframes.scale_start(self._start_depth / self._median_depth(keyframes, world_from_first))
@@ -186,9 +195,20 @@ class MonocularOdometry(Odometry):
         keyframes.velocity = np.linalg.inv(keyframes.world_from_frame(-2)) @ keyframes.world_from_frame(-1)
 
     def _next(self, keyframes: Keyframes, grey: Grey) -> None:
-        """Track, locate, and make a keyframe where one is due."""
+        """Track or recognise, and go on from there."""
+        predicted = keyframes.predicted()
+        located = self._track(keyframes, grey, predicted)
+        if located is None:
+            located = keyframes.recognise(grey, self.config.tracking)
+        if located is None:
+            self._lose(keyframes, grey, predicted)
+        else:
+            self._go_on(keyframes, located)
+
+    def _track(self, keyframes: Keyframes, grey: Grey, predicted: np.ndarray) -> Located | None:
+        """The pose that the landmarks agree on which are tracked into this frame."""
         assert self._tracks is not None
-        tracks, config, predicted = self._tracks, self.config, keyframes.predicted()
+        tracks, config = self._tracks, self.config
         expected = keyframes.expected_pixels(tracks.ids, tracks.pixels, predicted)
         followed = follow_all(tracks, grey, expected, config.tracking, config.waiting_share)
         rows = keyframes.rows(tracks.ids)
@@ -196,14 +216,16 @@ class MonocularOdometry(Odometry):
         points_world, pixels = keyframes.points_world[rows[known]], followed.pixels[known]
         located = robust_pnp(points_world, pixels, keyframes.intrinsics, config.inlier_px, config.min_inliers)
         if located is None:
-            self._lose(keyframes, grey, predicted)
-            return
+            return None
+        kept = np.union1d(known[located.inliers], np.flatnonzero(followed.found & (rows < 0)))
+        return Located(located.camera_from_world, tracks.advanced(grey, followed.pixels, kept))
+
+    def _go_on(self, keyframes: Keyframes, located: Located) -> None:
+        """Take the frame's pose and tracks; make a keyframe where one is due."""
         self._lost_frames = 0
-        agree = known[located.inliers]
-        kept = np.union1d(agree, np.flatnonzero(followed.found & (rows < 0)))
-        self._tracks = tracks.advanced(grey, followed.pixels, kept)
+        self._tracks = located.tracks
         world_from_camera = np.linalg.inv(located.camera_from_world)
-        if self._keyframe_is_due(len(agree)):
+        if self._keyframe_is_due(int((keyframes.rows(self._tracks.ids) >= 0).sum())):
             self._add_keyframe(keyframes, world_from_camera)
             world_from_camera = keyframes.world_from_keyframe[-1]
         keyframes.add_frame(world_from_camera, valid=True)
@@ -217,7 +239,7 @@ class MonocularOdometry(Odometry):
         """Measure the tracks from here, make landmarks of those with parallax, adjust the window, find new corners."""
         assert self._tracks is not None
         tracks = self._tracks
-        keyframes.add_keyframe(world_from_camera)
+        keyframes.add_keyframe(world_from_camera, tracks.grey)
         self._measure(keyframes, tracks.ids, tracks.pixels)
         self._add_landmarks(keyframes, tracks, world_from_camera)
         before = keyframes.rows(tracks.ids) >= 0
@@ -261,9 +283,16 @@ class MonocularOdometry(Odometry):
         keyframes.add_measurements(len(keyframes) - 1, ids, values, precision)
 
     def _lose(self, keyframes: Keyframes, grey: Grey, predicted: np.ndarray) -> None:
-        """A frame whose pose is not measured: the last motion goes on, and after a while a new start is waited for."""
+        """A frame whose pose is not measured: the last motion goes on, for a while.
+
+        Then a new start is waited for, from the first frame with enough to track.
+        """
         self._lost_frames += 1
-        if self._lost_frames <= self.config.frames_until_restart:
+        long = self._lost_frames > self.config.frames_until_restart
+        if long:
+            keyframes.slow_down()
+        corners = detect_corners(grey, np.zeros((0, 2)), self.config.tracking) if long else ()
+        if len(corners) < self.config.min_inliers:
             keyframes.add_frame(predicted, valid=False)
             return
         self._start_depth = self._median_depth(keyframes, keyframes.world_from_keyframe[-1])

@@ -11,8 +11,10 @@ Idea:   corners whose depth is known are landmarks; where they are seen next tel
         and bundle adjustment of the last keyframes                                    -> keyframes.Keyframes.adjust()
 Differs: depth is weighed as inverse depth with sigma(1/z) = a/z^2 + b, so that landmarks of uncertain depth still say how
         the camera turned; depth near an edge is not used.
-Role:   Odometry of the camera, in metres. A frame whose landmarks do not agree is not valid: the last motion goes on,
-        and after `frames_until_restart` such frames the window starts anew from there.
+        a lost frame is sought among the views of earlier keyframes                    -> Keyframes.recognise()
+Role:   Odometry of the camera, in metres. A frame whose landmarks do not agree is not valid: the last motion goes on for
+        `frames_until_restart` frames and then dies away. The first image after these that can be tracked but shows
+        nothing known starts a new segment; once the camera sees a place of an earlier segment, that one goes on.
 """
 
 from dataclasses import dataclass, field
@@ -31,8 +33,9 @@ from firstsight.motion.depth_alignment import (
     align_depth,
     surface_of,
 )
-from firstsight.motion.keyframes import UNKNOWN, Keyframes
-from firstsight.motion.tracking import Grey, Pixels, TrackingConfig, Tracks, detect_corners, follow_all
+from firstsight.motion.odometry.keyframes import UNKNOWN, Keyframes, Located
+from firstsight.motion.odometry.known_views import RecognitionConfig
+from firstsight.motion.odometry.tracking import Grey, Pixels, TrackingConfig, Tracks, detect_corners, follow_all
 from firstsight.optimisation.pnp import PosePrior, refine_pose, robust_pnp
 from firstsight.roles import Observation, Odometry, Trajectory
 from firstsight.roles.state import State
@@ -44,6 +47,7 @@ LANDMARK_NOISE = DepthNoise(0.001, 0.005)  # as of stereo that errs by half a pi
 @dataclass(frozen=True, kw_only=True)
 class Config:
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    recognition: RecognitionConfig = field(default_factory=RecognitionConfig)
     surfaces: DepthAlignmentConfig = field(default_factory=DepthAlignmentConfig)
     window: int = 8  # keyframes
     fixed: int = 1
@@ -127,7 +131,9 @@ class VisualOdometry(Odometry):
         depth, valid = observation.depth
         view = PreparedFrame(to_grey(observation.image), depth[0, 0].numpy(), valid[0, 0].numpy())
         if self._keyframes is None:
-            self._keyframes = Keyframes(observation.intrinsics.numpy(), self.config.window, self.config.fixed)
+            self._keyframes = Keyframes(
+                observation.intrinsics.numpy(), self.config.window, self.config.fixed, self.config.recognition
+            )
             self._restart(self._keyframes, view, np.eye(4))
             return
         self._next(self._keyframes, view)
@@ -147,7 +153,7 @@ class VisualOdometry(Odometry):
 
     def restore(self, state: State) -> None:
         if state["keyframes"] is not None:
-            self._keyframes = Keyframes(np.eye(3), self.config.window, self.config.fixed)
+            self._keyframes = Keyframes(np.eye(3), self.config.window, self.config.fixed, self.config.recognition)
             self._keyframes.restore(state["keyframes"])
         self._tracks = None if state["tracks"] is None else Tracks(*state["tracks"])
         self._surface = None if state["surface"] is None else Surface(*state["surface"])
@@ -156,8 +162,32 @@ class VisualOdometry(Odometry):
 
     def _next(self, keyframes: Keyframes, view: PreparedFrame) -> None:
         """Track, locate, refine, and make a keyframe where one is due."""
-        assert self._tracks is not None
         config, predicted = self.config, keyframes.predicted()
+        located = self._track(keyframes, view, predicted)
+        if located is None:
+            located = keyframes.recognise(view.grey, config.tracking)
+        if located is None:
+            self._lose(keyframes, view, predicted)
+            return
+        self._lost_frames = 0
+        self._tracks = located.tracks
+        points_world = keyframes.points_world[keyframes.rows(self._tracks.ids)]
+        measured = measure(view, self._tracks.pixels, config)
+        motion = self._align(keyframes, view, located.camera_from_world)
+        prior = PosePrior(keyframes.world_from_keyframe[-1] @ motion.a_from_b, motion.information)
+        camera_from_world = refine_pose(
+            located.camera_from_world, points_world, *measured, keyframes.intrinsics, prior=prior
+        )
+        if self._keyframe_is_due():
+            self._add_keyframe(keyframes, view, np.linalg.inv(camera_from_world), motion)
+            keyframes.add_frame(keyframes.world_from_keyframe[-1], valid=True)
+        else:
+            keyframes.add_frame(np.linalg.inv(camera_from_world), valid=True)
+
+    def _track(self, keyframes: Keyframes, view: PreparedFrame, predicted: np.ndarray) -> Located | None:
+        """The pose that the landmarks agree on which are tracked into this frame."""
+        assert self._tracks is not None
+        config = self.config
         points_world = keyframes.points_world[keyframes.rows(self._tracks.ids)]
         expected = keyframes.expected_pixels(self._tracks.ids, self._tracks.pixels, predicted)
         followed = follow_all(self._tracks, view.grey, expected, config.tracking, config.keyframe_share)
@@ -166,22 +196,10 @@ class VisualOdometry(Odometry):
             points_world[found], followed.pixels[found], keyframes.intrinsics, config.inlier_px, config.min_inliers
         )
         if located is None:
-            self._lose(keyframes, view, predicted)
-            return
-        self._lost_frames = 0
-        agree = found[located.inliers]
-        measured = measure(view, followed.pixels[agree], config)
-        motion = self._align(keyframes, view, located.camera_from_world)
-        prior = PosePrior(keyframes.world_from_keyframe[-1] @ motion.a_from_b, motion.information)
-        camera_from_world = refine_pose(
-            located.camera_from_world, points_world[agree], *measured, keyframes.intrinsics, prior=prior
+            return None
+        return Located(
+            located.camera_from_world, self._tracks.advanced(view.grey, followed.pixels, found[located.inliers])
         )
-        self._tracks = self._tracks.advanced(view.grey, followed.pixels, agree)
-        if self._keyframe_is_due():
-            self._add_keyframe(keyframes, view, np.linalg.inv(camera_from_world), motion)
-            keyframes.add_frame(keyframes.world_from_keyframe[-1], valid=True)
-        else:
-            keyframes.add_frame(np.linalg.inv(camera_from_world), valid=True)
 
     def _align(self, keyframes: Keyframes, view: PreparedFrame, camera_from_world: np.ndarray) -> MeasuredMotion:
         """keyframe_from_frame by the depth images' surfaces, near the pose that the corners gave."""
@@ -204,11 +222,11 @@ class VisualOdometry(Odometry):
         """Measure the tracked landmarks from here, add landmarks at new corners, adjust the window."""
         assert self._tracks is not None
         config, old_ids, old_pixels = self.config, self._tracks.ids, self._tracks.pixels
-        corners = measure(view, detect_corners(view.grey, old_pixels, config.tracking), config)
-        values, precision = (part[corners.has_depth] for part in corners)
+        corners = self._corners(view, old_pixels)
+        values, precision = corners
         new_ids = self._next_id + np.arange(len(values))
         self._next_id += len(values)
-        keyframes.add_keyframe(world_from_camera, motion)
+        keyframes.add_keyframe(world_from_camera, view.grey, motion)
         newest = len(keyframes) - 1
         keyframes.add_measurements(newest, old_ids, *measure(view, old_pixels, config))
         keyframes.add_measurements(newest, new_ids, values, precision)
@@ -221,11 +239,23 @@ class VisualOdometry(Odometry):
         self._corners_at_keyframe = int(kept.sum())
         self._surface = surface_of(view.depth, view.valid, keyframes.intrinsics, config.surfaces)
 
+    def _corners(self, view: PreparedFrame, taken: Pixels) -> Measured:
+        """New corners whose depth is known."""
+        corners = measure(view, detect_corners(view.grey, taken, self.config.tracking), self.config)
+        return Measured(*(part[corners.has_depth] for part in corners))
+
     def _lose(self, keyframes: Keyframes, view: PreparedFrame, predicted: np.ndarray) -> None:
-        """A frame whose pose is not measured: the last motion goes on; the tracks wait for a frame they are found in."""
+        """A frame whose pose is not measured: the last motion goes on, for a while, and the tracks wait.
+
+        Then a new segment starts, at the first frame with enough to track.
+        """
         assert self._tracks is not None
         self._lost_frames += 1
-        if self._lost_frames > self.config.frames_until_restart or len(self._tracks.ids) < self.config.min_inliers:
+        long = self._lost_frames > self.config.frames_until_restart
+        if long:
+            keyframes.slow_down()
+        gone = long or len(self._tracks.ids) < self.config.min_inliers
+        if gone and len(self._corners(view, np.zeros((0, 2))).values) >= self.config.min_inliers:
             self._restart(keyframes, view, predicted)
         else:
             keyframes.add_frame(predicted, valid=False)

@@ -27,6 +27,10 @@ from firstsight.optimisation.robust_kernels import Kernel
 
 FIRST_DAMPING = 1e-6
 REFINEMENT = Stopping(max_iterations=10, relative=1e-6)
+# refinements of one pose, each on the inliers of the one before
+MAX_REFINEMENTS = 5
+# limits of the inliers of its first refinements, as multiples of the last one
+WIDER = (3.0, 1.5)
 
 
 class PoseEstimate(NamedTuple):
@@ -74,26 +78,53 @@ def robust_pnp(
 ) -> PoseEstimate | None:
     """The pose that most of the measurements agree on within `inlier_px`, refined on them; None if fewer than `min_inliers`.
 
-    RANSAC over P3P (OpenCV) finds the inliers; its random numbers start from a fixed seed, so results repeat.
+    RANSAC over P3P (OpenCV) finds the first inliers; its random numbers start from a fixed seed, so results repeat. The
+    pose is refined on its inliers and these are told anew, until they stay the same: RANSAC's own are those of a pose
+    from four points, and leave out many that agree with the pose of all.
     """
     if len(points_world) < min_inliers:
         return None
-    found, rotation, translation, rows = cv2.solvePnPRansac(
+    ended, rotation, translation, rows = cv2.solvePnPRansac(
         points_world, pixels, intrinsics, None,
         iterationsCount=300, reprojectionError=inlier_px, confidence=confidence, flags=cv2.SOLVEPNP_AP3P,
     )  # fmt: skip
-    if not found or rows is None or len(rows) < min_inliers:
+    if not ended or rows is None or len(rows) < min_inliers:
         return None
-    rows = rows[:, 0].astype(np.int64)
     guess = np.eye(4)
     guess[:3, :3], guess[:3, 3:] = cv2.Rodrigues(rotation)[0], translation
+    inliers = np.isin(np.arange(len(pixels)), rows)
+    return _refined_until_settled(
+        PoseEstimate(guess, inliers), points_world, pixels, intrinsics, inlier_px, min_inliers
+    )
+
+
+def _refined_until_settled(
+    pose: PoseEstimate,
+    points_world: Float64[np.ndarray, "points 3"],
+    pixels: Float64[np.ndarray, "points 2"],
+    intrinsics: Float64[np.ndarray, "3 3"],
+    inlier_px: float,
+    min_inliers: int,
+) -> PoseEstimate | None:
+    """The pose refined on its inliers and the inliers of the pose, in turn, until they stay the same; None once they are too few.
+
+    A pose from four points may be off by more than `inlier_px`: the first inliers are told by wider limits, since a set
+    that a wrong pose has chosen can confirm it.
+    """
     measured = np.column_stack([pixels, np.zeros(len(pixels))])
     precision = np.tile([1 / inlier_px, 1 / inlier_px, 0.0], (len(pixels), 1))
-    camera_from_world = refine_pose(
-        guess, points_world[rows], measured[rows], precision[rows], intrinsics, threshold=1.0
-    )
-    inliers = reprojection_error_px(camera_from_world, points_world, pixels, intrinsics) < inlier_px
-    return PoseEstimate(camera_from_world, inliers) if inliers.sum() >= min_inliers else None
+    camera_from_world, inliers = pose
+    for limit in (*WIDER, *(MAX_REFINEMENTS * [1.0])):
+        camera_from_world = refine_pose(
+            camera_from_world, points_world[inliers], measured[inliers], precision[inliers], intrinsics, threshold=1.0
+        )
+        before = inliers
+        inliers = reprojection_error_px(camera_from_world, points_world, pixels, intrinsics) < limit * inlier_px
+        if inliers.sum() < min_inliers:
+            return None
+        if limit == 1.0 and (inliers == before).all():
+            break
+    return PoseEstimate(camera_from_world, inliers)
 
 
 def reprojection_error_px(

@@ -59,10 +59,15 @@ class Observation(_Fields):
 
 
 class Trajectory(NamedTuple):
-    """Poses of the observations stepped so far, in the frame of the first; `valid` False where the method was lost."""
+    """Poses of the observations stepped so far, in the frame of the first; `valid` False where the method was lost.
+
+    Frames of one segment are joined by what was measured. How two segments lie to each other was not measured: where
+    the method lost its way and did not find it again, a new segment starts about where it was lost.
+    """
 
     first_from_sensor: Float64[Tensor, "frames 4 4"]
     valid: Bool[Tensor, " frames"]
+    segments: Int64[Tensor, " frames"]
 
 
 class Odometry(Resumable):

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int64, UInt8
 
 from firstsight.errors import InputError
 from firstsight.evaluation.trajectory import align_trajectories, apply, has_pose, on_frames
@@ -31,6 +31,7 @@ class Paths:
     unit: str
     without_loops: Transforms | None = None
     loops: tuple[tuple[int, int], ...] = ()
+    breaks: tuple[tuple[int, int], ...] = ()  # frames between which the motion was not measured
 
 
 def read_paths(run: RunFolder, recording: Recording, unit: str) -> Paths | None:
@@ -47,11 +48,21 @@ def read_paths(run: RunFolder, recording: Recording, unit: str) -> Paths | None:
     return Paths(
         without_loops=on_frames(*before, recording.stamps_ns) if before is not None and loops else None,
         loops=loops,
+        breaks=broken_between(run.read_segments(), estimated),
         estimated=estimated,
         true=true,
         odometry=_laid_over(odometry, estimated if true is None else true, "first"),
         unit=unit,
     )
+
+
+def broken_between(segments: Int64[np.ndarray, " rows"] | None, estimated: Transforms) -> tuple[tuple[int, int], ...]:
+    """The frames before and after each change of segment, of a trajectory with a row for each frame that has a pose."""
+    known = np.flatnonzero(has_pose(estimated))
+    if segments is None or len(segments) != len(known):
+        return ()
+    changes = np.flatnonzero(np.diff(segments))
+    return tuple((int(known[i]), int(known[i + 1])) for i in changes)
 
 
 def _laid_over(poses: Transforms | None, onto: Transforms, alignment) -> Transforms | None:
@@ -72,6 +83,9 @@ def plan_figure(run: RunFolder, paths: Paths) -> str:
         lines.append(Line("before its loops were closed", paths.without_loops[:, :2, 3], MUTED, "2 4", 1.8))
         lines.append(Line("loops", loop_edges(paths), LOOP, width=1.4))
         keys += [("open", "before its loops were closed"), ("loop", "loops: one place, seen twice")]
+    if paths.breaks:
+        lines.append(Line("breaks", edges(paths.estimated, paths.breaks), WARM, "2 6", 2.2))
+        keys.append(("break", "broken: the motion between was not measured"))
     if paths.true is not None:
         lines.append(Line("true trajectory", paths.true[:, :2, 3], INK, "5 5", 1.6))
         keys.append(("truth", "true, laid over by least squares"))
@@ -87,7 +101,12 @@ def plan_figure(run: RunFolder, paths: Paths) -> str:
 def loop_edges(paths: Paths) -> np.ndarray:
     """(3 per loop, 2): from where the camera seemed to be at each of two visits to the other, before; then an interruption."""
     assert paths.without_loops is not None
-    ends = paths.without_loops[np.array(paths.loops)][:, :, :2, 3]
+    return edges(paths.without_loops, paths.loops)
+
+
+def edges(poses: Transforms, pairs: tuple[tuple[int, int], ...]) -> np.ndarray:
+    """(3 per pair, 2): from above, from one frame to the other; then an interruption."""
+    ends = poses[np.array(pairs)][:, :, :2, 3]
     return np.concatenate([ends, np.full((len(ends), 1, 2), np.nan)], 1).reshape(-1, 2)
 
 

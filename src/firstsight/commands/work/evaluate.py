@@ -175,7 +175,7 @@ def odometry(method: Odometry, source: str, frames: str | None, _: Protocol) -> 
         raise InputError(f"{source}: its trajectory is not known")
     for frame in shown(recording):
         method.step(observation(frame, method.needs))
-    found, valid = (part.numpy() for part in method.trajectory())
+    found, valid, _ = (part.numpy() for part in method.trajectory())
     poses = np.where(valid[:, None, None], found, np.nan)
     alignment = "se3" if method.scale == "metric" else "sim3"
     return trajectory_metrics(poses, true, alignment, recording.truth.trajectory_reference)

@@ -1,7 +1,7 @@
 """All stages in the order in which they are asked to run; of those with one name the first that can run does."""
 
 from firstsight.perceive.stage import Stage
-from firstsight.perceive.stages import depth, flow, lidar_loops, loops, mapping, motion, moving
+from firstsight.perceive.stages import depth, flow, lidar_camera_motion, lidar_loops, loops, mapping, motion, moving
 
 STAGES: tuple[type[Stage], ...] = (
     depth.LearnedDepth,
@@ -11,6 +11,7 @@ STAGES: tuple[type[Stage], ...] = (
     depth.MultiViewDepth,
     flow.FlowStage,
     motion.DepthCameraMotion,
+    lidar_camera_motion.LidarCameraMotion,
     motion.LidarMotion,
     motion.CameraMotion,
     motion.RecordedMotion,

@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from firstsight.evaluation.trajectory import on_frames
+from firstsight.evaluation.trajectory import has_pose, on_frames
 from firstsight.formats.storage.atomic import write_bytes, write_json
-from firstsight.formats.trajectory import read_tum
+from firstsight.formats.trajectory import read_segments, read_tum
 from firstsight.perceive import stage
 from firstsight.perceive.stage import Stage
 from firstsight.perceive.stages.motion import metric_scale, write_poses
@@ -88,7 +88,9 @@ class LoopsStage(Stage):
         if not loops:
             write_bytes(self.work.run.trajectory_path, self.work.run.odometry_path.read_bytes())
             return f"{remark}: the trajectory stays as it is"
-        write_poses(self.work, frames, self.in_metres(closed.world_from_sensor, frames))
+        known = np.flatnonzero(has_pose(self.odometry))
+        segments = read_segments(self.work.run.odometry_path)[np.searchsorted(known, frames)]
+        write_poses(self.work, frames, self.in_metres(closed.world_from_sensor, frames), segments)
         return remark
 
     def in_metres(self, world_from_sensor: Transforms, frames: np.ndarray) -> Transforms:

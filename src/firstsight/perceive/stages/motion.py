@@ -1,6 +1,7 @@
 """The trajectory, from LiDAR, from images with depth, from one camera alone, or as the recording's odometry gives it."""
 
 from abc import abstractmethod
+from collections.abc import Iterator
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -65,7 +66,7 @@ class OdometryStage(Stage):
     def finish(self) -> str:
         if not self.frames:
             return ""
-        first_from_sensor, valid = (part.numpy() for part in self.odometry.trajectory())
+        first_from_sensor, valid, segments = (part.numpy() for part in self.odometry.trajectory())
         first_from_sensor = first_from_sensor.copy()
         frames = np.array(self.frames)
         remark = ""
@@ -74,9 +75,24 @@ class OdometryStage(Stage):
             scale = metric_scale(first_from_sensor, metric, valid)
             first_from_sensor[:, :3, 3] *= scale
             remark = f"scale from the recorded odometry (x {scale:.4g})"
-        write_poses(self.work, frames[valid], self.in_world(first_from_sensor, int(frames[0]))[valid])
-        lost = frames[~valid]
-        return "; ".join(filter(None, [remark, f"lost in {len(lost)} frames: {brief(lost)}" if len(lost) else ""]))
+        poses = self.in_world(first_from_sensor, int(frames[0]))
+        write_poses(self.work, frames[valid], poses[valid], segments[valid])
+        return "; ".join(filter(None, [remark, *self.losses(frames, valid, segments)]))
+
+    def losses(
+        self, frames: np.ndarray, valid: Bool[np.ndarray, " frames"], segments: Int64[np.ndarray, " frames"]
+    ) -> Iterator[str]:
+        """Flags the frames without a pose, and those at which another segment begins; what to say of them in the record."""
+        lost, known = frames[~valid], frames[valid]
+        for frame in lost.tolist():
+            self.work.flagged.setdefault(frame, "motion: lost, so it has no pose")
+        if len(lost):
+            yield f"lost in {len(lost)} frames: {brief(lost)}"
+        breaks = known[1:][np.diff(segments[valid]) != 0]
+        for frame in breaks.tolist():
+            self.work.flagged.setdefault(frame, "motion: how it lies to the frames before was not measured")
+        if len(breaks):
+            yield (f"the way is broken before frame {brief(breaks)}: how the parts lie to each other was not measured")
 
     def in_world(self, first_from_sensor: Transforms, first: int) -> Transforms:
         """world_from_camera: the world is the first body frame, placed where the recorded odometry puts it if there is one."""
@@ -160,12 +176,18 @@ class RecordedMotion(Stage):
     def finish(self) -> str:
         odometry = self.work.recording.odometry
         assert odometry is not None
-        write_poses(self.work, np.arange(len(odometry)), odometry @ self.work.body_from_camera)
+        every = np.arange(len(odometry))
+        write_poses(self.work, every, odometry @ self.work.body_from_camera, np.zeros_like(every))
         return "as recorded: no sensor to better it"
 
 
-def write_poses(work: Workspace, frames: np.ndarray, world_from_camera: Transforms) -> None:
-    write_tum(work.run.trajectory_path, work.recording.stamps_ns[frames], world_from_camera)
+def write_poses(
+    work: Workspace,
+    frames: np.ndarray,
+    world_from_camera: Transforms,
+    segments: Int64[np.ndarray, " frames"] | None = None,
+) -> None:
+    write_tum(work.run.trajectory_path, work.recording.stamps_ns[frames], world_from_camera, segments)
 
 
 def metric_scale(estimated: Transforms, metric: Transforms, valid: Bool[np.ndarray, " frames"]) -> float:

@@ -5,6 +5,7 @@ Paper:  Shi, Tomasi. Good Features to Track. CVPR 1994.  Bouguet. Pyramidal Impl
 Idea:   a corner is a place whose window pins down its own motion (both eigenvalues of the gradient matrix are large);
         it is followed by the motion under which its window in one image looks like the other.
         lambda_min(sum of grad grad') > quality * the image's greatest, spaced apart   -> detect_corners()
+        brightness, as exposure or lamps change it between images: b = gain a + offset  -> same_brightness()
         A d = b, coarse to fine, and back again: a track that does not return is lost  -> follow()
 Differs: tracks go from frame to frame. Matching the last keyframe's window directly drifts less in theory; measured on
         simulated drives it lost half the corners after six frames, as windows change size and shape, for no gain.
@@ -20,6 +21,13 @@ from jaxtyping import Bool, Float64, Int64, UInt8
 
 Grey = UInt8[np.ndarray, "height width"]
 Pixels = Float64[np.ndarray, "points 2"]
+
+
+# the quantiles of grey levels that brightness is compared at, and the levels between which they tell it
+QUANTILES = np.linspace(0.05, 0.95, 19)
+TELLING = (4.0, 250.0)
+# levels by which a change of brightness must shift them before it is undone
+MIN_CHANGE = 3.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,10 +78,33 @@ def detect_corners(grey: Grey, taken: Float64[np.ndarray, "taken 2"], config: Tr
     return np.zeros((0, 2)) if corners is None else corners[:, 0].astype(np.float64)
 
 
+def grey_quantiles(grey: Grey) -> Float64[np.ndarray, " quantiles"]:
+    """Returns the grey levels of QUANTILES, between levels where several fall on one."""
+    counts = np.bincount(grey.ravel(), minlength=256)
+    shares = np.cumsum(counts) / grey.size
+    return np.interp(QUANTILES, np.concatenate([[0.0], shares]), np.arange(257) - 0.5)
+
+
+def same_brightness(a: Grey, b: Grey) -> Grey:
+    """Image a as bright as b: gain and offset that map the quantiles of its grey levels to b's, undone where they matter.
+
+    Levels that are cut off at black or white in either image say nothing.
+    """
+    from_levels, to_levels = grey_quantiles(a), grey_quantiles(b)
+    telling = [(levels > TELLING[0]) & (levels < TELLING[1]) for levels in (from_levels, to_levels)]
+    kept = telling[0] & telling[1]
+    if kept.sum() < 3 or np.abs(to_levels - from_levels)[kept].max() < MIN_CHANGE or np.ptp(from_levels[kept]) < 1:
+        return a
+    gain, offset = np.polyfit(from_levels[kept], to_levels[kept], 1)
+    table = np.clip(np.rint(gain * np.arange(256) + offset), 0, 255).astype(np.uint8)
+    return cv2.LUT(a, table)
+
+
 def follow(from_grey: Grey, to_grey: Grey, pixels: Pixels, guess: Pixels, config: TrackingConfig) -> Followed:
     """Finds windows of one image in the other, searched from a guess; found where the way back ends at the start."""
     if not len(pixels):
         return Followed(pixels, np.zeros(0, bool))
+    from_grey = same_brightness(from_grey, to_grey)
     start, guess_ = pixels.astype(np.float32), guess.astype(np.float32)
     window = (config.window_px, config.window_px)
     stop = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 30, 0.01)

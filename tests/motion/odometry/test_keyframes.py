@@ -3,9 +3,10 @@ import torch
 
 from firstsight.geometry.se3 import se3_exp
 from firstsight.motion.depth_alignment import MeasuredMotion
-from firstsight.motion.keyframes import Keyframes
+from firstsight.motion.odometry.keyframes import Keyframes
 
 INTRINSICS = np.array([[500.0, 0.0, 319.5], [0.0, 500.0, 239.5], [0.0, 0.0, 1.0]])
+GREY = np.zeros((48, 64), np.uint8)
 RNG = np.random.default_rng(0)
 POINTS = np.column_stack([RNG.uniform(-3, 3, (80, 2)), RNG.uniform(6, 12, 80)])
 
@@ -25,7 +26,7 @@ def filled(count: int, window: int = 4, depth_precision: float = 0.0) -> Keyfram
     keyframes = Keyframes(INTRINSICS, window, fixed=2)
     ids = np.arange(len(POINTS))
     for k in range(count):
-        keyframes.add_keyframe(pose(k))
+        keyframes.add_keyframe(pose(k), GREY)
         precision = np.tile([1.0, 1.0, depth_precision], (len(ids), 1))
         keyframes.add_measurements(k, ids, seen(pose(k)), precision)
         if k == 0:
@@ -101,7 +102,7 @@ def test_measurements_wait_for_their_landmark():
 
 def test_measured_motions_move_a_keyframe_that_sees_nothing():
     keyframes = filled(3)
-    keyframes.add_keyframe(pose(2), MeasuredMotion(np.linalg.inv(pose(2)) @ pose(3), 1e6 * np.eye(6)))
+    keyframes.add_keyframe(pose(2), GREY, MeasuredMotion(np.linalg.inv(pose(2)) @ pose(3), 1e6 * np.eye(6)))
     keyframes.adjust()
     assert np.abs(keyframes.world_from_keyframe[3] - pose(3)).max() < 1e-4
 
@@ -109,11 +110,61 @@ def test_measured_motions_move_a_keyframe_that_sees_nothing():
 def test_a_new_segment_leaves_the_old_one_alone():
     keyframes = filled(4)
     keyframes.start_segment()
-    keyframes.add_keyframe(pose(7))
+    keyframes.add_keyframe(pose(7), GREY)
     keyframes.adjust()
     assert keyframes.oldest == 4
     assert len(keyframes.ids) == 0
     assert np.allclose(keyframes.world_from_keyframe[4], pose(7))
+
+
+def test_segments_are_numbered_by_their_measured_frames():
+    """Two frames measured, one lost; a segment without a measured frame; two measured again."""
+    keyframes = filled(2)
+    keyframes.add_frame(pose(0), valid=True)
+    keyframes.add_frame(pose(1), valid=True)
+    keyframes.add_frame(pose(2), valid=False)
+    for k in (3, 4):
+        keyframes.start_segment()
+        keyframes.add_keyframe(pose(k), GREY)
+        keyframes.add_frame(pose(k), valid=False)
+    keyframes.add_frame(pose(5), valid=True)
+    keyframes.add_frame(pose(6), valid=True)
+    assert keyframes.trajectory().segments.tolist() == [0, 0, 0, 0, 0, 1, 1]
+
+
+def test_a_segment_that_was_left_goes_on_with_its_window():
+    keyframes = filled(6, depth_precision=20.0)
+    for k in range(6):
+        keyframes.add_frame(pose(k), valid=True)
+    keyframes.adjust()
+    keyframes.start_segment()
+    keyframes.add_keyframe(pose(9), GREY)
+    keyframes.add_frame(pose(9), valid=True)
+    keyframes.adjust()
+    assert [view.keyframe for view in keyframes.left] == [2, 3, 4, 5]
+    assert len(keyframes.ids) == 0
+    keyframes.return_to(keyframes.left[1])
+    assert keyframes.oldest == 7
+    assert len(keyframes) == 11
+    assert keyframes.ids.tolist() == list(range(80))
+    assert np.abs(keyframes.points_world - POINTS).max() < 1e-6
+    assert np.bincount(keyframes.measured_by, minlength=11).tolist() == 7 * [0] + 4 * [80]
+    keyframes.add_frame(pose(5), valid=True)
+    assert keyframes.trajectory().segments.tolist() == [0, 0, 0, 0, 0, 0, 1, 0]
+    assert [view.keyframe for view in keyframes.left] == [6]
+
+
+def test_the_expected_motion_dies_away():
+    """A step of 0.4 m forward while turning by 0.08 rad: half of it, a quarter; together never twice the step."""
+    keyframes = filled(1)
+    keyframes.add_frame(np.eye(4), valid=True)
+    keyframes.add_frame(se3_exp(torch.tensor([0.0, 0.0, 0.4, 0.0, 0.08, 0.0], dtype=torch.float64)).numpy(), valid=True)
+    for _ in range(30):
+        keyframes.slow_down()
+        keyframes.add_frame(keyframes.predicted(), valid=False)
+    way = np.linalg.norm(np.diff([keyframes.world_from_frame(i)[:3, 3] for i in range(32)], axis=0), axis=1)
+    assert np.allclose(way[:4], [0.4, 0.2, 0.1, 0.05], rtol=1e-3)
+    assert np.arccos(keyframes.world_from_frame(-1)[0, 0]) < 0.16001
 
 
 def test_expected_pixels_are_projections_of_what_is_before_the_camera():

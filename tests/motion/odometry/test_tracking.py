@@ -1,7 +1,15 @@
 import cv2
 import numpy as np
+import pytest
 
-from firstsight.motion.tracking import TrackingConfig, Tracks, detect_corners, follow, follow_all
+from firstsight.motion.odometry.tracking import (
+    TrackingConfig,
+    Tracks,
+    detect_corners,
+    follow,
+    follow_all,
+    same_brightness,
+)
 
 CONFIG = TrackingConfig(corners=200)
 
@@ -50,6 +58,30 @@ def test_tracks_follow_a_homography_to_a_tenth_of_a_pixel():
     errors = np.linalg.norm(followed.pixels - moved(corners, homography), axis=1)[followed.found & inside]
     assert np.median(errors) < 0.08
     assert np.percentile(errors, 95) < 0.2
+
+
+@pytest.mark.parametrize(("gain", "offset"), [(0.4, 10.0), (0.7, -20.0), (1.5, 0.0), (1.0, 60.0)])
+def test_tracks_survive_a_change_of_brightness(gain, offset):
+    """Gain and offset between the images, cut off at black and white; all but a few corners are found, as without."""
+    homography = np.array([[1.01, 0.02, 3.3], [-0.015, 0.99, -2.7], [2e-5, -1e-5, 1.0]])
+    image = texture()
+    corners = detect_corners(image, np.zeros((0, 2)), CONFIG)
+    changed = np.clip(np.rint(gain * warped(image, homography).astype(float) + offset), 0, 255).astype(np.uint8)
+    followed = follow(image, changed, corners, corners, CONFIG)
+    inside = ((moved(corners, homography) > 10) & (moved(corners, homography) < [309, 229])).all(1)
+    assert followed.found[inside].mean() > 0.9
+    errors = np.linalg.norm(followed.pixels - moved(corners, homography), axis=1)[followed.found & inside]
+    assert np.median(errors) < 0.1
+
+
+def test_brightness_is_changed_only_where_it_differs():
+    image = texture()
+    assert same_brightness(image, warped(image, np.eye(3))) is image
+    darker = np.rint(0.6 * image + 12).astype(np.uint8)
+    assert np.abs(same_brightness(image, darker).astype(int) - darker).max() <= 1
+    black = np.zeros_like(image)
+    assert same_brightness(image, black) is image
+    assert same_brightness(black, image) is black
 
 
 def test_what_is_hidden_in_the_second_image_is_not_found():
