@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from firstsight.commands.work import optimise as command
 from firstsight.commands.work.optimise import Settings, optimise_file, optimised, small_ring, started
 from firstsight.errors import InputError
 from firstsight.extras import install_command
 from firstsight.formats.g2o import read_g2o, write_g2o
 from firstsight.gallery.worlds.street_walk import odometry_start, street_walk
 from firstsight.roles.pose_graph import Between, pose_graph
+from firstsight.show import pose_graph_image
+from firstsight.slam.pose_graphs import starts
 from firstsight.slam.pose_graphs.factors import inverse
 from firstsight.slam.pose_graphs.pose_graph import optimise
 
@@ -39,7 +40,7 @@ def test_it_prints_and_writes_the_solution_and_its_image(tmp_path: Path, capsys)
     assert shown[0] == f"graph       SE(2), 80 nodes, {79 + loops} edges, {loops} of them loops"
     assert shown[1].startswith("error  ")
     assert shown[2].startswith("iterations  ")
-    assert shown[3] == f"rejected    4 of {loops} loops"
+    assert shown[3] == f"rejected    4 of {loops} loops: 3-60, 9-44, 20-72, 31-55"
     assert shown[4] == f"written     {tmp_path / 'walk_optimised.g2o'}"
     assert result.rejected[-4:].all()
     written = read_g2o(tmp_path / "walk_optimised.g2o").graph
@@ -104,8 +105,57 @@ def test_messages(tmp_path: Path):
     whole = street_walk(30)
     cut = pose_graph(whole.world_from_node, Between(*(part[:3] for part in whole.between)))
     write_g2o(path, cut)
-    with pytest.raises(InputError, match=r"walk\.g2o: pose graph: node 0 is not connected"):
+    with pytest.raises(InputError, match=r"walk\.g2o: node 3 is not connected to the largest part \(and 26 others\)"):
         optimise_file(path, None, Settings())
+
+
+def numbered_chain(*more: str) -> str:
+    """Four nodes, 1000, 1010, 1020 and 1030, in a line, with one loop; and other lines."""
+    nodes = [f"VERTEX_SE2 {1000 + 10 * i} {i} 0 0" for i in range(4)]
+    edges = [f"EDGE_SE2 {1000 + 10 * i} {1010 + 10 * i} 1 0 0 100 0 0 100 0 400" for i in range(3)]
+    return "\n".join([*nodes, *edges, "EDGE_SE2 1000 1030 3 0 0 100 0 0 100 0 400", *more]) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("VERTEX_SE2 5000 1 1 0", "lines.g2o: node 5000 is not connected to the largest part; add"),
+        ("VERTEX_SE2 5000 1 1 0\nFIX 1000", "lines.g2o: node 5000 is not connected to a prior; add"),
+        ("EDGE_SE2 1000 1020 2 0 0 100 0 0 -9 0 400", "lines.g2o, line 9: this edge has .* negative eigenvalue -9;"),
+        ("EDGE_PRIOR_SE2 1010 1 0 0 1 0 0 1 0 -2", "lines.g2o, line 9: this prior has .* negative eigenvalue -2;"),
+        ("EDGE_SE2 1020 1020 0 0 0 1 0 0 1 0 1", "lines.g2o, line 9: this edge joins a node with itself"),
+    ],
+)
+def test_messages_are_in_the_ids_and_lines_of_the_file(tmp_path: Path, line, message):
+    (tmp_path / "lines.g2o").write_text(numbered_chain(line))
+    with pytest.raises(InputError, match=message):
+        optimise_file(tmp_path / "lines.g2o", None, Settings())
+
+
+def test_what_the_reader_does_not_know_is_counted_in_the_terminal_and_in_the_image(tmp_path: Path, monkeypatch, capsys):
+    captions = []
+    drawn = pose_graph_image.before_and_after
+    monkeypatch.setattr(pose_graph_image, "before_and_after", lambda *all: captions.append(all[4:]) or drawn(*all))
+    gps = "EDGE_SE2_PRIOR_XY 1010 0 5 100 0 100"
+    (tmp_path / "gps.g2o").write_text(numbered_chain(gps, "EDGE_SE2_GPS 1000 1 2 3", gps))
+    optimise_file(tmp_path / "gps.g2o", None, Settings())
+    line = "left out    1 EDGE_SE2_GPS, 2 EDGE_SE2_PRIOR_XY"
+    assert line in capsys.readouterr().out.splitlines()
+    assert captions == [(line,)]
+    written = (tmp_path / "gps_optimised.g2o").read_text().splitlines()
+    assert [row.split()[1] for row in written if row.startswith("VERTEX")] == ["1000", "1010", "1020", "1030"]
+    assert [row.split()[1:3] for row in written if row.startswith("EDGE")][3] == ["1000", "1030"]
+
+
+def test_a_bad_start_is_left_before_false_loops_are_spoken_of(tmp_path: Path, capsys):
+    """Twelve exact steps that turn once, started at headings that turn twice."""
+    rows = [f"VERTEX_SE2 {i} {np.cos(i * np.pi / 3)} {np.sin(i * np.pi / 3)} {i * np.pi / 3}" for i in range(1, 12)]
+    rows += [f"EDGE_SE2 {i} {(i + 1) % 12} 1 0.2 {np.pi / 6} 100 0 0 100 0 400" for i in range(12)]
+    (tmp_path / "ring.g2o").write_text("\n".join(["VERTEX_SE2 0 0 0 0", *rows]) + "\n")
+    optimise_file(tmp_path / "ring.g2o", None, Settings())
+    shown = capsys.readouterr().out
+    assert "starts      file 657.974, spanning-tree " in shown
+    assert "hint" not in shown
 
 
 @pytest.mark.parametrize("dimension", [2, 3])
@@ -125,7 +175,7 @@ def test_compiling_is_not_counted_as_solving(tmp_path: Path, monkeypatch, capsys
         solved.append(len(graph.world_from_node))
         return optimise(graph, config)
 
-    monkeypatch.setattr(command, "optimise", slow_at_first)
+    monkeypatch.setattr(starts, "optimise", slow_at_first)
     write_g2o(tmp_path / "walk.g2o", street_walk(30))
     optimise_file(tmp_path / "walk.g2o", None, Settings())
     assert solved == [4, 30]

@@ -20,7 +20,7 @@ def read(folder: Path, text: str):
 
 def test_planar(tmp_path):
     text = "# a comment\nVERTEX_SE2 7 1 2 0.5\nVERTEX_SE2 3 0 0 0\nEDGE_SE2 3 7 1 2 0.5 1 2 3 4 5 6\n"
-    graph, ids, _ = read(tmp_path, text)
+    graph, ids = read(tmp_path, text)[:2]
     assert ids.tolist() == [3, 7]
     np.testing.assert_allclose(graph.world_from_node[1], planar(1.0, 2.0, 0.5))
     assert (graph.between.a.tolist(), graph.between.b.tolist()) == ([0], [1])
@@ -50,7 +50,9 @@ def test_toro(tmp_path):
 
 def test_landmarks_priors_and_fixed_nodes(tmp_path):
     text = "VERTEX_SE2 0 0 0 0\nVERTEX_XY 1 3 4\nEDGE_SE2_XY 0 1 3 4 1 0 2\nFIX 0\nEDGE_PRIOR_SE2 0 1 0 0 1 0 0 1 0 1\n"
-    graph, _, landmark_ids = read(tmp_path, text)
+    file = read(tmp_path, text)
+    graph, landmark_ids, lines = file.graph, file.landmark_ids, file.lines
+    assert (lines.between.tolist(), lines.priors.tolist(), lines.sightings.tolist()) == ([], [5, 4], [3])
     assert landmark_ids.tolist() == [1]
     np.testing.assert_array_equal(graph.landmarks, [[3, 4]])
     np.testing.assert_array_equal(graph.sightings.information[0], np.diag([1, 2]))
@@ -111,6 +113,12 @@ def test_round_trip(tmp_path, dimension, write):
         ("VERTEX_SE2 0 inf 0 0\n", "line 1: not a valid VERTEX_SE2"),
         ("VERTEX_SE2 0 0 0 0\n", "no edges"),
         ("VERTEX_SE3:QUAT 0 0 0 0 0 0 0 1\nEDGE_SE2 0 1 1 0 0 1 0 0 1 0 1\n", "keep one kind"),
+        (
+            "VERTEX_SE2 3 1 2 0.5\nVERTEX_SE2 3 1 2 0.5\nVERTEX_SE2 3 1 7 0.5\n",
+            "line 3: id 3 is given with other values than in line 1; renumber or remove one",
+        ),
+        ("VERTEX_SE2 9223372036854775808 0 0 0\n", r"line 1: id 9223372036854775808 is larger than 2\^63 - 1"),
+        ("EDGE_SE2 0 16212958658533785600 1 0 0 1 0 0 1 0 1\n", "line 1: id 16212958658533785600 is larger"),
         ("VERTEX_XY 0 0 0\nEDGE_SE2 0 1 1 0 0 1 0 0 1 0 1\n", "names a point"),
     ],
 )
@@ -118,6 +126,22 @@ def test_messages_name_file_line_and_mend(tmp_path, text, message):
     with pytest.raises(InputError, match=message) as failure:
         read(tmp_path, text)
     assert "graph.g2o" in str(failure.value)
+
+
+def test_lines_of_unknown_tags_are_counted(tmp_path):
+    text = "EDGE_SE2 0 1 1 0 0 1 0 0 1 0 1\nEDGE_SE2_GPS 0 1 2 3\n# EDGE_X\nROBOTLASER1 0 0\nEDGE_SE2_GPS 1 1 2 3\n"
+    file = read(tmp_path, text)
+    assert file.left_out == {"EDGE_SE2_GPS": 2, "ROBOTLASER1": 1}
+    assert len(file.graph.between.a) == 1
+
+
+def test_ids_are_written_as_given(tmp_path):
+    graph = example(2)
+    write_g2o(tmp_path / "graph.txt", graph, (np.array([70, 1000, 2**63 - 1]), np.array([5])))
+    file = read_g2o(tmp_path / "graph.txt")
+    assert file.node_ids.tolist() == [70, 1000, 9223372036854775807]
+    assert file.landmark_ids.tolist() == [5]
+    assert (file.graph.between.b.tolist(), file.graph.priors.node.tolist()) == ([1, 2, 0], [1])
 
 
 def test_a_missing_file_is_said(tmp_path):

@@ -11,8 +11,10 @@ Conventions there -> ours:
     a pose the file does not give                                        -> NaN; `slam.pose_graphs.initialisation` fills it in
     FIX id                                                               -> a prior of FIXED_INFORMATION
     sensor offset of a point (PARAMS_SE3OFFSET)                          -> the point as seen from the node
+    tags not named here (GPS, gravity, laser scans, ...)                 -> left out, counted in `left_out`
 """
 
+from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,15 +36,30 @@ from firstsight.roles.pose_graph import (
 
 FIXED_INFORMATION = 1e6
 NO_OFFSET = np.eye(4)
+# ids are kept as int64
+MAX_ID = 2**63 - 1
 UPPER = {size: np.triu_indices(size) for size in (2, 3, 6)}
 
 
+class GraphLines(NamedTuple):
+    """The line of the file that each measurement stands in, counted from 1."""
+
+    between: Int64[np.ndarray, " between"]
+    priors: Int64[np.ndarray, " priors"]
+    sightings: Int64[np.ndarray, " sightings"]
+
+
 class GraphFile(NamedTuple):
-    """A graph with the ids of its nodes and landmarks in the file."""
+    """A graph with the ids of its nodes and landmarks in the file.
+
+    `left_out` counts the lines whose tag is not known, by tag: what they say is not part of the graph.
+    """
 
     graph: PoseGraph
     node_ids: Int64[np.ndarray, " nodes"]
     landmark_ids: Int64[np.ndarray, " landmarks"]
+    lines: GraphLines
+    left_out: dict[str, int]
 
 
 def _spatial(values: list[float]) -> np.ndarray:
@@ -89,32 +106,50 @@ class _Lines:
     def __init__(self) -> None:
         self.poses: dict[int, np.ndarray] = {}
         self.points: dict[int, np.ndarray] = {}
+        self.line_of: dict[int, int] = {}
+        self.number = 0
         self.between: list[tuple[int, int, np.ndarray, np.ndarray]] = []
         self.priors: list[tuple[int, np.ndarray, np.ndarray]] = []
         self.fixed: list[int] = []
         self.sightings: list[tuple[int, int, np.ndarray, np.ndarray]] = []
         self.offsets: dict[int, np.ndarray] = {}
+        # the line of each of the lists' entries
+        self.lines: dict[str, list[int]] = {"between": [], "priors": [], "fixed": [], "sightings": []}
+        self.left_out: Counter[str] = Counter()
 
-    def take(self, tag: str, words: list[str]) -> None:
-        """Raises ValueError, IndexError or KeyError where a line is not what its tag says. Unknown tags are left out."""
+    def take(self, number: int, tag: str, words: list[str]) -> None:
+        """Raises ValueError, IndexError or KeyError where a line is not what its tag says, InputError where it says why.
+
+        Lines of unknown tags are counted.
+        """
+        self.number = number
         if tag in ("VERTEX_SE2", "VERTEX2"):
-            self.poses[int(words[0])] = planar(*_numbers(words[1:], 3))
+            self._take_vertex(self.poses, _id(words[0]), planar(*_numbers(words[1:], 3)))
         elif tag == "VERTEX_SE3:QUAT":
-            self.poses[int(words[0])] = _spatial(_numbers(words[1:], 7))
+            self._take_vertex(self.poses, _id(words[0]), _spatial(_numbers(words[1:], 7)))
         elif tag == "VERTEX3":
-            self.poses[int(words[0])] = _by_angles(_numbers(words[1:], 6))
+            self._take_vertex(self.poses, _id(words[0]), _by_angles(_numbers(words[1:], 6)))
         elif tag in ("VERTEX_XY", "VERTEX_TRACKXYZ"):
-            self.points[int(words[0])] = np.array(_numbers(words[1:], 2 if tag == "VERTEX_XY" else 3))
+            self._take_vertex(self.points, _id(words[0]), np.array(_numbers(words[1:], 2 if tag == "VERTEX_XY" else 3)))
         elif tag == "PARAMS_SE3OFFSET":
             self.offsets[int(words[0])] = _spatial(_numbers(words[1:], 7))
         elif tag == "FIX":
-            self.fixed += [int(word) for word in words]
+            self.fixed += [_id(word) for word in words]
+            self.lines["fixed"] += [number] * len(words)
         else:
             self._take_edge(tag, words)
 
+    def _take_vertex(self, into: dict[int, np.ndarray], name: int, value: np.ndarray) -> None:
+        """Keeps a pose or a point; the same id may come again with the same values, not with others."""
+        before = self.line_of.setdefault(name, self.number)
+        if name in into and not np.array_equal(into[name], value):
+            raise InputError(f"id {name} is given with other values than in line {before}; renumber or remove one")
+        into[name] = value
+
     def _take_edge(self, tag: str, words: list[str]) -> None:
         if tag in ("EDGE_SE2", "EDGE2", "EDGE_SE3:QUAT", "EDGE3"):
-            a, b, values = int(words[0]), int(words[1]), _numbers(words[2:])
+            a, b, values = _id(words[0]), _id(words[1]), _numbers(words[2:])
+            self.lines["between"].append(self.number)
             if tag in ("EDGE_SE2", "EDGE2"):
                 information = _symmetric(values[3:], 3) if tag == "EDGE_SE2" else _toro_information(values[3:])
                 self.between.append((a, b, planar(*values[:3]), information))
@@ -123,12 +158,17 @@ class _Lines:
                 self.between.append((a, b, pose(values[:length]), _symmetric(values[length:], 6)))
         elif tag == "EDGE_PRIOR_SE2":
             values = _numbers(words[1:])
-            self.priors.append((int(words[0]), planar(*values[:3]), _symmetric(values[3:], 3)))
+            self.lines["priors"].append(self.number)
+            self.priors.append((_id(words[0]), planar(*values[:3]), _symmetric(values[3:], 3)))
         elif tag == "EDGE_SE2_XY":
             values = _numbers(words[2:])
-            self.sightings.append((int(words[0]), int(words[1]), np.array(values[:2]), _symmetric(values[2:], 2)))
+            self.lines["sightings"].append(self.number)
+            self.sightings.append((_id(words[0]), _id(words[1]), np.array(values[:2]), _symmetric(values[2:], 2)))
         elif tag == "EDGE_SE3_TRACKXYZ":
-            self.sightings.append((int(words[0]), int(words[1]), *self._from_sensor(words)))
+            self.lines["sightings"].append(self.number)
+            self.sightings.append((_id(words[0]), _id(words[1]), *self._from_sensor(words)))
+        else:
+            self.left_out[tag] += 1
 
     def _from_sensor(self, words: list[str]) -> tuple[np.ndarray, np.ndarray]:
         """(point, information) in the node's frame."""
@@ -136,6 +176,13 @@ class _Lines:
         rotation = offset[:3, :3]
         point = rotation @ values[:3] + offset[:3, 3]
         return point, rotation @ _symmetric(values[3:], 3) @ rotation.T
+
+
+def _id(word: str) -> int:
+    name = int(word)
+    if abs(name) > MAX_ID:
+        raise InputError(f"id {word} is larger than 2^63 - 1; renumber it")
+    return name
 
 
 def _numbers(words: list[str], count: int | None = None) -> list[float]:
@@ -158,7 +205,9 @@ def read_g2o(path: Path) -> GraphFile:
         if not words or words[0].startswith("#"):
             continue
         try:
-            lines.take(words[0], words[1:])
+            lines.take(number, words[0], words[1:])
+        except InputError as error:
+            raise InputError(f"{path}, line {number}: {error}") from None
         except (ValueError, TypeError, IndexError):
             raise InputError(f"{path}, line {number}: not a valid {words[0]}; fix or remove the line") from None
     return _as_graph(path, lines)
@@ -206,27 +255,38 @@ def _as_graph(path: Path, lines: _Lines) -> GraphFile:
             np.array([edge[3] for edge in lines.sightings], float).reshape(-1, d, d),
         ),
     )
-    return GraphFile(graph, np.array(node_ids, np.int64), np.array(landmark_ids, np.int64))
+    where = GraphLines(
+        np.array(lines.lines["between"], np.int64),
+        np.array(lines.lines["priors"] + lines.lines["fixed"], np.int64),
+        np.array(lines.lines["sightings"], np.int64),
+    )
+    names = np.array(node_ids, np.int64), np.array(landmark_ids, np.int64)
+    return GraphFile(graph, *names, where, dict(lines.left_out))
 
 
-def write_g2o(path: Path, graph: PoseGraph) -> None:
-    """Nodes are numbered from 0, landmarks after them. Priors are written for SE(2) only: g2o has no plain one of SE(3)."""
+def write_g2o(path: Path, graph: PoseGraph, ids: tuple[np.ndarray, np.ndarray] | None = None) -> None:
+    """Writes a graph with these ids of nodes and landmarks; by default they are numbered from 0, landmarks after nodes.
+
+    Priors are written for SE(2) only: g2o has no plain one of SE(3).
+    """
+    first = len(graph.world_from_node)
+    name, landmark_name = ids or (np.arange(first), first + np.arange(len(graph.landmarks)))
     names = ("VERTEX_SE2", "VERTEX_XY", "EDGE_SE2", "EDGE_SE2_XY", "")
     if graph.dimension == 3:
         names = ("VERTEX_SE3:QUAT", "VERTEX_TRACKXYZ", "EDGE_SE3:QUAT", "EDGE_SE3_TRACKXYZ", "0 ")
     pose, point, motion, sighting, sensor = names
-    first, lines = len(graph.world_from_node), []
-    lines += [f"{pose} {i} {_words(_pose_values(value))}" for i, value in enumerate(graph.world_from_node)]
-    lines += [f"{point} {first + i} {_words(value)}" for i, value in enumerate(graph.landmarks)]
+    lines = [f"{pose} {i} {_words(_pose_values(value))}" for i, value in zip(name, graph.world_from_node, strict=True)]
+    lines += [f"{point} {i} {_words(value)}" for i, value in zip(landmark_name, graph.landmarks, strict=True)]
     for a, b, value, information in zip(*graph.between, strict=True):
-        lines.append(f"{motion} {a} {b} {_words(_pose_values(value))} {_words(_upper(information))}")
+        lines.append(f"{motion} {name[a]} {name[b]} {_words(_pose_values(value))} {_words(_upper(information))}")
     if sensor and len(graph.sightings.node):
         lines.append("PARAMS_SE3OFFSET 0 0 0 0 0 0 0 1")
     for node, landmark, value, information in zip(*graph.sightings, strict=True):
-        lines.append(f"{sighting} {node} {first + landmark} {sensor}{_words(value)} {_words(_upper(information))}")
+        ends = f"{name[node]} {landmark_name[landmark]}"
+        lines.append(f"{sighting} {ends} {sensor}{_words(value)} {_words(_upper(information))}")
     if graph.dimension == 2:
         for node, value, information in zip(*graph.priors, strict=True):
-            lines.append(f"EDGE_PRIOR_SE2 {node} {_words(_pose_values(value))} {_words(_upper(information))}")
+            lines.append(f"EDGE_PRIOR_SE2 {name[node]} {_words(_pose_values(value))} {_words(_upper(information))}")
     write_text(path, "\n".join(lines) + "\n")
 
 

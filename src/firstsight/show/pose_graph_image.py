@@ -11,8 +11,10 @@ PATH, LOOP, FALSE = "#1f4e9e", "#2e9e4f", "#c0392b"
 SEEN_EDGES = 3000  # beyond it, lines are drawn thinner
 
 
-def before_and_after(before: PoseGraph, after: PoseGraph, loops: np.ndarray, rejected: np.ndarray) -> Figure:
-    """Two panels; loops that were found to be false are red in both."""
+def before_and_after(
+    before: PoseGraph, after: PoseGraph, loops: np.ndarray, rejected: np.ndarray, caption: str = ""
+) -> Figure:
+    """Two panels; loops that were found to be false are red in both. The caption says what the graph lacks."""
     figure = Figure(figsize=(13.3, 6.7), dpi=120)
     figure.set_layout_engine("constrained")
     left, right = figure.subplots(1, 2)
@@ -22,6 +24,8 @@ def before_and_after(before: PoseGraph, after: PoseGraph, loops: np.ndarray, rej
     right.set_title("after")
     handles, labels = right.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
+    if caption:
+        figure.suptitle(caption, fontsize="medium", color=FALSE)
     return figure
 
 
@@ -34,7 +38,7 @@ def draw_graph(axes: Axes, graph: PoseGraph, loops: np.ndarray, rejected: np.nda
     for chosen, colour, width, label in (
         (loops & ~rejected, LOOP, thin, f"{int((loops & ~rejected).sum())} loops"),
         (rejected, FALSE, 0.8, f"{int(rejected.sum())} false loops"),
-        (~loops, PATH, 1.2, "odometry"),
+        (~loops, PATH, 1.2, "estimate"),
     ):
         if chosen.any():
             axes.add_collection(LineCollection(list(ends[chosen]), colors=colour, linewidths=width, label=label))

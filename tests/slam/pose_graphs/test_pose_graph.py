@@ -15,6 +15,7 @@ from firstsight.roles.pose_graph import Between, Priors, Sightings, planar, pose
 from firstsight.slam.pose_graphs import false_loops
 from firstsight.slam.pose_graphs.descent import Config, problem_of
 from firstsight.slam.pose_graphs.factors import State, cost, factors_of, inverse, linearise
+from firstsight.slam.pose_graphs.graph_check import GraphError
 from firstsight.slam.pose_graphs.graph_problem import structure_of
 from firstsight.slam.pose_graphs.incremental import IncrementalPoseGraph
 from firstsight.slam.pose_graphs.initialisation import chordal, spanning_tree
@@ -283,12 +284,18 @@ def test_messages(synthetic):
     graph = synthetic.loops(20, 2)
     between = graph.between
     cut = graph._replace(between=Between(*(part[:5] for part in between)))
-    with pytest.raises(InputError, match="node 0 is not connected to a prior"):
+    with pytest.raises(InputError, match=r"node \d+ is not connected to the largest part"):
         optimise(cut)
+    loner = graph._replace(world_from_node=np.concatenate([graph.world_from_node, graph.world_from_node[:1]]))
+    with pytest.raises(GraphError, match="node 20 is not connected to the largest part; add a prior or an edge"):
+        optimise(loner)
+    pair = graph._replace(world_from_node=np.concatenate([graph.world_from_node, graph.world_from_node[:2]]))
+    with pytest.raises(GraphError, match=r"node 20 is not connected to the largest part \(and 1 others\)"):
+        optimise(pair)
     priors = Priors(np.zeros(1, int), graph.world_from_node[:1], np.eye(3)[None])
     with pytest.raises(InputError, match="node 6 is not connected to a prior"):
         optimise(cut._replace(priors=priors))
-    with pytest.raises(InputError, match="node 6 is not reached"):
+    with pytest.raises(GraphError, match="node 6 is not reached"):
         spanning_tree(cut)
     lost = graph._replace(world_from_node=graph.world_from_node * np.nan)
     with pytest.raises(InputError, match="node 0 is not finite; start from"):
@@ -297,6 +304,15 @@ def test_messages(synthetic):
         optimise(graph._replace(between=between._replace(a=between.a + 20)))
     with pytest.raises(InputError, match="edge 0 joins a node with itself"):
         optimise(graph._replace(between=between._replace(a=between.b)))
+    negative = between.information.copy()
+    negative[7] = np.diag([100.0, 100, -4])
+    with pytest.raises(
+        GraphError, match="edge 7 has an information matrix with the negative eigenvalue -4;"
+    ) as failure:
+        optimise(graph._replace(between=between._replace(information=negative)))
+    assert (failure.value.kind, failure.value.number) == ("edge", 7)
+    negative[7] = np.diag([100.0, 0, 4])
+    assert optimise(graph._replace(between=between._replace(information=negative))).error < 1e-9
     unknown = graph._replace(between=between._replace(information=0 * between.information))
     with pytest.raises(InputError, match="is not determined"):
         optimise(unknown, Config(method="gauss_newton"))

@@ -10,15 +10,18 @@ import numpy as np
 
 from firstsight.errors import InputError
 from firstsight.extras import install_command
-from firstsight.formats.g2o import read_g2o, write_g2o
+from firstsight.formats.g2o import GraphFile, read_g2o, write_g2o
 from firstsight.formats.storage.atomic import replacing
 from firstsight.kernels.compiling import announce_compilation
 from firstsight.progress import waiting
 from firstsight.roles.pose_graph import Between, PoseGraph, pose_graph
+from firstsight.slam.pose_graphs.descent import Config
 from firstsight.slam.pose_graphs.factors import State, cost, factors_of
+from firstsight.slam.pose_graphs.graph_check import GraphError, check
 from firstsight.slam.pose_graphs.initialisation import chordal, place_landmarks, spanning_tree
 from firstsight.slam.pose_graphs.loop_consistency import loops_of
-from firstsight.slam.pose_graphs.pose_graph import Config, Solution, check, optimise
+from firstsight.slam.pose_graphs.pose_graph import Solution
+from firstsight.slam.pose_graphs.starts import best_of_starts, looks_bad
 from firstsight.terminal import say
 
 METHODS: dict[str, Any] = {
@@ -26,8 +29,8 @@ METHODS: dict[str, Any] = {
     "levenberg-marquardt": "levenberg_marquardt",
     "dogleg": "dogleg",
 }
-# The mean squared sigma per degree of freedom above which loops are likely false.
-HIGH_ERROR = 3.0
+# Rejected loops that are named by their ids.
+NAMED_LOOPS = 8
 # The confidence of a motion below which it is shown as false.
 HALF = 0.5
 
@@ -40,7 +43,10 @@ class Settings:
 
 
 class Result(NamedTuple):
-    """`before` is where the optimiser began, `loops` which motions are loops, `rejected` which of them are false."""
+    """`before` is where the optimiser began, `loops` which motions are loops, `rejected` which of them are false.
+
+    `errors` are those that each start that was tried ended with.
+    """
 
     before: PoseGraph
     after: PoseGraph
@@ -49,10 +55,11 @@ class Result(NamedTuple):
     seconds: float
     loops: np.ndarray
     rejected: np.ndarray
+    errors: dict[str, float]
 
 
 def optimise_file(path: Path, out: Path | None, settings: Settings) -> None:
-    """Prints what was done. Writes `out` (default: beside the file) with ids 0, 1, ..., and an image of it.
+    """Prints what was done. Writes `out` (default: beside the file) with the file's ids, and an image of it.
 
     The file written has all motions, also those that were found to be false. Raises InputError for what cannot be used.
     """
@@ -63,18 +70,22 @@ def optimise_file(path: Path, out: Path | None, settings: Settings) -> None:
         raise InputError(f"{out}: would replace the graph that is read; give --out another name")
     if not path.exists():
         raise InputError(f"{path}: no such file; give a pose graph in g2o's or TORO's format")
-    graph = read_g2o(path).graph
+    file = read_g2o(path)
+    graph = file.graph
     announce_compilation()
     with waiting("getting ready"):
         optimised(small_ring(graph.dimension), settings)
     try:
         with waiting(f"solving for {len(graph.world_from_node):,} nodes"):
             result = optimised(graph, settings)
+    except GraphError as error:
+        raise InputError(f"{path}{in_the_file(error, file)}") from None
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    say(*report_lines(result))
+    left_out = left_out_lines(file)
+    say(*report_lines(result, file.node_ids), *left_out)
     try:
-        write_g2o(out, result.after)
+        write_g2o(out, result.after, (file.node_ids, file.landmark_ids))
     except (FileExistsError, NotADirectoryError):
         raise InputError(f"{out.parent}: a file is in the way; choose another place with --out") from None
     say(f"written     {out}")
@@ -85,8 +96,25 @@ def optimise_file(path: Path, out: Path | None, settings: Settings) -> None:
     from firstsight.show.pose_graph_image import before_and_after
 
     with replacing(image) as temporary:
-        before_and_after(result.before, result.after, result.loops, result.rejected).savefig(temporary)
+        figure = before_and_after(result.before, result.after, result.loops, result.rejected, *left_out)
+        figure.savefig(temporary)
     say(f"image       {image}")
+
+
+def in_the_file(error: GraphError, file: GraphFile) -> str:
+    """What is wrong with a graph, in the ids and lines of its file; follows the file's name."""
+    lines = {"edge": file.lines.between, "prior": file.lines.priors, "sighting": file.lines.sightings}
+    if error.kind in lines:
+        return f", line {lines[error.kind][error.number]}: this {error.kind} {error.problem}"
+    ids = file.node_ids if error.kind == "node" else file.landmark_ids
+    return f": {error.kind} {ids[error.number]} {error.problem}"
+
+
+def left_out_lines(file: GraphFile) -> list[str]:
+    """Returns a line that counts what the reader did not know, or none."""
+    if not file.left_out:
+        return []
+    return ["left out    " + ", ".join(f"{count} {tag}" for tag, count in sorted(file.left_out.items()))]
 
 
 def optimised(graph: PoseGraph, settings: Settings) -> Result:
@@ -94,11 +122,13 @@ def optimised(graph: PoseGraph, settings: Settings) -> Result:
     check(graph)
     config = Config(method=METHODS[settings.method], false_loops=settings.false_loops)
     began = perf_counter()
-    solution = optimise(graph, config)
+    tried = best_of_starts(graph, config, settings.start)
     seconds = perf_counter() - began
+    start, solution, errors = tried
     after = graph._replace(world_from_node=solution.world_from_node, landmarks=solution.landmarks)
     loops = loops_of(graph.between.a, graph.between.b)
-    return Result(graph, after, error_of(graph), solution, seconds, loops, loops & (solution.confidence < HALF))
+    rejected = loops & (solution.confidence < HALF)
+    return Result(start, after, error_of(start), solution, seconds, loops, rejected, errors)
 
 
 def small_ring(dimension: int) -> PoseGraph:
@@ -125,8 +155,8 @@ def error_of(graph: PoseGraph) -> float:
     return cost(factors, State(graph.world_from_node, graph.landmarks), np.ones(len(factors.relative.a)))
 
 
-def report_lines(result: Result) -> list[str]:
-    """Returns what is printed of a result, a line each."""
+def report_lines(result: Result, node_ids: np.ndarray) -> list[str]:
+    """Returns what is printed of a result, a line each; nodes have these ids."""
     graph, solution = result.before, result.solution
     nodes, edges, loops = len(graph.world_from_node), len(graph.between.a), int(result.loops.sum())
     landmarks = ""
@@ -136,11 +166,22 @@ def report_lines(result: Result) -> list[str]:
     lines = [
         f"graph       SE({graph.dimension}), {nodes} nodes, {edges} edges, {loops} of them loops{landmarks}",
         f"error       {result.error_before:.6g} -> {solution.error:.6g}",
-        f"iterations  {solution.iterations} in {result.seconds:.3f} s{ended}",
-        f"rejected    {int(result.rejected.sum())} of {loops} loops",
     ]
-    measured = graph.tangent * (edges + len(graph.priors.node)) + graph.dimension * len(graph.sightings.node)
-    freedom = measured - graph.tangent * (nodes - 1) - graph.dimension * len(graph.landmarks)
-    if loops and not result.rejected.any() and freedom > 0 and 2 * solution.error / freedom > HIGH_ERROR:
+    if len(result.errors) > 1:
+        lines.append("starts      " + ", ".join(f"{name} {error:.6g}" for name, error in result.errors.items()))
+    lines += [
+        f"iterations  {solution.iterations} in {result.seconds:.3f} s{ended}",
+        f"rejected    {int(result.rejected.sum())} of {loops} loops{loop_names(result, node_ids)}",
+    ]
+    if loops and not result.rejected.any() and looks_bad(graph, solution.error):
         lines.append("hint        the error is high for what is measured: try --false-loops consistent")
     return lines
+
+
+def loop_names(result: Result, node_ids: np.ndarray) -> str:
+    """Returns the ids that the first rejected loops join, to follow their number."""
+    between, rejected = result.before.between, np.flatnonzero(result.rejected)
+    if not len(rejected):
+        return ""
+    named = [f"{node_ids[between.a[i]]}-{node_ids[between.b[i]]}" for i in rejected[:NAMED_LOOPS]]
+    return ": " + ", ".join(named) + (", ..." if len(rejected) > NAMED_LOOPS else "")

@@ -8,9 +8,26 @@ from firstsight.errors import InputError
 from firstsight.roles.pose_graph import PoseGraph
 from firstsight.slam.pose_graphs.factors import chain_pairs
 
+# of the mean information: as far below 0 as rounding in a file may bring an eigenvalue
+ROUNDING = 1e-6
+
+
+class GraphError(InputError):
+    """A node, landmark, edge, prior or sighting of a graph that cannot be used, by its number in the graph.
+
+    Whoever knows how the graph's file calls it says so: `kind` and `number` are what to look up, `problem` ends the sentence.
+    """
+
+    def __init__(self, kind: str, number: int, problem: str):
+        super().__init__(f"pose graph: {kind} {number} {problem}")
+        self.kind, self.number, self.problem = kind, number, problem
+
 
 def check(graph: PoseGraph) -> None:
-    """Raises InputError for a graph that is not finite, names nodes it does not have, or leaves a part without hold."""
+    """Raises InputError for a graph without nodes, GraphError for a part of one that cannot be used.
+
+    That is what is not finite, names nodes that are not there, has a matrix that is no information, or has no hold.
+    """
     nodes = len(graph.world_from_node)
     if nodes == 0:
         raise InputError("pose graph: no nodes; add at least one")
@@ -22,11 +39,12 @@ def check(graph: PoseGraph) -> None:
     ):
         wrong = (np.minimum(first, last) < 0) | (np.maximum(first, last) >= count)
         if wrong.any():
-            raise InputError(f"pose graph: {name} {int(wrong.argmax())} names what is not there; there are {count}")
+            raise GraphError(name, int(wrong.argmax()), f"names what is not there; there are {count}")
     if (graph.between.a == graph.between.b).any():
         edge = int((graph.between.a == graph.between.b).argmax())
-        raise InputError(f"pose graph: edge {edge} joins a node with itself; remove it")
+        raise GraphError("edge", edge, "joins a node with itself; remove it")
     _check_finite(graph)
+    _check_information(graph)
     _check_hold(graph)
 
 
@@ -45,7 +63,25 @@ def _check_finite(graph: PoseGraph) -> None:
                 fix = (
                     "start from initialisation.spanning_tree()" if name in ("node", "landmark") else "fix or remove it"
                 )
-                raise InputError(f"pose graph: {name} {int(wrong.argmax())} is not finite; {fix}")
+                raise GraphError(name, int(wrong.argmax()), f"is not finite; {fix}")
+
+
+def _check_information(graph: PoseGraph) -> None:
+    """No eigenvalue of an information matrix is negative; it may be 0, where nothing was measured."""
+    for name, information in (
+        ("edge", graph.between.information),
+        ("prior", graph.priors.information),
+        ("sighting", graph.sightings.information),
+    ):
+        size = information.shape[-1]
+        slack = ROUNDING * np.abs(np.diagonal(information, axis1=1, axis2=2)).mean(1) + 1e-300
+        try:
+            np.linalg.cholesky(information + slack[:, None, None] * np.eye(size))
+        except np.linalg.LinAlgError:
+            least = np.linalg.eigvalsh(information)[:, 0]
+            wrong = int((least + slack).argmin())
+            problem = f"has an information matrix with the negative eigenvalue {least[wrong]:.4g}; fix or remove it"
+            raise GraphError(name, wrong, problem) from None
 
 
 def _check_hold(graph: PoseGraph) -> None:
@@ -54,18 +90,18 @@ def _check_hold(graph: PoseGraph) -> None:
     count = nodes + len(graph.landmarks)
     joined = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), (count, count))
     parts, part = connected_components(joined, directed=False)
-    if parts == 1 and not len(graph.priors.node):
-        return
-    held = np.zeros(parts, bool)
+    held, to_what = np.zeros(parts, bool), "a prior"
     held[part[graph.priors.node]] = True
+    if not len(graph.priors.node):
+        held[np.bincount(part).argmax()], to_what = True, "the largest part"
     if not held.all():
-        vertex = int((~held[part]).argmax())
-        raise InputError(
-            f"{vertex_name(graph, vertex)} is not connected to a prior; add a prior or an edge, or remove it"
-        )
+        lost = np.flatnonzero(~held[part])
+        others = f" (and {len(lost) - 1} others)" if len(lost) > 1 else ""
+        problem = f"is not connected to {to_what}{others}; add a prior or an edge, or remove it"
+        raise GraphError(*kind_of(graph, int(lost[0])), problem)
 
 
-def vertex_name(graph: PoseGraph, vertex: int) -> str:
-    """What a vertex of the graph's equations is called in messages: a node or a landmark, by its number."""
+def kind_of(graph: PoseGraph, vertex: int) -> tuple[str, int]:
+    """What a vertex of the graph's equations is: a node or a landmark, and its number."""
     nodes = len(graph.world_from_node)
-    return f"pose graph: node {vertex}" if vertex < nodes else f"pose graph: landmark {vertex - nodes}"
+    return ("node", vertex) if vertex < nodes else ("landmark", vertex - nodes)

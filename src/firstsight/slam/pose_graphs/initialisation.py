@@ -15,12 +15,12 @@ from jaxtyping import Float64, Int64
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import breadth_first_order
 
-from firstsight.errors import InputError
 from firstsight.optimisation.sparse_cholesky.matrix import matrix_of
 from firstsight.optimisation.sparse_cholesky.solve import Factor
 from firstsight.optimisation.sparse_cholesky.symbolic import Structure, analyse
 from firstsight.roles.pose_graph import PoseGraph
 from firstsight.slam.pose_graphs.factors import inverse
+from firstsight.slam.pose_graphs.graph_check import GraphError
 
 HOLD = 1e3
 
@@ -28,14 +28,14 @@ HOLD = 1e3
 def spanning_tree(graph: PoseGraph) -> PoseGraph:
     """The same graph; the first node stays, or is the identity where it is not finite.
 
-    Raises InputError where a node is not reached by motions.
+    Raises GraphError where a node is not reached by motions.
     """
     between, nodes = graph.between, len(graph.world_from_node)
     joined = coo_array((np.ones(len(between.a)), (between.a, between.b)), (nodes, nodes))
     order, reached_from = breadth_first_order(joined.tocsr(), 0, directed=False)
     if len(order) < nodes:
         lost = int(np.setdiff1d(np.arange(nodes), order)[0])
-        raise InputError(f"pose graph: node {lost} is not reached from node 0; add an edge or remove it")
+        raise GraphError("node", lost, "is not reached by edges from the first node; add an edge or remove it")
     edge_of = {(int(a), int(b)): i for i, (a, b) in enumerate(zip(between.a, between.b, strict=True))}
     b_from_a = inverse(between.a_from_b)
     poses = graph.world_from_node.copy()

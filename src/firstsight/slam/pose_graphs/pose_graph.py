@@ -19,7 +19,6 @@ from typing import NamedTuple, final
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from firstsight.errors import InputError
 from firstsight.optimisation.sparse_cholesky.selected_inverse import SelectedInverse
 from firstsight.optimisation.sparse_cholesky.solve import Factor, NotPositiveError
 from firstsight.optimisation.sparse_cholesky.symbolic import Structure
@@ -28,7 +27,7 @@ from firstsight.roles.pose_graph import PoseGraph
 from firstsight.slam.pose_graphs import false_loops
 from firstsight.slam.pose_graphs.descent import Config, descend, problem_of
 from firstsight.slam.pose_graphs.factors import State
-from firstsight.slam.pose_graphs.graph_check import check, vertex_name
+from firstsight.slam.pose_graphs.graph_check import GraphError, check, kind_of
 
 
 class Solution(NamedTuple):
@@ -62,9 +61,8 @@ def optimise(graph: PoseGraph, config: Config | None = None, structure: Structur
         else:
             found = descend(problem, state, config)
     except NotPositiveError as failure:
-        raise InputError(
-            f"{vertex_name(graph, failure.vertex)} is not determined: measure it more often or remove it"
-        ) from None
+        problem = "is not determined: measure it more often or remove it"
+        raise GraphError(*kind_of(graph, failure.vertex), problem) from None
     confidence = problem.confidence[: len(graph.between.a)]
     return Solution(*found.state, found.cost, found.iterations, found.converged, confidence)
 
