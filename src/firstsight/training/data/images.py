@@ -40,7 +40,8 @@ class Images(Dataset):
         classes: Sequence[str] | None = None,
     ):
         self.source, self.relative_names, self.wanted = source, relative_names, wanted
-        self._read, self._sizes, self._classes, self._whole = read, sizes, classes, self
+        self._read, self._whole = read, self
+        self._sizes, self._classes = sizes, classes
         for field in wanted.fields:
             if field not in OFFERED:
                 raise InputError(

@@ -119,7 +119,11 @@ def draw_errors(axes: Axes, found: Experiment) -> None:
     for chosen, colour, name in ((~found.loops, PATH, "odometry"), (found.loops, LOOP, "loops")):
         axes.semilogy(later[chosen], after[chosen], ".", color=colour, ms=4, label=f"{name}, after")
     axes.semilogy(later[found.loops], before[found.loops], "x", color=FALSE, ms=4, label="loops, before")
-    axes.set(title="e' Ω e of each edge: its error e in squared sigmas, Ω = inverse covariance", xlabel="node", ylim=(1e-3, None))
+    axes.set(
+        title="e' Ω e of each edge: its error e in squared sigmas, Ω = inverse covariance",
+        xlabel="node",
+        ylim=(1e-3, None),
+    )
     axes.legend(fontsize=9, loc="upper left")
 
 
