@@ -250,7 +250,7 @@ TINY = Preset(
         crop_from=(48, 64),
         own_means=True,
     ),
-    replace(SHAPES.recipe, steps=3000, learning_rate=3e-3, warm_up=0.05),
+    replace(SHAPES.recipe, learning_rate=3e-3),
 )
 
 
