@@ -18,7 +18,7 @@ Differs: the slides lack exp in the softmax, add up values where the paper takes
         for every image, so that the result is a function of the image; the mean of the Gaussian would give all
         slots the same object. The official code begins with Glorot's weights; here so do the slots, but the encoder's
         convolutions begin with He's, that colour is not drowned by place, and the decoder as PyTorch's layers do.
-        Places are numbered as Config.edges says, in the paper from 0 to 1, in TINY from -3 to 3 (benchmarks/slots.md).
+        Places are numbered as Config.edges says, in the paper from 0 to 1, in the small presets from -3 to 3.
         own_means gives each slot a learnt beginning of its own (as Jia, Liu, Huang. Improving Object-centric Learning
         with Query Optimization. ICLR 2023), crop learns from random crops, and decoder_kernel 1 draws smooth areas: where
         all images show one textured room, slots of one Gaussian stay alike (benchmarks/slots.md).
