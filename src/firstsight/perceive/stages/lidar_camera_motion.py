@@ -23,7 +23,7 @@ GAP = 8
 # Pairs of sweeps that are compared, spread over the recording.
 MAX_PAIRS = 12
 # The sweeps must lie on each other so much better by the corners' poses, as a share.
-MARGIN = 0.05
+MARGIN = 0.15
 
 
 class LidarCameraMotion(LidarMotion):
