@@ -54,6 +54,8 @@ def test_the_published_calibration_and_its_replacement(tmp_path):
     np.testing.assert_array_equal(camera.intrinsics, [[585, 0, 320], [0, 585, 240], [0, 0, 1]])
     (tmp_path / "camera-intrinsics.txt").write_text("500 0 310\n0 501 230\n0 0 1\n")
     assert seven_scenes.read(tmp_path).rig.reference.intrinsics[1, 1] == 501
+    (tmp_path / "camera-intrinsics.txt").rename(tmp_path / "intrinsics.txt")
+    assert seven_scenes.read(tmp_path).rig.reference.intrinsics[0, 2] == 310
 
 
 def test_thirty_hertz_are_assumed_and_said(tmp_path):

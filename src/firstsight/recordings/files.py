@@ -19,6 +19,8 @@ from firstsight.recordings.calibration import require_intrinsics
 from firstsight.recordings.recording import Channel, DepthImage, Image, Scan
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp"})
+# A 3x3 camera matrix beside images.
+CALIBRATION_FILES = ("camera-intrinsics.txt", "intrinsics.txt")
 # x, y, z, reflectance, each float32
 VELODYNE_COLUMNS = 4
 MAX_REACH_M = 1e4
@@ -271,6 +273,12 @@ def read_matrix(path: Path, rows: int, columns: int) -> Float64[np.ndarray, "row
     if matrix.shape != (rows, columns):
         raise InputError(f"{path}: expected a {rows}x{columns} matrix of numbers; restore the file")
     return matrix
+
+
+def intrinsics_beside(folder: Path) -> tuple[Path, Float64[np.ndarray, "3 3"]] | None:
+    """The calibration that lies beside images, whatever their layout, with its file; None where there is none."""
+    path = next((folder / name for name in CALIBRATION_FILES if (folder / name).exists()), None)
+    return None if path is None else (path, read_intrinsics(path))
 
 
 def read_intrinsics(path: Path) -> Float64[np.ndarray, "3 3"]:

@@ -6,7 +6,8 @@ Conventions there -> ours:
   colour; using both with one set of intrinsics, as published results do, is off by a few pixels near the borders.
 - `frame-NNNNNN.pose.txt`: 4x4 camera-to-world, metres -> `world_from_camera`, NaN where a frame has none. The world is the
   recording's own.
-- No calibration file in the release: focal length 585 px, principal point (320, 240); a 3x3 `camera-intrinsics.txt` wins.
+- No calibration file in the release: focal length 585 px, principal point (320, 240); a 3x3 `camera-intrinsics.txt` or
+  `intrinsics.txt` wins.
 - No times -> 30 Hz from 0. The camera looks ahead in the body frame.
 
 Source: Shotton et al., Scene Coordinate Regression Forests for Camera Relocalization (CVPR 2013) and its dataset page.
@@ -20,11 +21,12 @@ from jaxtyping import Float64
 
 from firstsight.errors import InputError
 from firstsight.recordings.files import (
+    CALIBRATION_FILES,
     depth_channel,
     image_channel,
     image_kind,
+    intrinsics_beside,
     numbered,
-    read_intrinsics,
     read_matrix,
     regular_stamps,
     require_same_count,
@@ -74,11 +76,13 @@ def read(path: Path) -> Recording:
 
 
 def _intrinsics(path: Path, size: tuple[int, int]) -> Float64[np.ndarray, "3 3"]:
-    file = path / "camera-intrinsics.txt"
-    if file.exists():
-        return read_intrinsics(file)
+    calibration = intrinsics_beside(path)
+    if calibration is not None:
+        return calibration[1]
     if size != PUBLISHED_SIZE:
-        raise InputError(f"{path}: images are not 640x480, so the published calibration does not fit; add {file.name}")
+        raise InputError(
+            f"{path}: images are not 640x480, so the published calibration does not fit; add {CALIBRATION_FILES[0]}"
+        )
     return PUBLISHED_INTRINSICS
 
 
