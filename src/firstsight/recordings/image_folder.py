@@ -35,7 +35,7 @@ def read(path: Path) -> Recording:
         source=str(path),
         format=NAME,
         rig=Rig(cameras=(camera,)),
-        stamps_ns=regular_stamps(len(images), RATE_HZ),
+        stamps_ns=regular_stamps(range(len(images)), RATE_HZ),
         images={CAMERA: image_channel(images, kind)},
         remarks=(f"timestamps assumed: {RATE_HZ:g} Hz (images have none)", *kind.remarks),
     )

@@ -8,7 +8,7 @@ Conventions there -> ours:
   recording's own.
 - No calibration file in the release: focal length 585 px, principal point (320, 240); a 3x3 `camera-intrinsics.txt` or
   `intrinsics.txt` wins.
-- No times -> 30 Hz from 0. The camera looks ahead in the body frame.
+- No times -> 30 Hz by number from 0. The camera looks ahead in the body frame.
 
 Source: Shotton et al., Scene Coordinate Regression Forests for Camera Relocalization (CVPR 2013) and its dataset page.
 """
@@ -26,10 +26,10 @@ from firstsight.recordings.files import (
     image_channel,
     image_kind,
     intrinsics_beside,
+    missing_images,
     numbered,
     read_matrix,
     regular_stamps,
-    require_same_count,
 )
 from firstsight.recordings.recording import BODY_FROM_FORWARD_CAMERA, Camera, Recording, Rig, Transforms, Truth
 
@@ -49,10 +49,13 @@ def recognises(path: Path) -> bool:
 
 
 def read(path: Path) -> Recording:
-    """Raises InputError where depth is missing for some frames or a matrix cannot be read."""
+    """Raises InputError where no frame has both colour and depth, or a matrix cannot be read."""
     colour = numbered(sorted(path.glob("frame-*.color.*")))
     depth = numbered(sorted(path.glob("frame-*.depth.png")))
-    kind = image_kind(list(colour.values()))
+    numbers = [number for number in colour if number in depth or not depth]
+    if not numbers:
+        raise InputError(f"{path}: no frame has both colour and depth; rename the files, or move the depth away")
+    kind = image_kind([colour[number] for number in numbers])
     size = kind.size
     camera = Camera(
         name=CAMERA, size=size, intrinsics=_intrinsics(path, size), body_from_camera=BODY_FROM_FORWARD_CAMERA
@@ -61,17 +64,18 @@ def read(path: Path) -> Recording:
         source=str(path),
         format=NAME,
         rig=Rig(cameras=(camera,)),
-        stamps_ns=regular_stamps(len(colour), RATE_HZ),
-        images={CAMERA: image_channel(list(colour.values()), kind)},
-        truth=Truth(world_from_camera=_poses(path, list(colour))),
-        remarks=(f"timestamps assumed: {RATE_HZ:g} Hz (7-Scenes has none)", *kind.remarks),
+        stamps_ns=regular_stamps(numbers, RATE_HZ),
+        images={CAMERA: image_channel([colour[number] for number in numbers], kind)},
+        truth=Truth(world_from_camera=_poses(path, numbers)),
+        remarks=(
+            f"timestamps assumed: {RATE_HZ:g} Hz (7-Scenes has none)",
+            *missing_images(len(colour) - len(numbers), len(colour), ["depth"]),
+            *kind.remarks,
+        ),
     )
     if not depth:
         return recording
-    require_same_count((f"{path}/*.color.*", len(colour)), (f"{path}/*.depth.png", len(depth)))
-    if missing := colour.keys() - depth.keys():
-        raise InputError(f"{path}/frame-{min(missing):06d}.depth.png: missing image; restore it")
-    metres = depth_channel(list(depth.values()), size, DEPTH_PER_METRE, NO_DEPTH)
+    metres = depth_channel([depth[number] for number in numbers], size, DEPTH_PER_METRE, NO_DEPTH)
     return replace(recording, depth=metres, depth_per_metre=DEPTH_PER_METRE)
 
 
