@@ -55,6 +55,20 @@ def test_everything_is_written_and_agrees(done):
     assert len(model.observations.point) == summary.observations
 
 
+def test_a_photo_that_cannot_be_read_is_left_out_with_its_reason(photos, tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for i in range(3):
+        (folder / f"photo{i}.png").symlink_to(photos / f"photo{i}.png")
+    (folder / "photo1b.png").write_bytes((photos / "photo1.png").read_bytes()[:5000])
+    _, summary = reconstruct_folder(folder, tmp_path / "model")
+    assert (summary.photos, summary.placed) == (4, 3)
+    assert list(summary.left_out) == ["photo1b.png"]
+    assert summary.left_out["photo1b.png"].endswith(
+        "photo1b.png: damaged or truncated image; copy it again or leave its frame out"
+    )
+
+
 def test_the_model_loads_in_pycolmap(done):
     pycolmap = pytest.importorskip("pycolmap")
     folder, summary = done
@@ -195,10 +209,10 @@ def test_bad_input_is_one_line(tmp_path):
     put(folder, "a.jpg", "b.jpg")
     with pytest.raises(InputError, match=r"photos: no two photos show the same points; take photos that overlap"):
         reconstruct_folder(folder, tmp_path / "out")
-    (folder / "c.jpg").write_bytes((folder / "a.jpg").read_bytes()[:900])
-    with pytest.raises(InputError, match=r"c\.jpg: damaged or truncated image; copy it again"):
+    (folder / "b.jpg").write_bytes((folder / "a.jpg").read_bytes()[:900])
+    with pytest.raises(InputError, match=r"1 of 2 photos cannot be read; .*b\.jpg: damaged or truncated image; copy"):
         reconstruct_folder(folder, tmp_path / "out")
-    (folder / "c.jpg").rename(folder / "c 1.jpg")
+    (folder / "b.jpg").rename(folder / "c 1.jpg")
     with pytest.raises(InputError, match=r"c 1\.jpg: .*spaces; rename it"):
         reconstruct_folder(folder, tmp_path / "out")
 

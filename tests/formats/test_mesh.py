@@ -69,3 +69,15 @@ def test_damaged_files_are_named(tmp_path: Path, damage: str):
     path.write_bytes({"cut": path.read_bytes()[:-5], "text": b"element face many\nend_header\n", "empty": b""}[damage])
     with pytest.raises(InputError, match=r"m\.ply: not a mesh"):
         read_mesh(path)
+
+
+def test_what_is_missing_a_folder_or_names_other_vertices_is_one_line(tmp_path: Path):
+    for read in (read_mesh, read_ply):
+        with pytest.raises(InputError, match=r"x\.ply: missing"):
+            read(tmp_path / "x.ply")
+        with pytest.raises(InputError, match="a folder, device or pipe where the"):
+            read(tmp_path)
+    mesh = tetrahedron()
+    write_mesh(tmp_path / "m.ply", mesh._replace(faces=np.array([[0, 1, 4]], np.int32)), "made up")
+    with pytest.raises(InputError, match=r"m\.ply: its triangles name vertices that it does not have"):
+        read_mesh(tmp_path / "m.ply")

@@ -106,3 +106,7 @@ def test_floats_are_said_to_be_floats(tmp_path):
     cv2.imwrite(str(tmp_path / "a.tiff"), np.ones((4, 6), np.float32))
     with pytest.raises(InputError, match=r"a\.tiff: holds 32-bit floats; convert it to 8 or 16 bits"):
         png.read_image(tmp_path / "a.tiff")
+    for numbers in (np.ones((4, 6, 3), np.float32), np.ones((4, 6), np.int32)):
+        cv2.imwrite(str(tmp_path / "b.tiff"), numbers)
+        with pytest.raises(InputError, match=r"b\.tiff: a TIFF that is damaged, or holds other numbers than 8 or 16"):
+            png.read_image(tmp_path / "b.tiff")

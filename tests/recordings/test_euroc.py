@@ -77,7 +77,7 @@ def test_frames_are_the_stamps_with_both_images(tmp_path):
     recording = euroc.read(tmp_path)
     np.testing.assert_array_equal(recording.stamps_ns, [STAMPS[0], STAMPS[2]])
     assert recording.images["cam0"][1][0, 0].tolist() == [20, 20, 20]
-    assert recording.remarks == ("1 of 3 listed frames left out: an image is missing in cam0 or cam1",)
+    assert recording.remarks == ("1 of 3 frames left out: an image is missing in cam0 or cam1",)
 
 
 def test_the_state_of_the_imu_becomes_the_pose_of_cam0(tmp_path):
@@ -168,7 +168,7 @@ def test_what_is_broken_is_named(tmp_path, spoil, message):
 def test_the_real_recording_keeps_the_pairs_that_exist(shared_data):
     recording = open_recording(str(shared_data / "euroc_mh01_still"))
     assert len(recording) == 19
-    assert "76 of 95 listed frames left out" in recording.remarks[0]
+    assert "76 of 95 frames left out" in recording.remarks[0]
     assert recording.rig.baseline_m == pytest.approx(0.11008, abs=1e-4)
 
 

@@ -54,6 +54,8 @@ def test_the_published_calibration_and_its_replacement(tmp_path):
     np.testing.assert_array_equal(camera.intrinsics, [[585, 0, 320], [0, 585, 240], [0, 0, 1]])
     (tmp_path / "camera-intrinsics.txt").write_text("500 0 310\n0 501 230\n0 0 1\n")
     assert seven_scenes.read(tmp_path).rig.reference.intrinsics[1, 1] == 501
+    (tmp_path / "camera-intrinsics.txt").rename(tmp_path / "intrinsics.txt")
+    assert seven_scenes.read(tmp_path).rig.reference.intrinsics[0, 2] == 310
 
 
 def test_thirty_hertz_are_assumed_and_said(tmp_path):
@@ -76,15 +78,26 @@ def test_colour_alone_is_a_recording(tmp_path):
     assert recording.truth.world_from_camera is None
 
 
-def swap_depth(path):
+def elsewhere(path):
+    """All depth but that of a frame without colour is lost."""
+    for number in (0, 2):
+        (path / f"frame-{number:06d}.depth.png").unlink()
     (path / "frame-000001.depth.png").rename(path / "frame-000009.depth.png")
+
+
+def test_a_frame_without_depth_is_left_out_with_its_time(tmp_path):
+    path = write_sequence(tmp_path)
+    (path / "frame-000001.depth.png").unlink()
+    recording = seven_scenes.read(path)
+    np.testing.assert_array_equal(recording.stamps_ns, [0, 66_666_667])
+    assert recording.remarks[1] == "1 of 3 frames left out: an image is missing in depth"
+    assert recording.truth.world_from_camera[:, 0, 3].tolist() == [0, 2]
 
 
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda p: (p / "frame-000001.depth.png").unlink(), r"color\.\* has 3 files but .*depth\.png has 2"),
-        (swap_depth, r"frame-000001\.depth\.png: missing image"),
+        (elsewhere, r"no frame has both colour and depth"),
         (lambda p: (p / "frame-000001.pose.txt").write_text("1 2 3"), r"pose\.txt: expected a 4x4 matrix"),
         (lambda p: (p / "camera-intrinsics.txt").write_text("585"), r"intrinsics\.txt: expected a 3x3 matrix"),
     ],

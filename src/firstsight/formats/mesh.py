@@ -1,5 +1,6 @@
 """Coloured triangle meshes as binary PLY, which every viewer opens."""
 
+from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from jaxtyping import Float32
 from firstsight.errors import InputError
 from firstsight.formats.point_cloud import HEADER, VERTEX_BYTES, pack_vertices, split_ply, unpack_vertices
 from firstsight.formats.storage.atomic import write_bytes
+from firstsight.reading import read_bytes
 from firstsight.roles.mapping import Mesh
 
 END = "end_header\n"
@@ -24,12 +26,14 @@ def write_mesh(path: Path, mesh: Mesh, comment: str) -> None:
 
 def read_mesh(path: Path) -> Mesh:
     """Reads what write_mesh writes. Raises InputError for any other file."""
-    counts, body = split_ply(path.read_bytes())
+    counts, body = split_ply(read_bytes(path, "mesh", at_most=inf))
     vertices, faces = counts.get("vertex", 0), counts.get("face", 0)
     stop = vertices * VERTEX_BYTES
     if counts.keys() != {"vertex", "face"} or len(body) != stop + faces * FACE_BYTES:
         raise InputError(f"{path}: not a mesh that firstsight wrote (binary PLY with coloured vertices and triangles)")
     corners = np.frombuffer(body[stop:], np.uint8).reshape(-1, FACE_BYTES)[:, 1:].copy().view("<i4")
+    if corners.size and not 0 <= corners.min() <= corners.max() < vertices:
+        raise InputError(f"{path}: its triangles name vertices that it does not have; write it again")
     return Mesh(*unpack_vertices(body[:stop]), corners)
 
 

@@ -24,6 +24,7 @@ MAX_PIXELS = 2**27
 # A marker with a length behind it, or the end: neither stuffing (FF 00), nor a restart (FF D0 to D7), nor filling (FF FF).
 JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]", re.DOTALL)
 JPEG_END = 0xD9
+TIFF_STARTS = (b"II*\0", b"MM\0*")
 # Pillow's modes of images that OpenCV does not decode.
 NOT_READ = {"F": "32-bit floats"}
 FULL_SCALE = 2**16 - 1  # of 16 bits
@@ -41,17 +42,25 @@ def decode(path: Path, flags: int) -> np.ndarray:
 
 def decode_bytes(content: bytes, path: Path | str, flags: int) -> np.ndarray:
     """The pixels of an image file's content; `path` says what it is and names it where it is damaged."""
-    damaged = InputError(f"{path}: damaged or truncated image; copy it again or leave its frame out")
     if not content or is_truncated(content):
-        raise damaged
+        raise not_read(content, path)
     require_sane_header(content, path)
     try:
         pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     except cv2.error:
-        raise damaged from None
+        pixels = None
     if pixels is None:
-        raise damaged
+        raise not_read(content, path)
     return pixels
+
+
+def not_read(content: bytes, path: Path | str) -> InputError:
+    """The error of an image that cannot be decoded; a TIFF may hold what is none of light."""
+    if content.startswith(TIFF_STARTS):
+        return InputError(
+            f"{path}: a TIFF that is damaged, or holds other numbers than 8 or 16 bits; copy it again or convert it"
+        )
+    return InputError(f"{path}: damaged or truncated image; copy it again or leave its frame out")
 
 
 def light_of(
@@ -73,7 +82,7 @@ def require_sane_header(content: bytes, path: Path | str) -> None:
     except PillowImage.DecompressionBombError as error:
         raise InputError(f"{path}: {error}; copy the image again or leave its frame out") from None
     except (OSError, ValueError, SyntaxError):
-        raise InputError(f"{path}: damaged or truncated image; copy it again or leave its frame out") from None
+        raise not_read(content, path) from None
     if width * height > MAX_PIXELS:
         raise InputError(
             f"{path}: its header says {width}x{height}, more than the {MAX_PIXELS:,} pixels that are read; "

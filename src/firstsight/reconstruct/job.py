@@ -21,12 +21,15 @@ from firstsight.reconstruct.photo_folder import known_lenses, photo_files, stamp
 from firstsight.reconstruct.scratch import Scratch
 from firstsight.roles.reconstruction import Reconstruction
 from firstsight.show.reconstruction_image import draw_reconstruction
+from firstsight.slam.photos.features import Features
 from firstsight.slam.photos.growth import Report
+from firstsight.slam.photos.lenses import PhotoLens
 from firstsight.slam.photos.pairs import Pair, pair_of, pairs_to_try
 from firstsight.slam.photos.self_calibration import calibrated
 from firstsight.slam.photos.structure_from_motion import Collection, Config, Outcome, reconstruct, seen_photo
 from firstsight.terminal import notes
 
+Seen = dict[str, tuple[Features, PhotoLens]]
 # of a lens, by whether its focal length was assumed
 ASSUMED = "assumed, then refined"
 
@@ -77,36 +80,55 @@ def reconstruct_folder(
                 tasks[what] = bars.add_task(what, total=of)
             bars.update(tasks[what], completed=done)
 
-        collection, exact = collect(paths, fov_deg, scratch, report)
+        seen, unreadable = seen_photos(paths, scratch, report)
+        collection, exact = collect(seen, photos, fov_deg, scratch, report)
         try:
             outcome = reconstruct(collection, replace(Config(), lens="fixed") if exact else Config(), report)
         except InputError as error:
             raise InputError(f"{photos}: {error}") from None
+    outcome.left_out.update(unreadable)
     summary = summarised(str(photos), collection, outcome, exact, fov_deg, time.perf_counter() - started)
     write(folder, outcome.reconstruction, summary)
     scratch.clear()
     return folder, summary
 
 
-def collect(paths: Sequence[Path], fov_deg: float | None, scratch: Scratch, report: Report) -> tuple[Collection, bool]:
+def seen_photos(paths: Sequence[Path], scratch: Scratch, report: Report) -> tuple[Seen, dict[str, str]]:
+    """What is seen in each photo, by name, and why in others nothing is: a photo that cannot be read is left out.
+
+    Raises InputError where less than two can be read.
+    """
+    config = Config().matching
+    seen: Seen = {}
+    unreadable: dict[str, str] = {}
+    for done, path in enumerate(paths, 1):
+        try:
+            seen[path.name] = scratch.features(path.name, lambda photo=path: seen_photo(photo, config))
+        except InputError as error:
+            unreadable[path.name] = str(error)
+        report("features", done, len(paths))
+    if len(seen) < 2:
+        raise InputError(f"{len(unreadable)} of {len(paths)} photos cannot be read; {next(iter(unreadable.values()))}")
+    return seen, unreadable
+
+
+def collect(
+    seen: Seen, folder: Path, fov_deg: float | None, scratch: Scratch, report: Report
+) -> tuple[Collection, bool]:
     """Features, lenses and verified pairs, those of a killed run read again; and whether the lens is known exactly."""
-    config, seen = Config().matching, []
-    for path in paths:
-        seen.append(scratch.features(path.name, lambda photo=path: seen_photo(photo, config)))
-        report("features", len(seen), len(paths))
-    features = tuple(found for found, _ in seen)
-    groups, exact = known_lenses(paths[0].parent, [lens for _, lens in seen], fov_deg)
+    config, names = Config().matching, tuple(seen)
+    features = tuple(found for found, _ in seen.values())
+    groups, exact = known_lenses(folder, [lens for _, lens in seen.values()], fov_deg)
 
     def verified(first: int, others: Sequence[int]) -> list[Pair]:
         found = [pair_of(first, second, features, groups, config) for second in others]
         return [pair for pair in found if pair is not None]
 
     wanted, pairs = pairs_to_try(features, config), []
-    for first in range(len(paths)):
+    for first in range(len(names)):
         others = [b for a, b in wanted if a == first]
         pairs += scratch.pairs(first, lambda a=first, b=others: verified(a, b))
         report("matching pairs", sum(a <= first for a, _ in wanted), len(wanted))
-    names = tuple(path.name for path in paths)
     return Collection(names, features, calibrated(groups, pairs), tuple(pairs)), exact
 
 
@@ -119,7 +141,7 @@ def summarised(
         version=__version__,
         source=source,
         settings={"fov_deg": fov_deg},
-        photos=len(collection.names),
+        photos=len({*collection.names, *outcome.left_out}),
         placed=len(found.names),
         points=len(found.points_world),
         observations=len(found.observations.point),

@@ -9,8 +9,7 @@ import numpy as np
 
 from firstsight.errors import InputError
 from firstsight.geometry.camera import field_of_view_intrinsics
-from firstsight.recordings.files import image_files, read_intrinsics
-from firstsight.recordings.image_folder import CALIBRATION_FILES
+from firstsight.recordings.files import image_files, intrinsics_beside
 from firstsight.slam.photos.lenses import LensGroups, PhotoLens, lens_groups
 
 # degrees
@@ -39,11 +38,12 @@ def stamps(paths: Sequence[Path]) -> list[list[Any]]:
 def known_lenses(folder: Path, photos: Sequence[PhotoLens], fov_deg: float | None) -> tuple[LensGroups, bool]:
     """Lenses from a calibration file beside photos of one size (exact), the given field of view, or the photos' notes."""
     groups = lens_groups(photos)
-    calibration = next((folder / name for name in CALIBRATION_FILES if (folder / name).exists()), None)
+    calibration = intrinsics_beside(folder)
     if calibration is not None:
+        path, matrix = calibration
         if len(set(map(tuple, groups.lenses.size.tolist()))) > 1:
-            raise InputError(f"{calibration}: holds for photos of one size, these have several; remove it")
-        intrinsics = np.tile(read_intrinsics(calibration), (len(groups.lenses.size), 1, 1))
+            raise InputError(f"{path}: holds for photos of one size, these have several; remove it")
+        intrinsics = np.tile(matrix, (len(groups.lenses.size), 1, 1))
     elif fov_deg is not None:
         if not MIN_FOV <= fov_deg <= MAX_FOV:
             raise InputError(f"--fov-deg is {fov_deg:g}; a field of view lies between {MIN_FOV} and {MAX_FOV} degrees")

@@ -25,7 +25,7 @@ from firstsight.formats.trajectory import from_rows, read_rows, time_ns
 from firstsight.reading import read_text
 from firstsight.recordings.association import half_period_ns, poses_at, simultaneous
 from firstsight.recordings.calibration import camera_matrix, require_intrinsics, require_rigid
-from firstsight.recordings.files import image_channel, image_kinds, listed_file
+from firstsight.recordings.files import image_channel, image_kinds, listed_file, missing_images
 from firstsight.recordings.recording import (
     BODY_FROM_FORWARD_CAMERA,
     Camera,
@@ -123,9 +123,8 @@ def _complete_frames(root: Path, listed: Mapping[str, Mapping[int, Path]]) -> Fr
     items, remarks = simultaneous(streams, half_period_ns(streams[first]))
     stamps = {name: streams[name][rows] for name, rows in items.items()}
     images = {name: [present[name][stamp] for stamp in stamps[name].tolist()] for name in stamps}
-    missing = len(listed[first]) - len(stamps[first])
-    left_out = f"{missing} of {len(listed[first])} listed frames left out: an image is missing in {' or '.join(images)}"
-    return Frames(stamps[first], images, ((left_out, *remarks) if missing else remarks))
+    left_out = missing_images(len(listed[first]) - len(stamps[first]), len(listed[first]), list(images))
+    return Frames(stamps[first], images, (*left_out, *remarks))
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

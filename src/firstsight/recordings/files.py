@@ -13,12 +13,14 @@ from jaxtyping import Float64, Int64, UInt16
 
 from firstsight.errors import InputError
 from firstsight.formats import png
-from firstsight.formats.trajectory import time_ns
+from firstsight.formats.trajectory import MAX_TIME_NS, time_ns
 from firstsight.reading import read_bytes, read_text
 from firstsight.recordings.calibration import require_intrinsics
 from firstsight.recordings.recording import Channel, DepthImage, Image, Scan
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp"})
+# A 3x3 camera matrix beside images.
+CALIBRATION_FILES = ("camera-intrinsics.txt", "intrinsics.txt")
 # x, y, z, reflectance, each float32
 VELODYNE_COLUMNS = 4
 MAX_REACH_M = 1e4
@@ -240,18 +242,22 @@ def rows_for(numbers: Sequence[int], rows: int, source: Path) -> Sequence[int]:
     return numbers
 
 
-def require_same_count(first: tuple[str, int], second: tuple[str, int]) -> None:
-    """Raises InputError where two parts of a recording, given as (place, count), do not have a file for each frame."""
-    if first[1] != second[1]:
-        raise InputError(
-            f"{first[0]} has {first[1]} files but {second[0]} has {second[1]}; "
-            "each frame needs one of both: restore the missing ones or remove the extra ones"
-        )
+def missing_images(missing: int, count: int, places: Sequence[str]) -> tuple[str, ...]:
+    """The remark that `missing` of `count` frames are left out since one of the places lacks their image, if any are."""
+    if not missing:
+        return ()
+    return (f"{missing} of {count} frames left out: an image is missing in {' or '.join(places)}",)
 
 
-def regular_stamps(count: int, rate_hz: float) -> Int64[np.ndarray, " count"]:
-    """Stamps of a recording whose times are unknown, starting at 0."""
-    return np.rint(np.arange(count) * (1e9 / rate_hz)).astype(np.int64)
+def regular_stamps(numbers: Sequence[int], rate_hz: float) -> Int64[np.ndarray, " frames"]:
+    """Stamps of frames of these ascending numbers whose times are unknown, the first at 0: a gap in them is one in time.
+
+    Numbers that would last longer than times may be are no counts: then the frames follow one another.
+    """
+    if (numbers[-1] - numbers[0]) * 1e9 / rate_hz > MAX_TIME_NS:
+        numbers = range(len(numbers))
+    since_first = np.array([number - numbers[0] for number in numbers], dtype=np.float64)
+    return np.rint(since_first * (1e9 / rate_hz)).astype(np.int64)
 
 
 def read_seconds(path: Path) -> Int64[np.ndarray, " rows"]:
@@ -271,6 +277,12 @@ def read_matrix(path: Path, rows: int, columns: int) -> Float64[np.ndarray, "row
     if matrix.shape != (rows, columns):
         raise InputError(f"{path}: expected a {rows}x{columns} matrix of numbers; restore the file")
     return matrix
+
+
+def intrinsics_beside(folder: Path) -> tuple[Path, Float64[np.ndarray, "3 3"]] | None:
+    """The calibration that lies beside images, whatever their layout, with its file; None where there is none."""
+    path = next((folder / name for name in CALIBRATION_FILES if (folder / name).exists()), None)
+    return None if path is None else (path, read_intrinsics(path))
 
 
 def read_intrinsics(path: Path) -> Float64[np.ndarray, "3 3"]:

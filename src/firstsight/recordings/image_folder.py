@@ -11,14 +11,13 @@ import math
 from pathlib import Path
 
 from firstsight.geometry.camera import field_of_view_intrinsics
-from firstsight.recordings.files import image_channel, image_files, image_kind, read_intrinsics, regular_stamps
+from firstsight.recordings.files import image_channel, image_files, image_kind, intrinsics_beside, regular_stamps
 from firstsight.recordings.recording import BODY_FROM_FORWARD_CAMERA, Camera, Recording, Rig
 
 NAME = "image folder"
 LAYOUT = "a folder of png, jpg, ... images of one size"
 
 CAMERA = "camera"
-CALIBRATION_FILES = ("camera-intrinsics.txt", "intrinsics.txt")
 ASSUMED_FOV_DEG = 60.0
 RATE_HZ = 10.0
 
@@ -36,18 +35,17 @@ def read(path: Path) -> Recording:
         source=str(path),
         format=NAME,
         rig=Rig(cameras=(camera,)),
-        stamps_ns=regular_stamps(len(images), RATE_HZ),
+        stamps_ns=regular_stamps(range(len(images)), RATE_HZ),
         images={CAMERA: image_channel(images, kind)},
         remarks=(f"timestamps assumed: {RATE_HZ:g} Hz (images have none)", *kind.remarks),
     )
 
 
 def _camera(path: Path, size: tuple[int, int]) -> Camera:
-    for name in CALIBRATION_FILES:
-        if (path / name).exists():
-            intrinsics = read_intrinsics(path / name)
-            return Camera(name=CAMERA, size=size, intrinsics=intrinsics, body_from_camera=BODY_FROM_FORWARD_CAMERA)
-    return assumed_camera(CAMERA, size)
+    calibration = intrinsics_beside(path)
+    if calibration is None:
+        return assumed_camera(CAMERA, size)
+    return Camera(name=CAMERA, size=size, intrinsics=calibration[1], body_from_camera=BODY_FROM_FORWARD_CAMERA)
 
 
 def assumed_camera(name: str, size: tuple[int, int], fov_deg: float = ASSUMED_FOV_DEG) -> Camera:

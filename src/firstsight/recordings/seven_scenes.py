@@ -6,8 +6,9 @@ Conventions there -> ours:
   colour; using both with one set of intrinsics, as published results do, is off by a few pixels near the borders.
 - `frame-NNNNNN.pose.txt`: 4x4 camera-to-world, metres -> `world_from_camera`, NaN where a frame has none. The world is the
   recording's own.
-- No calibration file in the release: focal length 585 px, principal point (320, 240); a 3x3 `camera-intrinsics.txt` wins.
-- No times -> 30 Hz from 0. The camera looks ahead in the body frame.
+- No calibration file in the release: focal length 585 px, principal point (320, 240); a 3x3 `camera-intrinsics.txt` or
+  `intrinsics.txt` wins.
+- No times -> 30 Hz by number from 0. The camera looks ahead in the body frame.
 
 Source: Shotton et al., Scene Coordinate Regression Forests for Camera Relocalization (CVPR 2013) and its dataset page.
 """
@@ -20,14 +21,15 @@ from jaxtyping import Float64
 
 from firstsight.errors import InputError
 from firstsight.recordings.files import (
+    CALIBRATION_FILES,
     depth_channel,
     image_channel,
     image_kind,
+    intrinsics_beside,
+    missing_images,
     numbered,
-    read_intrinsics,
     read_matrix,
     regular_stamps,
-    require_same_count,
 )
 from firstsight.recordings.recording import BODY_FROM_FORWARD_CAMERA, Camera, Recording, Rig, Transforms, Truth
 
@@ -47,10 +49,13 @@ def recognises(path: Path) -> bool:
 
 
 def read(path: Path) -> Recording:
-    """Raises InputError where depth is missing for some frames or a matrix cannot be read."""
+    """Raises InputError where no frame has both colour and depth, or a matrix cannot be read."""
     colour = numbered(sorted(path.glob("frame-*.color.*")))
     depth = numbered(sorted(path.glob("frame-*.depth.png")))
-    kind = image_kind(list(colour.values()))
+    numbers = [number for number in colour if number in depth or not depth]
+    if not numbers:
+        raise InputError(f"{path}: no frame has both colour and depth; rename the files, or move the depth away")
+    kind = image_kind([colour[number] for number in numbers])
     size = kind.size
     camera = Camera(
         name=CAMERA, size=size, intrinsics=_intrinsics(path, size), body_from_camera=BODY_FROM_FORWARD_CAMERA
@@ -59,26 +64,29 @@ def read(path: Path) -> Recording:
         source=str(path),
         format=NAME,
         rig=Rig(cameras=(camera,)),
-        stamps_ns=regular_stamps(len(colour), RATE_HZ),
-        images={CAMERA: image_channel(list(colour.values()), kind)},
-        truth=Truth(world_from_camera=_poses(path, list(colour))),
-        remarks=(f"timestamps assumed: {RATE_HZ:g} Hz (7-Scenes has none)", *kind.remarks),
+        stamps_ns=regular_stamps(numbers, RATE_HZ),
+        images={CAMERA: image_channel([colour[number] for number in numbers], kind)},
+        truth=Truth(world_from_camera=_poses(path, numbers)),
+        remarks=(
+            f"timestamps assumed: {RATE_HZ:g} Hz (7-Scenes has none)",
+            *missing_images(len(colour) - len(numbers), len(colour), ["depth"]),
+            *kind.remarks,
+        ),
     )
     if not depth:
         return recording
-    require_same_count((f"{path}/*.color.*", len(colour)), (f"{path}/*.depth.png", len(depth)))
-    if missing := colour.keys() - depth.keys():
-        raise InputError(f"{path}/frame-{min(missing):06d}.depth.png: missing image; restore it")
-    metres = depth_channel(list(depth.values()), size, DEPTH_PER_METRE, NO_DEPTH)
+    metres = depth_channel([depth[number] for number in numbers], size, DEPTH_PER_METRE, NO_DEPTH)
     return replace(recording, depth=metres, depth_per_metre=DEPTH_PER_METRE)
 
 
 def _intrinsics(path: Path, size: tuple[int, int]) -> Float64[np.ndarray, "3 3"]:
-    file = path / "camera-intrinsics.txt"
-    if file.exists():
-        return read_intrinsics(file)
+    calibration = intrinsics_beside(path)
+    if calibration is not None:
+        return calibration[1]
     if size != PUBLISHED_SIZE:
-        raise InputError(f"{path}: images are not 640x480, so the published calibration does not fit; add {file.name}")
+        raise InputError(
+            f"{path}: images are not 640x480, so the published calibration does not fit; add {CALIBRATION_FILES[0]}"
+        )
     return PUBLISHED_INTRINSICS
 
 

@@ -32,11 +32,11 @@ from firstsight.recordings.files import (
     depth_channel,
     image_channel,
     image_kind,
+    intrinsics_beside,
     listed_file,
-    read_intrinsics,
     read_matrix,
 )
-from firstsight.recordings.image_folder import CALIBRATION_FILES, assumed_camera
+from firstsight.recordings.image_folder import assumed_camera
 from firstsight.recordings.recording import (
     BODY_FROM_FORWARD_CAMERA,
     Camera,
@@ -117,9 +117,9 @@ def _camera(path: Path, size: tuple[int, int]) -> Camera:
 
 def _own_intrinsics(path: Path) -> Float64[np.ndarray, "3 3"] | None:
     """The matrix of a calibration beside the lists, None where there is none."""
-    matrix = next((path / name for name in CALIBRATION_FILES if (path / name).exists()), None)
-    if matrix is not None:
-        return read_intrinsics(matrix)
+    calibration = intrinsics_beside(path)
+    if calibration is not None:
+        return calibration[1]
     row = path / ETH3D_CALIBRATION
     if not row.exists():
         return None

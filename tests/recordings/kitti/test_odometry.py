@@ -90,7 +90,6 @@ def test_scans_hold_points_and_reflectance(tmp_path):
         (lambda s: (s / "calib.txt").unlink(), r"calib\.txt: missing file"),
         (lambda s: (s / "calib.txt").write_text("P2: 1 2\n" + TR), r"has no 'P2' with 12 numbers"),
         (lambda s: (s / "calib.txt").write_text("P2: 1 2\n"), r"has no 'Tr_velo_to_cam' with 12 numbers"),
-        (lambda s: (s / "image_3" / "000001.png").unlink(), r"image_2 has 3 files but .*image_3 has 2"),
         (
             lambda s: (s / "times.txt").write_text("0\n1\n"),
             r"times\.txt: 2 rows for 3 frames, whose numbers go up to 2",
@@ -115,6 +114,29 @@ def test_a_number_without_a_scan_is_a_frame_without_a_scan(tmp_path):
     assert recording.scans[1] is None
     assert recording.scans[2].points[0, 0] == 3
     assert recording.remarks == ("1 of 3 frames have no LiDAR scan (the first is frame number 1)",)
+
+
+def test_a_frame_of_which_an_image_is_missing_is_left_out_and_no_other_is_moved(tmp_path):
+    sequence = write_sequence(tmp_path, cameras=("image_2", "image_3", "image_0"))
+    (sequence / "image_3" / "000001.png").unlink()
+    (sequence / "image_0" / "000002.png").unlink()
+    recording = kitti_odometry.read(sequence)
+    np.testing.assert_array_equal(recording.stamps_ns, [0, 207_358_100])
+    assert [recording.images[name][1][0, 0, 0] for name in ("image_2", "image_3")] == [2, 2]
+    assert recording.scans[1].points[0, 0] == 3
+    assert [camera.name for camera in recording.rig.cameras] == ["image_2", "image_3"]
+    assert recording.remarks == (
+        "1 of 3 frames left out: an image is missing in image_2 or image_3",
+        "left out: image_0, in which frames are missing",
+    )
+
+
+def test_without_times_a_gap_in_the_numbers_is_one_in_time(tmp_path):
+    sequence = write_sequence(tmp_path)
+    (sequence / "times.txt").unlink()
+    for name in ("image_2", "image_3"):
+        (sequence / name / "000001.png").unlink()
+    np.testing.assert_array_equal(kitti_odometry.read(sequence).stamps_ns, [0, 200_000_000])
 
 
 def test_a_part_of_a_sequence_keeps_its_times_and_poses_by_number(tmp_path):

@@ -4,7 +4,7 @@ Conventions there -> ours:
 - `P0` ... `P3` of calib.txt = K [I | t] with t the position of camera 0 in camera i -> intrinsics K and `body_from_camera`.
 - `Tr` (camera 0 from Velodyne, rectified) -> the Velodyne frame (x forward, y left, z up) is the body frame; without `Tr`
   the body sits at camera 0 and looks along its axis.
-- `times.txt`, seconds -> ns; without it 10 Hz from 0. Files are paired by number, as those of raw drives.
+- `times.txt`, seconds -> ns; without it 10 Hz by number from 0. Files are paired by number, as those of raw drives.
 - `../../poses/NN.txt`, 3x4 rows first_camera_0_from_camera_0 -> `world_from_camera` of the reference camera; the world is the
   first body frame, so that z is up.
 - Velodyne rows (x, y, z, reflectance), motion compensated -> points in metres and intensity, `times_s` None.
@@ -36,13 +36,13 @@ from firstsight.recordings.files import (
 from firstsight.recordings.kitti.raw import (
     RATE_HZ,
     Numbers,
+    SharedFrames,
     calibrated,
-    common_numbers,
     read_calibration,
     read_projection,
     rectified_camera,
-    reference_first,
     scan_remarks,
+    shared_frames,
     stereo_pair,
     velodyne,
     with_true_poses,
@@ -66,11 +66,11 @@ def read(path: Path) -> Recording:
     scans = numbered(scan_files(path / "velodyne"))
     if not images and not scans:
         raise InputError(f"{path}: a KITTI odometry sequence without images or scans; unpack them into image_2")
-    numbers = common_numbers(path, images) if images else list(scans)
     calibration = read_calibration(path / "calib.txt")
     body_from_camera_0 = _body_from_camera_0(calibration, path / "calib.txt", required=bool(scans))
     stereo = stereo_pair(images, STEREO_PAIRS)
-    files = {name: [images[name][number] for number in numbers] for name in reference_first(images, stereo)}
+    names, numbers, remarks = shared_frames(path, images, stereo) if images else SharedFrames([], list(scans), ())
+    files = {name: [images[name][number] for number in numbers] for name in names}
     kinds = image_kinds(files)
     cameras = tuple(
         rectified_camera(
@@ -83,10 +83,10 @@ def read(path: Path) -> Recording:
         source=str(path),
         format=NAME,
         rig=require_usable(rig, path / "calib.txt"),
-        stamps_ns=regular_stamps(len(numbers), RATE_HZ),
+        stamps_ns=regular_stamps(numbers, RATE_HZ),
         images={name: image_channel(files[name], kind) for name, kind in kinds.items()},
         scans=velodyne_channel([scans.get(number) for number in numbers]) if scans else None,
-        remarks=(*(kinds[cameras[0].name].remarks if cameras else ()), *scan_remarks(scans, numbers)),
+        remarks=(*remarks, *(kinds[cameras[0].name].remarks if cameras else ()), *scan_remarks(scans, numbers)),
     )
     return _with_poses(_with_times(recording, path / "times.txt", numbers), path, numbers, body_from_camera_0)
 

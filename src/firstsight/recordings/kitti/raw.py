@@ -7,7 +7,7 @@ Conventions there -> ours:
 - `S_rect_0i` (width, height) -> `size` (height, width).
 - Velodyne rows (x, y, z, reflectance) -> points in metres and intensity. Synchronised scans are not motion compensated and
   carry no times per point -> `times_s` None.
-- Stamps `2011-09-26 13:02:25.964389445` (local time) -> ns, taken as UTC; without them 10 Hz from 0.
+- Stamps `2011-09-26 13:02:25.964389445` (local time) -> ns, taken as UTC; without them 10 Hz by number from 0.
 - OXTS (latitude, longitude, altitude in degrees and m; roll, pitch, yaw in rad) -> Mercator position scaled at the first
   latitude, world = first body frame.
 - `poses_kiss_icp_velodyne.txt`: 3x4 rows first_velodyne_from_velodyne -> the same world.
@@ -20,6 +20,7 @@ Source: Geiger, Lenz, Stiller, Urtasun, Vision meets Robotics: The KITTI Dataset
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float64, Int64
@@ -33,10 +34,10 @@ from firstsight.recordings.files import (
     image_channel,
     image_files,
     image_kinds,
+    missing_images,
     numbered,
     parent_with,
     regular_stamps,
-    require_same_count,
     rows_for,
     scan_files,
     velodyne_channel,
@@ -67,8 +68,8 @@ def read(path: Path) -> Recording:
     if not images and not scans:
         raise InputError(f"{path}: a KITTI raw drive without images or scans; unpack its data into image_02/data")
     stereo = stereo_pair(images, STEREO_PAIRS)
-    names = reference_first(images, stereo)
-    numbers = common_numbers(path, {name: images[name] for name in names}) if images else list(scans)
+    shared = shared_frames(path, images, stereo) if images else SharedFrames([], list(scans), ())
+    names, numbers = shared.names, shared.numbers
     kinds = image_kinds({name: [images[name][number] for number in numbers] for name in names})
     cameras = _cameras(path, kinds) if images else ()
     stamps, remarks = _stamps(path / (names[0] if names else VELODYNE) / "timestamps.txt", numbers)
@@ -82,7 +83,7 @@ def read(path: Path) -> Recording:
             name: image_channel([images[name][number] for number in numbers], kind) for name, kind in kinds.items()
         },
         scans=velodyne_channel([scans.get(number) for number in numbers]) if scans else None,
-        remarks=(*remarks, *scan_remarks(scans, numbers)),
+        remarks=(*shared.remarks, *remarks, *scan_remarks(scans, numbers)),
     )
     return _with_ground_truth(_with_trajectory(recording, path, numbers), path / "ground_truth")
 
@@ -92,19 +93,32 @@ def stereo_pair(present: Mapping[str, object], pairs: Sequence[tuple[str, str]])
     return next((pair for pair in pairs if pair[0] in present and pair[1] in present), None)
 
 
-def reference_first(names: Mapping[str, object], stereo: tuple[str, str] | None) -> list[str]:
-    """The cameras' names with the stereo pair in front, since its left camera is the reference."""
-    return sorted(names, key=lambda name: name not in (stereo or ()))
+class SharedFrames(NamedTuple):
+    """The cameras that are used, the reference first, the numbers of the frames, and what the user should know of both."""
+
+    names: list[str]
+    numbers: list[int]
+    remarks: tuple[str, ...]
 
 
-def common_numbers(path: Path, images: Mapping[str, Mapping[int, Path]]) -> list[int]:
-    """The frame numbers, which all cameras must share."""
-    first, *others = images
-    for name in others:
-        require_same_count((f"{path / first}", len(images[first])), (f"{path / name}", len(images[name])))
-        if missing := images[first].keys() - images[name].keys():
-            raise InputError(f"{path / name}: lacks frame {min(missing)}, which {first} has; restore it")
-    return list(images[first])
+def shared_frames(path: Path, images: Mapping[str, Mapping[int, Path]], stereo: tuple[str, str] | None) -> SharedFrames:
+    """The frames that the stereo pair, or the one camera, has whole; a further camera that lacks some of them is left out.
+
+    Raises InputError where the pair has no frame in common.
+    """
+    names = sorted(images, key=lambda name: name not in (stereo or ()))
+    needed = names[: 2 if stereo else 1]
+    known = sorted(set().union(*(images[name] for name in needed)))
+    numbers = [number for number in known if all(number in images[name] for name in needed)]
+    if not numbers:
+        raise InputError(
+            f"{path}: {' and '.join(needed)} have no frame of one number; rename the files, or move one away"
+        )
+    remarks = missing_images(len(known) - len(numbers), len(known), needed)
+    short = [name for name in names if any(number not in images[name] for number in numbers)]
+    if short:
+        remarks += (f"left out: {', '.join(short)}, in which frames are missing",)
+    return SharedFrames([name for name in names if name not in short], numbers, remarks)
 
 
 def calibration_folder(path: Path) -> Path:
@@ -197,7 +211,7 @@ def _require_calibrated_size(width_height: Numbers | None, size: tuple[int, int]
 def _stamps(path: Path, numbers: list[int]) -> tuple[Int64[np.ndarray, " frames"], tuple[str, ...]]:
     """Stamps of the frames and remarks."""
     if not path.exists():
-        return regular_stamps(len(numbers), RATE_HZ), (f"timestamps assumed: {RATE_HZ:g} Hz (no {path.name})",)
+        return regular_stamps(numbers, RATE_HZ), (f"timestamps assumed: {RATE_HZ:g} Hz (no {path.name})",)
     lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
     chosen = (lines[row] for row in rows_for(numbers, len(lines), path))
     return np.array([time_ns(line, "date", path) for line in chosen], dtype=np.int64), ()
