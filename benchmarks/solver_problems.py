@@ -56,6 +56,30 @@ def with_false_loops(graph: PoseGraph, count: int, seed: int) -> PoseGraph:
     return graph._replace(between=Between(*(np.concatenate(pair) for pair in parts)))
 
 
+def with_false_groups(graph: PoseGraph, groups: int, seed: int, running: int = 10) -> PoseGraph:
+    """One place mistaken for another, so many frames running: loops that agree with each other and with odometry.
+
+    The two places are taken for the same within 1 m and 0.3 rad. The graph's poses are those of its solution.
+    """
+    rng, poses, between = np.random.default_rng(seed), graph.world_from_node, graph.between
+    steps, loops = np.arange(running), np.flatnonzero(np.abs(between.a - between.b) != 1)
+    ends, motions = [], []
+    while len(ends) < groups:
+        a, b = np.sort(rng.integers(0, len(poses) - running, 2))
+        same = planar(*(rng.uniform(-1, 1, 3) * (1, 1, 0.3)))
+        true = np.linalg.inv(poses[a]) @ poses[b]
+        if b - a < 2 * running or np.hypot(*(true - same)[:2, 2]) < 3:
+            continue
+        ends.append(np.stack([a + steps, b + steps]))
+        away = np.linalg.inv(poses[a + steps]) @ poses[a], np.linalg.inv(poses[b]) @ poses[b + steps]
+        noise = np.array([planar(*t) for t in rng.normal(size=(running, 3)) * (0.02, 0.02, 0.005)])
+        motions.append(away[0] @ same @ away[1] @ noise)
+    a, b = np.concatenate(ends, 1)
+    information = between.information[rng.choice(loops, len(a))]
+    parts = zip(between, (a, b, np.concatenate(motions), information), strict=True)
+    return graph._replace(between=Between(*(np.concatenate(pair) for pair in parts)))
+
+
 def exp(tangents: np.ndarray) -> np.ndarray:
     return se3_exp(torch.from_numpy(tangents)).numpy()
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from firstsight.commands.work.optimise import Settings, optimise_file, optimised, small_ring, started
+from firstsight.commands.work.optimise import Settings, optimise_file, optimised, second_line, small_ring, started
 from firstsight.errors import InputError
 from firstsight.extras import install_command
 from firstsight.formats.g2o import read_g2o, write_g2o
@@ -41,7 +41,8 @@ def test_it_prints_and_writes_the_solution_and_its_image(tmp_path: Path, capsys)
     assert shown[1].startswith("error  ")
     assert shown[2].startswith("iterations  ")
     assert shown[3] == f"rejected    4 of {loops} loops: 3-60, 9-44, 20-72, 31-55"
-    assert shown[4] == f"written     {tmp_path / 'walk_optimised.g2o'}"
+    assert shown[4] == "checked     graduated rejects the same loops"
+    assert shown[5] == f"written     {tmp_path / 'walk_optimised.g2o'}"
     assert result.rejected[-4:].all()
     written = read_g2o(tmp_path / "walk_optimised.g2o").graph
     np.testing.assert_allclose(written.world_from_node, result.after.world_from_node, atol=1e-12)
@@ -57,6 +58,21 @@ def test_where_the_error_stays_high_it_hints(tmp_path: Path, capsys):
     write_g2o(tmp_path / "true.g2o", odometry_start(street_walk(80, seed=1)))
     optimise_file(tmp_path / "true.g2o", tmp_path / "kept.g2o", Settings())
     assert "hint" not in capsys.readouterr().out
+
+
+def test_where_two_methods_differ_it_is_said():
+    """The second one keeps a loop that the first one rejects, and its map lies 3 m beside."""
+    result = optimised(spoiled(), Settings(false_loops="consistent"))
+    ids, second = np.arange(80) * 10, result.second
+    assert second is not None
+    assert second_line(result, second, ids) == "checked     graduated rejects the same loops"
+    poses = result.after.world_from_node.copy()
+    poses[:, 1, 2] += 3
+    confidence = second.confidence.copy()
+    confidence[-3] = 1
+    line = second_line(result, second._replace(world_from_node=poses, confidence=confidence), ids)
+    assert line == "checked     graduated judges 1 loops otherwise, poses 3 m apart; look at: 90-440"
+    assert optimised(odometry_start(street_walk(80, seed=1)), Settings(false_loops="consistent")).second is None
 
 
 @pytest.mark.parametrize("start", ["file", "spanning-tree", "chordal"])

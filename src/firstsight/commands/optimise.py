@@ -28,8 +28,8 @@ def optimise(
     Args:
         out: The g2o file to write; by default GRAPH_optimised.g2o. The image is written beside it.
         method: The iteration that brings the error down.
-        false_loops: What is done about false loops; consistent is the most robust.
-        start: The poses to start from.
+        false_loops: What is done about false loops; consistent is the most robust, and is checked by graduated.
+        start: The poses to start from; where the error stays high, the others are tried too.
     """
     from firstsight.commands.work.optimise import Settings, optimise_file
 

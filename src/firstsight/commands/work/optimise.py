@@ -1,6 +1,6 @@
 """The command `firstsight optimise`: a pose graph's file in, the optimised file and an image of both out."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
@@ -20,7 +20,7 @@ from firstsight.slam.pose_graphs.factors import State, cost, factors_of
 from firstsight.slam.pose_graphs.graph_check import GraphError, check
 from firstsight.slam.pose_graphs.initialisation import chordal, place_landmarks, spanning_tree
 from firstsight.slam.pose_graphs.loop_consistency import loops_of
-from firstsight.slam.pose_graphs.pose_graph import Solution
+from firstsight.slam.pose_graphs.pose_graph import Solution, optimise
 from firstsight.slam.pose_graphs.starts import best_of_starts, looks_bad
 from firstsight.terminal import say
 
@@ -45,7 +45,7 @@ class Settings:
 class Result(NamedTuple):
     """`before` is where the optimiser began, `loops` which motions are loops, `rejected` which of them are false.
 
-    `errors` are those that each start that was tried ended with.
+    `errors` are those that each start that was tried ended with; `second` is what another method found, where it was asked.
     """
 
     before: PoseGraph
@@ -56,6 +56,7 @@ class Result(NamedTuple):
     loops: np.ndarray
     rejected: np.ndarray
     errors: dict[str, float]
+    second: Solution | None
 
 
 def optimise_file(path: Path, out: Path | None, settings: Settings) -> None:
@@ -128,7 +129,10 @@ def optimised(graph: PoseGraph, settings: Settings) -> Result:
     after = graph._replace(world_from_node=solution.world_from_node, landmarks=solution.landmarks)
     loops = loops_of(graph.between.a, graph.between.b)
     rejected = loops & (solution.confidence < HALF)
-    return Result(start, after, error_of(start), solution, seconds, loops, rejected, errors)
+    second = None
+    if settings.false_loops == "consistent" and (rejected.any() or looks_bad(graph, solution.error)):
+        second = optimise(graph, replace(config, false_loops="graduated"))
+    return Result(start, after, error_of(start), solution, seconds, loops, rejected, errors, second)
 
 
 def small_ring(dimension: int) -> PoseGraph:
@@ -171,17 +175,33 @@ def report_lines(result: Result, node_ids: np.ndarray) -> list[str]:
         lines.append("starts      " + ", ".join(f"{name} {error:.6g}" for name, error in result.errors.items()))
     lines += [
         f"iterations  {solution.iterations} in {result.seconds:.3f} s{ended}",
-        f"rejected    {int(result.rejected.sum())} of {loops} loops{loop_names(result, node_ids)}",
+        f"rejected    {int(result.rejected.sum())} of {loops} loops{loop_names(graph, result.rejected, node_ids)}",
     ]
+    if result.second is not None:
+        lines.append(second_line(result, result.second, node_ids))
     if loops and not result.rejected.any() and looks_bad(graph, solution.error):
         lines.append("hint        the error is high for what is measured: try --false-loops consistent")
     return lines
 
 
-def loop_names(result: Result, node_ids: np.ndarray) -> str:
-    """Returns the ids that the first rejected loops join, to follow their number."""
-    between, rejected = result.before.between, np.flatnonzero(result.rejected)
-    if not len(rejected):
+def second_line(result: Result, second: Solution, node_ids: np.ndarray) -> str:
+    """Returns what another method makes of the loops: no method is safe alone, and where two differ a map may be wrong."""
+    other = result.loops & (second.confidence < HALF)
+    differ = other != result.rejected
+    if not differ.any():
+        return "checked     graduated rejects the same loops"
+    away = result.after.world_from_node[:, :-1, -1] - second.world_from_node[:, :-1, -1]
+    apart = float(np.sqrt((away**2).sum(1).mean()))
+    named = loop_names(result.before, differ, node_ids)
+    return (
+        f"checked     graduated judges {int(differ.sum())} loops otherwise, poses {apart:.3g} m apart; look at{named}"
+    )
+
+
+def loop_names(graph: PoseGraph, chosen: np.ndarray, node_ids: np.ndarray) -> str:
+    """Returns the ids that the first of the chosen motions join, to follow their number."""
+    ends, number = np.stack([graph.between.a, graph.between.b], 1)[chosen], int(chosen.sum())
+    if not number:
         return ""
-    named = [f"{node_ids[between.a[i]]}-{node_ids[between.b[i]]}" for i in rejected[:NAMED_LOOPS]]
-    return ": " + ", ".join(named) + (", ..." if len(rejected) > NAMED_LOOPS else "")
+    named = [f"{node_ids[a]}-{node_ids[b]}" for a, b in ends[:NAMED_LOOPS]]
+    return ": " + ", ".join(named) + (", ..." if number > NAMED_LOOPS else "")
