@@ -8,6 +8,7 @@ from jaxtyping import Float32
 from firstsight.errors import InputError
 from firstsight.formats.point_cloud import HEADER, VERTEX_BYTES, pack_vertices, split_ply, unpack_vertices
 from firstsight.formats.storage.atomic import write_bytes
+from firstsight.reading import read_bytes
 from firstsight.roles.mapping import Mesh
 
 END = "end_header\n"
@@ -24,7 +25,7 @@ def write_mesh(path: Path, mesh: Mesh, comment: str) -> None:
 
 def read_mesh(path: Path) -> Mesh:
     """Reads what write_mesh writes. Raises InputError for any other file."""
-    counts, body = split_ply(path.read_bytes())
+    counts, body = split_ply(read_bytes(path, "mesh", bounded=False))
     vertices, faces = counts.get("vertex", 0), counts.get("face", 0)
     stop = vertices * VERTEX_BYTES
     if counts.keys() != {"vertex", "face"} or len(body) != stop + faces * FACE_BYTES:

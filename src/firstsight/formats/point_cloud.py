@@ -7,6 +7,7 @@ from jaxtyping import Float32, UInt8
 
 from firstsight.errors import InputError
 from firstsight.formats.storage.atomic import write_bytes
+from firstsight.reading import read_bytes
 
 XYZ_BYTES, VERTEX_BYTES = 12, 15
 HEADER = """ply
@@ -32,7 +33,7 @@ def write_ply(
 
 def read_ply(path: Path) -> tuple[Float32[np.ndarray, "points 3"], UInt8[np.ndarray, "points 3"]]:
     """Reads what write_ply writes. Raises InputError for any other PLY."""
-    counts, body = split_ply(path.read_bytes())
+    counts, body = split_ply(read_bytes(path, "point cloud", bounded=False))
     if counts.keys() != {"vertex"} or len(body) != counts["vertex"] * VERTEX_BYTES:
         raise InputError(f"{path}: not a point cloud that firstsight wrote (binary PLY with x y z red green blue)")
     return unpack_vertices(body)
