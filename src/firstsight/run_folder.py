@@ -1,9 +1,8 @@
 """The run folder: what `perceive` writes and everything else reads. The layout is a frozen interface (docs/run_folder.md)."""
 
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 from jaxtyping import Float64, Int64, UInt16
@@ -11,6 +10,7 @@ from jaxtyping import Float64, Int64, UInt16
 from firstsight.errors import InputError
 from firstsight.formats import png, trajectory
 from firstsight.formats.storage.atomic import write_json
+from firstsight.formats.storage.configuration import from_json, read_json
 from firstsight.recordings.recording import DepthImage, FlowImage
 
 
@@ -46,6 +46,20 @@ class Finding:
     advice: str = ""
 
 
+class FlaggedFrame(TypedDict):
+    """A frame that could not be used fully, and why."""
+
+    frame: int
+    reason: str
+
+
+class FoundLoops(TypedDict):
+    """The content of loops.json: pairs of frames that show one place, of how many pairs that were tried."""
+
+    tried: int
+    loops: list[tuple[int, int]]
+
+
 @dataclass(kw_only=True)
 class RunRecord:
     """The content of run.json."""
@@ -58,7 +72,7 @@ class RunRecord:
     sensors: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
-    flagged_frames: list[dict[str, Any]] = field(default_factory=list)  # {frame, reason}
+    flagged_frames: list[FlaggedFrame] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     stages: list[StageRecord] = field(default_factory=list)
     metrics: list[Metric] = field(default_factory=list)
@@ -139,35 +153,26 @@ class RunFolder:
         return self.path / "moving" / f"{frame:06d}.png"
 
     def read_record(self) -> RunRecord:
-        """Raises InputError where the folder holds no run."""
+        """Raises InputError where the folder holds no run, or its record is damaged."""
+        if not self.record_path.exists():
+            raise InputError(f"{self.path}: not a run folder (no run.json); make one with `firstsight perceive`")
         try:
-            content = json.loads(self.record_path.read_text())
-            content["stages"] = [StageRecord(**stage) for stage in content["stages"]]
-            content["findings"] = [Finding(**finding) for finding in content["findings"]]
-            content["metrics"] = [Metric(**metric) for metric in content["metrics"]]
-            flags = [{"frame": int(flag["frame"]), "reason": str(flag["reason"])} for flag in content["flagged_frames"]]
-            return RunRecord(**content | {"flagged_frames": flags})
-        except FileNotFoundError:
+            return from_json(RunRecord, read_json(self.record_path), str(self.record_path))
+        except InputError as error:
+            reason = str(error).removeprefix(f"{self.record_path}: ")
             raise InputError(
-                f"{self.path}: not a run folder (no run.json); make one with `firstsight perceive`"
-            ) from None
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise InputError(
-                f"{self.record_path}: not a run record ({error}); move it away or choose another folder"
+                f"{self.record_path}: not a run record ({reason}); move it away or choose another folder"
             ) from None
 
     def holds_run(self) -> bool:
         """Whether the record is one that `perceive` wrote, in this version or another."""
         try:
-            content = json.loads(self.record_path.read_text())
-        except (OSError, ValueError):
+            content = read_json(self.record_path)
+        except InputError:
             return False
         words, lists = ("version", "source", "format"), ("stages", "metrics")
-        return (
-            isinstance(content, dict)
-            and all(isinstance(content.get(name), str) for name in words)
-            and all(isinstance(content.get(name), list) for name in lists)
-        )
+        texts = all(isinstance(content.get(name), str) for name in words)
+        return texts and all(isinstance(content.get(name), list) for name in lists)
 
     def write_record(self, record: RunRecord) -> None:
         write_json(self.record_path, asdict(record))
@@ -202,11 +207,17 @@ class RunFolder:
         """The trajectory before its loops were closed; None where no loops were looked for."""
         return trajectory.read_tum(self.odometry_path) if self.odometry_path.exists() else None
 
-    def read_loops(self) -> list[tuple[int, int]]:
-        """Pairs of frames found to show one place. Raises InputError where the file is damaged."""
+    def read_loops(self, frames: int) -> list[tuple[int, int]]:
+        """Pairs of the recording's `frames` that show one place. Raises InputError where the file is damaged."""
         if not self.loops_path.exists():
             return []
         try:
-            return [(int(a), int(b)) for a, b in json.loads(self.loops_path.read_text())["loops"]]
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise InputError(f"{self.loops_path}: not a list of loops ({error}); delete it and run again") from None
+            loops = from_json(FoundLoops, read_json(self.loops_path), str(self.loops_path))["loops"]
+        except InputError as error:
+            raise InputError(f"{error}; delete it and run again") from None
+        for pair in loops:
+            if not all(0 <= frame < frames for frame in pair):
+                raise InputError(
+                    f"{self.loops_path}: frames {pair[0]} and {pair[1]} of a recording of {frames}; delete it and run again"
+                )
+        return loops

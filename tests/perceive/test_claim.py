@@ -130,7 +130,7 @@ def test_damaged_flags_and_loops_are_one_line(tmp_path: Path, flags: str):
         run.record_path.read_text().replace('"flagged_frames": []', f'"flagged_frames": {flags}')
     )
     run.loops_path.write_text(f'{{"loops": {flags}}}')
-    for read in (run.read_record, run.read_loops):
+    for read in (run.read_record, lambda: run.read_loops(2)):
         with pytest.raises(InputError) as refused:
             read()
         assert "\n" not in str(refused.value)

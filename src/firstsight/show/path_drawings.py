@@ -44,7 +44,7 @@ def read_paths(run: RunFolder, recording: Recording, unit: str) -> Paths | None:
     camera, odometry = recording.rig.reference, recording.odometry
     if camera is not None and odometry is not None:
         odometry = odometry @ camera.body_from_camera
-    loops, before = tuple(run.read_loops()), run.read_odometry()
+    loops, before = tuple(run.read_loops(len(recording))), run.read_odometry()
     return Paths(
         without_loops=on_frames(*before, recording.stamps_ns) if before is not None and loops else None,
         loops=loops,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypedDict
 
 import pytest
 
@@ -92,3 +92,34 @@ def test_a_file_that_is_no_object_is_named(tmp_path, content):
     (tmp_path / "c.json").write_bytes(content)
     with pytest.raises(InputError, match=r"c\.json: .*; restore it$"):
         read_json(tmp_path / "c.json")
+
+
+class Flag(TypedDict):
+    frame: int
+    reason: str
+
+
+@dataclass
+class Record:
+    flags: list[Flag]
+    loops: list[tuple[int, int]]
+    facts: dict[str, Any]
+
+
+def test_lists_and_objects_come_back():
+    content = {"flags": [{"frame": 3, "reason": "dark"}], "loops": [[1, 2], [4, 9]], "facts": {"a": [None]}}
+    found = from_json(Record, content, "run.json")
+    assert found == Record([{"frame": 3, "reason": "dark"}], [(1, 2), (4, 9)], {"a": [None]})
+
+
+@pytest.mark.parametrize(("changes", "line"), [
+    ({"flags": {}}, "run.json: flags: {} where a list is expected"),
+    ({"flags": [{}]}, "run.json: flags: setting frame is missing"),
+    ({"flags": [{"frame": 1.5, "reason": "dark"}]}, "run.json: flags: frame: 1.5 where a whole number is expected"),
+    ({"flags": [7]}, "run.json: flags: 7 where an object of settings is expected"),
+    ({"loops": [[1]]}, r"run.json: loops: \[1\] where a list of 2 is expected"),
+    ({"facts": []}, r"run.json: facts: \[\] where an object is expected"),
+])  # fmt: skip
+def test_what_does_not_fit_lists_and_objects_is_one_line(changes, line):
+    with pytest.raises(InputError, match=f"^{line}$"):
+        from_json(Record, {"flags": [], "loops": [], "facts": {}} | changes, "run.json")

@@ -71,7 +71,7 @@ def test_the_walk_closes_and_says_by_how_much(closed: Workspace):
 
 
 def test_loops_join_frames_of_the_same_place(closed: Workspace):
-    true, pairs = closed.recording.truth.world_from_camera, closed.run.read_loops()
+    true, pairs = closed.recording.truth.world_from_camera, closed.run.read_loops(len(closed.recording))
     assert len(pairs) >= 3
     for a, b in pairs:
         assert np.linalg.norm(true[a, :3, 3] - true[b, :3, 3]) < 2

@@ -5,9 +5,10 @@ import types
 from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 from firstsight.errors import InputError
+from firstsight.reading import read_bytes
 
 PLAIN = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 
@@ -26,8 +27,8 @@ def to_json(value: Any) -> Any:
 def read_json(path: Path) -> dict[str, Any]:
     """The object that a JSON file holds. Raises InputError for a file that is missing, damaged or holds something else."""
     try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError, RecursionError):
+        content = json.loads(read_bytes(path, "file"))
+    except (InputError, ValueError, RecursionError):
         raise InputError(f"{path}: missing or not JSON; restore it") from None
     if not isinstance(content, dict):
         raise InputError(f"{path}: holds no JSON object; restore it")
@@ -35,17 +36,23 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def from_json(kind: Any, value: Any, where: str) -> Any:
-    """The value as `kind`: a dataclass, tuple, enum, path, Literal, optional or plain type.
+    """The value as `kind`: a dataclass, TypedDict, tuple, list, dict, enum, path, Literal, optional or plain type.
 
     Raises InputError, naming `where` it was read, for settings that `kind` does not have and values of another type.
     """
-    if is_dataclass(kind):
-        return _dataclass(kind, value, where)
+    if is_dataclass(kind) or is_typeddict(kind):
+        return _object(kind, value, where)
     origin = get_origin(kind)
     if origin in (Union, types.UnionType):
         return _any_of(get_args(kind), value, where)
     if origin is tuple:
         return _tuple(get_args(kind), value, where)
+    if origin is list:
+        return list(_tuple((*get_args(kind), ...), value, where))
+    if origin is dict:
+        _, part = get_args(kind)
+        _expected(value, isinstance(value, dict), "an object", where)
+        return {name: from_json(part, inner, f"{where}: {name}") for name, inner in value.items()}
     if origin is Literal:
         return _expected(value, value in get_args(kind), f"one of {', '.join(map(str, get_args(kind)))}", where)
     if isinstance(kind, type) and issubclass(kind, Enum):
@@ -62,16 +69,24 @@ def from_json(kind: Any, value: Any, where: str) -> Any:
     return value
 
 
-def _dataclass(kind: Any, value: Any, where: str) -> Any:
+def _object(kind: Any, value: Any, where: str) -> Any:
+    """The value as a dataclass or TypedDict."""
     _expected(value, isinstance(value, dict), "an object of settings", where)
     hints = get_type_hints(kind)
     unknown = sorted(set(value) - set(hints))
     if unknown:
         raise InputError(f"{where}: unknown setting {unknown[0]}; it has {', '.join(hints)}")
-    for field in fields(kind):
-        if field.name not in value and field.default is MISSING and field.default_factory is MISSING:
-            raise InputError(f"{where}: setting {field.name} is missing")
+    for name in _required(kind):
+        if name not in value:
+            raise InputError(f"{where}: setting {name} is missing")
     return kind(**{name: from_json(hints[name], part, f"{where}: {name}") for name, part in value.items()})
+
+
+def _required(kind: Any) -> list[str]:
+    """The names of a dataclass or TypedDict that have no default."""
+    if is_typeddict(kind):
+        return sorted(kind.__required_keys__)
+    return [field.name for field in fields(kind) if field.default is MISSING and field.default_factory is MISSING]
 
 
 def _any_of(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
