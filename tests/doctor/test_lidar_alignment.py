@@ -1,5 +1,7 @@
 """Range jumps, image edges, their correlation, and finding a placement again."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -13,7 +15,9 @@ from firstsight.doctor.lidar import (
     image_edges,
     is_certain,
     range_jumps,
+    sweeps,
 )
+from firstsight.doctor.samples import Samples
 
 
 def boxes(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -94,3 +98,9 @@ def test_a_placement_is_found_again(moved: Placement):
 def test_a_gain_in_some_views_is_not_certain():
     assert is_certain(np.array([0.1, 0.12, 0.09, 0.14]))
     assert not is_certain(np.array([0.2, 0.14, 0.08, 0.04, 0.01, 0.0, -0.02, -0.04]))
+
+
+def test_sweeps_that_cannot_be_read_say_why(street_samples: Samples):
+    damaged = replace(street_samples, scans={}, unreadable={"scan 0": "0.bin: copy it again"})
+    finding = sweeps(damaged)
+    assert (finding.verdict, finding.advice) == ("unfit", "0.bin: copy it again")
