@@ -80,11 +80,46 @@ def test_the_number_of_frames_changes_no_frame(street: Recording):
     np.testing.assert_array_equal(longer.scans[2].points, street.scans[2].points)
 
 
-def test_another_seed_is_another_world(street: Recording):
-    other = made("street", seed=1)
-    assert np.mean(other.images["left"][0] != street.images["left"][0]) > 0.5
-    assert not np.array_equal(other.odometry, street.odometry)
-    assert not np.array_equal(other.truth.occupancy.occupied, street.truth.occupancy.occupied)
+@pytest.mark.parametrize(("name", "same_depth"), [("street", 0.3), ("rooms", 0.5), ("objects", 0.85)])
+def test_another_seed_is_another_world(name: str, same_depth: float):
+    """Seeds differ in what stands there, in the way and in what moves, not in noise alone."""
+    one, two = (made(name, seed=seed, frames=30, height=32) for seed in (1, 2))
+    depths, masks = ([r.truth.depth[20].depth for r in (one, two)], [r.truth.moving[20] > 0 for r in (one, two)])
+    assert np.mean(np.abs(depths[0] - depths[1]) < 0.02 * depths[0]) < same_depth
+    assert (masks[0] & masks[1]).sum() < 0.5 * (masks[0] | masks[1]).sum()
+    bodies = [r.truth.world_from_camera @ np.linalg.inv(r.rig.cameras[0].body_from_camera) for r in (one, two)]
+    assert np.linalg.norm(bodies[0][:, :3, 3] - bodies[1][:, :3, 3], axis=1).max() > 0.3
+    assert np.mean(one.images["left"][20] != two.images["left"][20]) > 0.9
+    occupied = [r.truth.occupancy.occupied for r in (one, two)]
+    assert occupied[0].shape != occupied[1].shape or np.mean(occupied[0] != occupied[1]) > 0.001
+
+
+@pytest.mark.parametrize(
+    ("name", "depth_0", "moving_0"),
+    [("street", 9.6764, 2534), ("rooms", 3.0779, 788), ("objects", 1.3814, 716)],
+)
+def test_the_world_of_seed_0_stays(name: str, depth_0: float, moving_0: int):
+    """Stated numbers are those of seed 0."""
+    recording = simulate(name, frames=1, height=96)
+    assert float(np.median(recording.truth.depth[0].depth)) == pytest.approx(depth_0, abs=1e-4)
+    assert int((recording.truth.moving[0] > 0).sum()) == moving_0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "frames", "nearest_m", "moving"),
+    [("street", 120, 1.9, 0.04), ("rooms", 320, 0.12, 0.02), ("objects", 120, 0.4, 0.05)],
+)
+def test_every_seed_is_a_usable_world(name: str, frames: int, nearest_m: float, moving: float):
+    """The camera is in no wall and no car, sees more than a wall, and something moves before it."""
+    for seed in range(10):
+        recording = simulate(name, frames=frames, seed=seed, height=24)
+        depths = [recording.truth.depth[i] for i in range(0, frames, 20)]
+        assert min(d.depth[d.valid].min() for d in depths) > nearest_m, f"seed {seed}"
+        medians = [np.median(d.depth[d.valid]) for d in depths]
+        assert min(medians) > 2 * nearest_m, f"seed {seed}"
+        shares = [np.mean(recording.truth.moving[i] > 0) for i in range(0, frames, 20)]
+        assert np.mean(shares) > moving, f"seed {seed}"
 
 
 def test_the_street_goes_on(street: Recording):

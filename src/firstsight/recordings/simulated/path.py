@@ -16,10 +16,16 @@ KNOTS = 1000
 class ClosedPath:
     """A periodic cubic spline through control points, scaled to a given length (None: as it is).
 
-    It is placed so that the pose at arc length 0, `anchor_left_m` to the left, is the identity.
+    It is placed so that the pose at arc length `anchor_m`, `anchor_left_m` to the left, is the identity.
     """
 
-    def __init__(self, controls: Float64[np.ndarray, "n 2"], length_m: float | None = None, anchor_left_m: float = 0.0):
+    def __init__(
+        self,
+        controls: Float64[np.ndarray, "n 2"],
+        length_m: float | None = None,
+        anchor_left_m: float = 0.0,
+        anchor_m: float = 0.0,
+    ):
         closed = np.concatenate([controls, controls[:1]])
         fine = CubicSpline(np.arange(len(closed)), closed, bc_type="periodic")(np.linspace(0, len(controls), 4001))
         travelled = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(fine, axis=0), axis=1))])
@@ -28,7 +34,7 @@ class ClosedPath:
         even = np.linspace(0, travelled[-1], KNOTS + 1)
         self._spline = CubicSpline(even * self.length_m / travelled[-1], by_length(even), bc_type="periodic").c
         self._world_from_map = np.eye(4)
-        self._world_from_map = np.linalg.inv(self.poses(np.zeros(1), anchor_left_m)[0])
+        self._world_from_map = np.linalg.inv(self.poses(np.array([anchor_m]), anchor_left_m)[0])
 
     def poses(
         self, along_m: Float64[np.ndarray, " n"], left_m: float | Float64[np.ndarray, " n"] = 0.0

@@ -5,6 +5,7 @@ from what stands still; of most there is one like it that does not move.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import trimesh
@@ -12,6 +13,7 @@ from jaxtyping import Float64
 
 from firstsight.recordings.recording import BODY_FROM_FORWARD_CAMERA
 from firstsight.recordings.simulated.actors import ball_actor, rigid_actor
+from firstsight.recordings.simulated.indoors.playing import Playing, playing_of
 from firstsight.recordings.simulated.indoors.things import ball, bookcase, picture, plant, table, wall, window
 from firstsight.recordings.simulated.path import elliptic_track
 from firstsight.recordings.simulated.scene import Actor, Landmark, Light, OdometryNoise, Viewpoint, World
@@ -37,17 +39,20 @@ WAGON_M, TRAIN_SIZE_M = (0.15, 0.09, 0.14), (0.56, 0.3, 0.17)
 
 
 def objects(seed: int) -> World:
+    """The world of a seed: which toys lie where, how they move and look, and the camera's swing are its own."""
+    playing = playing_of(seed)
     generator = np.random.default_rng((seed, 3))
     world_from_plan = moved(x=DISTANCE_M)
+    side, shift, top_m = playing.side, playing.shift_m, TABLE_SIZE_M[2]
     standing = [
-        ("car", "car blue", CAR_MODEL_M, moved(0.12, 0.74, TABLE_SIZE_M[2], 1.1)),
-        ("ball", "ball", (2 * BALL_M, 2 * BALL_M, 2 * BALL_M), moved(-0.5, -0.78, TABLE_SIZE_M[2] + BALL_M)),
-        ("block", "block", (CUBE_M, CUBE_M, CUBE_M), moved(0.5, -0.32, TABLE_SIZE_M[2], 0.4)),
+        ("car", "car standing", CAR_MODEL_M, moved(0.12 + shift, side * 0.74, top_m, side * 1.1)),
+        ("ball", "ball", (2 * BALL_M, 2 * BALL_M, 2 * BALL_M), moved(-0.5 + shift, side * -0.78, top_m + BALL_M)),
+        ("block", "block", (CUBE_M, CUBE_M, CUBE_M), moved(0.5 + shift, side * -0.32, top_m, 0.4)),
     ]
-    shapes = toys()
-    static = [*room(generator), *still_life(generator)]
+    shapes = toys(playing)
+    static = [*room(playing, generator), *still_life(playing, generator)]
     static += [shapes[shape].placed(plan_from_toy) for _, shape, _, plan_from_toy in standing]
-    actors = moving_toys(world_from_plan @ moved(z=TABLE_SIZE_M[2]))
+    actors = moving_toys(playing, world_from_plan @ moved(z=TABLE_SIZE_M[2]))
     return World(
         name="objects",
         static=joined(static).placed(world_from_plan),
@@ -62,8 +67,8 @@ def objects(seed: int) -> World:
             )
             for i, (label, _, size, pose) in enumerate(standing)
         ],
-        world_from_body=swing,
-        light=Light(towards_sun=(-0.5, 0.45, 0.9), sun=(0.62, 0.6, 0.54), ambient=(0.36, 0.37, 0.4)),
+        world_from_body=partial(swing, playing),
+        light=Light(towards_sun=towards_sun(playing.sun_yaw_rad), sun=(0.62, 0.6, 0.54), ambient=(0.36, 0.37, 0.4)),
         viewpoint=Viewpoint(
             size=(240, 320),
             horizontal_fov_rad=np.deg2rad(62),
@@ -79,9 +84,16 @@ def objects(seed: int) -> World:
     )
 
 
-def swing(times_s: Float64[np.ndarray, " n"]) -> Float64[np.ndarray, "n 4 4"]:
+def towards_sun(yaw_rad: float) -> tuple[float, float, float]:
+    """The direction of the light, turned about the vertical."""
+    x, y, z = moved(yaw_rad=yaw_rad)[:3, :3] @ (-0.5, 0.45, 0.9)
+    return float(x), float(y), float(z)
+
+
+def swing(playing: Playing, times_s: Float64[np.ndarray, " n"]) -> Float64[np.ndarray, "n 4 4"]:
     """The carrier moves to and fro on an arc round the table, facing its middle, now a little nearer, now farther."""
-    angle, nearer = 0.55 * np.sin(0.35 * times_s), 0.12 * np.sin(0.5 * times_s)
+    angle = playing.swing_rad * np.sin(playing.swing_rad_s * times_s)
+    nearer = playing.nearer_m * np.sin(playing.nearer_rad_s * times_s)
     return np.stack(
         [moved(DISTANCE_M) @ moved(yaw_rad=a) @ moved(near - DISTANCE_M) for a, near in zip(angle, nearer, strict=True)]
     )
@@ -90,46 +102,48 @@ def swing(times_s: Float64[np.ndarray, " n"]) -> Float64[np.ndarray, "n 4 4"]:
 # What stands still, in the plan's frame
 
 
-def room(generator: np.random.Generator) -> list[Surface]:
+def room(playing: Playing, generator: np.random.Generator) -> list[Surface]:
     """A floor, three walls with pictures, a window and a bookcase, and the table."""
     far, side = 2.4, 2.6
+    mirrored = playing.side
     surfaces = [
         box((12.0, 12.0, 0.1), (0.3, 0.18, 0.09), Material.PLANKS).placed(moved(z=-0.1)),
         wall(12.0, 3.0, (0.45, 0.52, 0.42)).placed(moved(x=far, yaw_rad=np.pi / 2)),
         wall(12.0, 3.0, (0.5, 0.3, 0.22), Material.BRICKS).placed(moved(y=side)),
         wall(12.0, 3.0, (0.55, 0.48, 0.34)).placed(moved(y=-side)),
-        bookcase(1.6, 2.0).placed(moved(far - 0.08, 0.7, yaw_rad=-np.pi / 2)),
-        plant(1.3).placed(moved(far - 0.1, -1.6, yaw_rad=-np.pi / 2)),
+        bookcase(1.6, 2.0).placed(moved(far - 0.08, mirrored * 0.7, yaw_rad=-np.pi / 2)),
+        plant(1.3).placed(moved(far - 0.1, mirrored * -1.6, yaw_rad=-np.pi / 2)),
         window(1.2, 1.2).placed(moved(0.6, -side + 0.06, 1.0, np.pi)),
         table(*TABLE_SIZE_M).placed(moved(TABLE_SIZE_M[1] / 2, yaw_rad=-np.pi / 2)),
     ]
-    for x, y, turn in ((far - 0.06, -0.7, -np.pi / 2), (0.8, side - 0.06, 0.0), (-0.6, side - 0.06, 0.0)):
+    for x, y, turn in ((far - 0.06, mirrored * -0.7, -np.pi / 2), (0.8, side - 0.06, 0.0), (-0.6, side - 0.06, 0.0)):
         shown = picture(0.8, 0.6, tuple(generator.uniform(0, 20, 2)))
         surfaces.append(shown.placed(moved(x, y, 1.1, turn)))
     return surfaces
 
 
-def still_life(generator: np.random.Generator) -> list[Surface]:
+def still_life(playing: Playing, generator: np.random.Generator) -> list[Surface]:
     """A pile of books, cups, and a tower of blocks on the table."""
-    surfaces = []
+    surfaces, side = [], playing.side
     for i, colour in enumerate([(0.45, 0.1, 0.08), (0.08, 0.2, 0.4), (0.5, 0.42, 0.15)]):
         book = box((0.2, 0.27, 0.035), colour, Material.STRIPES)
-        surfaces.append(book.placed(moved(0.3, 0.17, 0.035 * i, generator.uniform(-0.4, 0.4))))
+        surfaces.append(book.placed(moved(0.3, side * 0.17, 0.035 * i, generator.uniform(-0.4, 0.4))))
     for i, colour in enumerate([(0.5, 0.1, 0.1), (0.55, 0.5, 0.1), (0.1, 0.35, 0.15)]):
         block = box((0.1, 0.1, 0.1), colour, Material.CHECKS)
-        surfaces.append(block.placed(moved(0.3, -0.05, 0.1 * i, generator.uniform(-0.5, 0.5))))
+        surfaces.append(block.placed(moved(0.3, side * -0.05, 0.1 * i, generator.uniform(-0.5, 0.5))))
     cup = cylinder(0.045, 0.11, (0.15, 0.35, 0.5), Material.CHECKS, sections=20)
-    surfaces += [cup.placed(moved(x, y)) for x, y in ((-0.15, -0.8), (-0.2, -0.66))]
+    surfaces += [cup.placed(moved(x, side * y)) for x, y in ((-0.15, -0.8), (-0.2, -0.66))]
     return [surface.placed(moved(z=TABLE_SIZE_M[2])) for surface in surfaces]
 
 
-def toys() -> dict[str, Surface]:
-    wagon = box(WAGON_M, (0.1, 0.3, 0.12), Material.CHECKS)
+def toys(playing: Playing) -> dict[str, Surface]:
+    """The shapes of all toys by name."""
+    wagon = box(WAGON_M, playing.wagon, Material.CHECKS)
     engine = joined(
         [
             box((0.15, 0.09, 0.06), (0.08, 0.08, 0.1)),
-            cylinder(0.035, 0.11, (0.5, 0.06, 0.05)).placed(moved(-0.02, z=0.085) @ tilted(1, np.pi / 2)),
-            box((0.05, 0.09, 0.13), (0.5, 0.06, 0.05)).placed(moved(-0.05)),
+            cylinder(0.035, 0.11, playing.engine).placed(moved(-0.02, z=0.085) @ tilted(1, np.pi / 2)),
+            box((0.05, 0.09, 0.13), playing.engine).placed(moved(-0.05)),
             cylinder(0.014, 0.06, (0.05, 0.05, 0.05), sections=8).placed(moved(0.06, z=0.11)),
         ]
     )
@@ -143,10 +157,10 @@ def toys() -> dict[str, Surface]:
         ]
     )
     return {
-        "car red": car((0.55, 0.05, 0.04)).scaled(CAR_SCALE),
-        "car blue": car((0.05, 0.12, 0.45)).scaled(CAR_SCALE),
-        "ball": ball(BALL_M, (0.6, 0.08, 0.05)),
-        "block": box((CUBE_M, CUBE_M, CUBE_M), (0.1, 0.2, 0.5), Material.PICTURE, shift=(3.3, 1.7)),
+        "car driving": car(playing.cars[0]).scaled(CAR_SCALE),
+        "car standing": car(playing.cars[1]).scaled(CAR_SCALE),
+        "ball": ball(BALL_M, playing.ball),
+        "block": box((CUBE_M, CUBE_M, CUBE_M), (0.1, 0.2, 0.5), Material.PICTURE, shift=playing.block_picture),
         "wagon": wagon,
         "engine": engine,
         "top": top,
@@ -156,30 +170,31 @@ def toys() -> dict[str, Surface]:
 # What moves, in the frame of the table top
 
 
-def moving_toys(world_from_top: Transform) -> list[Actor]:
+def moving_toys(playing: Playing, world_from_top: Transform) -> list[Actor]:
     """A train, a car, a rolling ball, a block pushed about, and a spinning top; all are there at any time."""
 
-    def track(x: float, y: float, half_x: float, half_y: float) -> Callable[[float], Transform]:
-        return elliptic_track(world_from_top @ moved(x, y), half_x, half_y)
+    def track(place: int, x: float, y: float, half_x: float, half_y: float) -> Callable[[float], Transform]:
+        ellipse = elliptic_track(world_from_top @ moved(x, playing.side * y), half_x, half_y)
+        return lambda along_m: ellipse(along_m + playing.begin_m[place])
 
-    railway, circuit = track(0.3, 0.08, 0.29, 0.32), track(-0.3, 0.42, 0.22, 0.26)
-    rolling, pushed, turning = (
-        track(-0.32, -0.28, 0.18, 0.28),
-        track(0.25, -0.62, 0.28, 0.12),
-        track(0.4, 0.72, 0.08, 0.06),
-    )
+    left, right = (-0.3, 0.42, 0.22, 0.26), (-0.32, -0.28, 0.18, 0.28)
+    if playing.swapped:  # a car is longer than a ball
+        left, right = (-0.32, -0.28, 0.15, 0.24), left
+    railway, circuit, rolling = track(0, 0.3, 0.08, 0.29, 0.32), track(1, *left), track(2, *right)
+    pushed, turning = track(3, 0.25, -0.62, 0.28, 0.12), track(4, 0.4, 0.72, 0.08, 0.06)
+    train_m_s, car_m_s, ball_m_s, block_m_s, top_m_s = np.array([0.2, 0.25, 0.25, 0.14, 0.05]) * playing.faster
     return [
-        train(1, lambda t: railway(0.2 * t)),
-        rigid_actor(2, "car", "car red", CAR_MODEL_M, lambda t: circuit(0.25 * t)),
-        ball_actor(3, "ball", BALL_M, 0.25, rolling),
-        rigid_actor(4, "block", "block", (CUBE_M, CUBE_M, CUBE_M), lambda t: pushed(0.14 * t)),
-        rigid_actor(5, "top", "top", TOP_SIZE_M, lambda t: turning(0.05 * t) @ moved(yaw_rad=3.0 * t)),
+        train(1, lambda t: railway(train_m_s * t), 0.17 / train_m_s),
+        rigid_actor(2, "car", "car driving", CAR_MODEL_M, lambda t: circuit(car_m_s * t)),
+        ball_actor(3, "ball", BALL_M, ball_m_s, rolling),
+        rigid_actor(4, "block", "block", (CUBE_M, CUBE_M, CUBE_M), lambda t: pushed(block_m_s * t)),
+        rigid_actor(5, "top", "top", TOP_SIZE_M, lambda t: turning(top_m_s * t) @ moved(yaw_rad=3.0 * t)),
     ]
 
 
-def train(object_id: int, track: Callable[[float], Transform]) -> Actor:
-    """An engine and two wagons."""
-    lags_s = (0.0, 0.85, 1.7)
+def train(object_id: int, track: Callable[[float], Transform], lag_s: float) -> Actor:
+    """An engine and two wagons, each `lag_s` behind the one before it."""
+    lags_s = (0.0, lag_s, 2 * lag_s)
     return Actor(
         object_id=object_id,
         label="train",

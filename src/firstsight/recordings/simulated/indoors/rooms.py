@@ -1,4 +1,4 @@
-"""Rooms: a walk through a flat of four rooms that comes back to where it began, once every LAP_M metres.
+"""Rooms: a walk through a flat of four rooms that comes back to where it began, once every LAP_M metres (flat.py).
 
 Plan (metres, before it is moved so that the walk starts at the origin): the rooms lie around (0, 0), where the inner walls
 cross, each with a door to its two neighbours; furniture stands along the outer walls, and things move between it and the walk.
@@ -11,6 +11,16 @@ from jaxtyping import Float64
 
 from firstsight.recordings.recording import BODY_FROM_FORWARD_CAMERA
 from firstsight.recordings.simulated.actors import ball_actor, leg, person, person_actor, rigid_actor
+from firstsight.recordings.simulated.indoors.flat import (
+    COAT_COLOURS,
+    DOOR_HEIGHT_M,
+    DOOR_M,
+    DOOR_WIDTH_M,
+    HEIGHT_M,
+    OUTER_COLOURS,
+    Flat,
+    flat_of,
+)
 from firstsight.recordings.simulated.indoors.things import (
     BALL_RADIUS_M,
     ROBOT_SIZE_M,
@@ -30,26 +40,26 @@ from firstsight.recordings.simulated.indoors.things import (
 )
 from firstsight.recordings.simulated.path import ClosedPath, elliptic_track
 from firstsight.recordings.simulated.scene import Actor, Landmark, Light, OdometryNoise, Viewpoint, World
-from firstsight.recordings.simulated.surface import Colour, Material, Surface, Transform, box, joined, moved, tilted
+from firstsight.recordings.simulated.surface import Material, Surface, Transform, box, joined, moved, tilted
 
-HALF_X_M, HALF_Y_M, HEIGHT_M = 5.0, 4.6, 2.6
-DOOR_M, DOOR_WIDTH_M, DOOR_HEIGHT_M = 2.4, 1.3, 2.1  # a door's centre is this far from the middle of the flat
-LAP_M, SPEED_M_S = 17.4, 0.6
-OAK_LIGHT: Colour = (0.42, 0.28, 0.15)
+SPEED_M_S = 0.6
+OAK_LIGHT = (0.42, 0.28, 0.15)
 # Turns furniture's back to that outer wall.
 NORTH, SOUTH = 0.0, np.pi
 EAST, WEST = -np.pi / 2, np.pi / 2
 
 
 def rooms(seed: int) -> World:
+    """The world of a seed: the flat, where the walk begins, the furniture and who is there are its own."""
+    flat = flat_of(seed)
     generator = np.random.default_rng((seed, 2))
-    path = ClosedPath(rounded_square(DOOR_M), LAP_M)
-    world_from_plan = path.pose(0.0) @ moved(y=DOOR_M)
+    path = flat.path()
+    world_from_plan = flat.world_from_plan(path)
     standing_robot = world_from_plan @ moved(-3.6, -1.0, yaw_rad=1.0)
-    static = [*shell(), *furniture(), *decoration(generator)]
-    shapes = {"person": person((0.55, 0.1, 0.1)), "visitor": person((0.1, 0.3, 0.5)), "leg": leg(), "robot": robot()}
-    shapes |= {"ball": ball(BALL_RADIUS_M, (0.6, 0.08, 0.05)), "door": door_leaf()}
-    actors = inhabitants(path, world_from_plan)
+    static = [*shell(flat), *furniture(flat), *decoration(flat, generator)]
+    shapes = {name: person(COAT_COLOURS[i]) for name, i in zip(("person", "visitor"), flat.coats, strict=True)}
+    shapes |= {"leg": leg(), "robot": robot(), "ball": ball(BALL_RADIUS_M, (0.6, 0.08, 0.05)), "door": door_leaf()}
+    actors = inhabitants(flat, path, world_from_plan)
     return World(
         name="rooms",
         static=joined([joined(static).placed(world_from_plan), shapes["robot"].placed(standing_robot)]),
@@ -63,7 +73,7 @@ def rooms(seed: int) -> World:
                 world_from_box=standing_robot @ moved(z=ROBOT_SIZE_M[2] / 2),
             )
         ],
-        world_from_body=partial(walk, path),
+        world_from_body=partial(walk, flat, path),
         light=Light(ambient=(0.26, 0.26, 0.28), lamp=(1.0, 0.92, 0.78), lamps_m=lamps(world_from_plan)),
         viewpoint=Viewpoint(
             size=(240, 320),
@@ -80,17 +90,10 @@ def rooms(seed: int) -> World:
     )
 
 
-def rounded_square(half_m: float) -> Float64[np.ndarray, "16 2"]:
-    """Points of a superellipse, from the middle of its lower side leftwards about."""
-    angle = np.linspace(0, 2 * np.pi, 16, endpoint=False) - np.pi / 2
-    circle = np.stack([np.cos(angle), np.sin(angle)], 1).round(9)
-    return half_m * np.sign(circle) * np.abs(circle) ** 0.7
-
-
-def walk(path: ClosedPath, times_s: Float64[np.ndarray, " n"]) -> Float64[np.ndarray, "n 4 4"]:
+def walk(flat: Flat, path: ClosedPath, times_s: Float64[np.ndarray, " n"]) -> Float64[np.ndarray, "n 4 4"]:
     """The camera carrier's poses: along the loop with a slight sway."""
     pitch, roll = 0.01 * np.sin(2.9 * times_s), 0.008 * np.sin(1.9 * times_s)
-    poses = path.poses(SPEED_M_S * times_s)
+    poses = path.poses(SPEED_M_S * times_s + flat.begin_m)
     return np.stack([pose @ tilted(1, p) @ tilted(0, r) for pose, p, r in zip(poses, pitch, roll, strict=True)])
 
 
@@ -103,9 +106,11 @@ def lamps(world_from_plan: Transform) -> tuple[tuple[float, float, float], ...]:
 # What stands still, in the plan's frame
 
 
-def shell() -> list[Surface]:
+def shell(flat: Flat) -> list[Surface]:
     """Floors, ceiling, outer walls, and inner walls with doorways."""
-    ceiling = box((2 * HALF_X_M, 2 * HALF_Y_M, 0.1), (0.6, 0.6, 0.58), Material.TILES).placed(moved(z=HEIGHT_M))
+    ceiling = box((2 * flat.half_x_m, 2 * flat.half_y_m, 0.1), (0.6, 0.6, 0.58), Material.TILES).placed(
+        moved(z=HEIGHT_M)
+    )
     surfaces = [ceiling]
     floors = [
         (-1, -1, (0.4, 0.24, 0.12), Material.PLANKS),
@@ -114,18 +119,22 @@ def shell() -> list[Surface]:
         (-1, 1, (0.3, 0.34, 0.36), Material.TILES),
     ]
     for x, y, colour, material in floors:
-        floor = box((HALF_X_M, HALF_Y_M, 0.1), colour, material)
-        surfaces.append(floor.placed(moved(x * HALF_X_M / 2, y * HALF_Y_M / 2, -0.1)))
-    yellow, green = (0.58, 0.5, 0.3), (0.35, 0.45, 0.32)
-    blue, rose = (0.3, 0.4, 0.5), (0.52, 0.36, 0.32)
-    for x, colour in ((-1, yellow), (1, green)):
-        surfaces.append(wall(HALF_X_M, HEIGHT_M, colour).placed(moved(x * HALF_X_M / 2, -HALF_Y_M)))
-    for x, colour in ((-1, rose), (1, blue)):
-        surfaces.append(wall(HALF_X_M, HEIGHT_M, colour).placed(moved(x * HALF_X_M / 2, HALF_Y_M)))
-    brick = wall(2 * HALF_Y_M, HEIGHT_M, (0.42, 0.2, 0.14), Material.BRICKS)
-    plaster = wall(2 * HALF_Y_M, HEIGHT_M, (0.5, 0.47, 0.4))
-    surfaces += [brick.placed(moved(HALF_X_M, yaw_rad=EAST)), plaster.placed(moved(-HALF_X_M, yaw_rad=WEST))]
-    for turn, half in ((0.0, HALF_X_M), (np.pi / 2, HALF_Y_M), (np.pi, HALF_X_M), (-np.pi / 2, HALF_Y_M)):
+        floor = box((flat.half_x_m, flat.half_y_m, 0.1), colour, material)
+        surfaces.append(floor.placed(moved(x * flat.half_x_m / 2, y * flat.half_y_m / 2, -0.1)))
+    south_west, south_east, north_west, north_east = (OUTER_COLOURS[i] for i in flat.outer)
+    for x, colour in ((-1, south_west), (1, south_east)):
+        surfaces.append(wall(flat.half_x_m, HEIGHT_M, colour).placed(moved(x * flat.half_x_m / 2, -flat.half_y_m)))
+    for x, colour in ((-1, north_west), (1, north_east)):
+        surfaces.append(wall(flat.half_x_m, HEIGHT_M, colour).placed(moved(x * flat.half_x_m / 2, flat.half_y_m)))
+    brick = wall(2 * flat.half_y_m, HEIGHT_M, (0.42, 0.2, 0.14), Material.BRICKS)
+    plaster = wall(2 * flat.half_y_m, HEIGHT_M, (0.5, 0.47, 0.4))
+    surfaces += [brick.placed(moved(flat.half_x_m, yaw_rad=EAST)), plaster.placed(moved(-flat.half_x_m, yaw_rad=WEST))]
+    for turn, half in (
+        (0.0, flat.half_x_m),
+        (np.pi / 2, flat.half_y_m),
+        (np.pi, flat.half_x_m),
+        (-np.pi / 2, flat.half_y_m),
+    ):
         surfaces.append(inner_wall(half).placed(moved(yaw_rad=turn)))
     return surfaces
 
@@ -142,35 +151,36 @@ def inner_wall(length_m: float) -> Surface:
     return joined([inner, outer, lintel, *posts, beam])
 
 
-def furniture() -> list[Surface]:
-    """(thing, x, y, which way its back points)."""
-    east, north = HALF_X_M - 0.08, HALF_Y_M - 0.08
+def furniture(flat: Flat) -> list[Surface]:
+    """(thing, x, y, which way its back points); what may be something else in another flat stands in a numbered place."""
+    east, north = flat.half_x_m - 0.08, flat.half_y_m - 0.08
+    shift, stands = flat.shift_m, flat.stands
     placed = [
-        (sofa((0.16, 0.3, 0.22)), -2.6, -north, SOUTH),
-        (bookcase(1.4, 1.9), -east, -2.6, WEST),
+        (sofa(flat.sofa), -2.6 + shift(0), -north, SOUTH),
+        (stands(1, bookcase(1.4, 1.9), 1.6), -east, -2.6 + shift(1), WEST),
         (plant(1.2), -4.5, -4.1, SOUTH),
-        (cabinet(1.0, 0.9, OAK_LIGHT), -0.08, -0.9, EAST),
+        (stands(2, cabinet(1.0, 0.9, OAK_LIGHT), 1.0), -0.08, -0.9, EAST),
         (table(1.5, 0.8, 0.75), 2.7, -3.75, SOUTH),
         (chair(), 2.3, -3.1, NORTH),
-        (cabinet(1.6, 0.95, (0.5, 0.5, 0.46)), east, -2.2, EAST),
-        (cabinet(0.8, 1.9, (0.55, 0.54, 0.5)), east, -3.9, EAST),
-        (bookcase(0.9, 1.5), 0.08, -0.8, WEST),
+        (stands(3, cabinet(1.6, 0.95, (0.5, 0.5, 0.46)), 1.6), east, -2.2 + shift(3), EAST),
+        (stands(4, cabinet(0.8, 1.9, (0.55, 0.54, 0.5)), 0.9), east, -3.9, EAST),
+        (stands(5, bookcase(0.9, 1.5), 1.0), 0.08, -0.8, WEST),
         (bed(), 3.6, north, NORTH),
-        (cabinet(1.0, 2.0, (0.3, 0.18, 0.1)), 1.2, north, NORTH),
+        (stands(6, cabinet(1.0, 2.0, (0.3, 0.18, 0.1)), 1.2), 1.2 + shift(6), north, NORTH),
         (plant(1.5), 4.6, 0.9, EAST),
-        (bookcase(1.0, 1.1), 0.9, 0.08, SOUTH),
+        (stands(7, bookcase(1.0, 1.1), 1.0), 0.9, 0.08, SOUTH),
         (table(1.4, 0.7, 0.74, (0.2, 0.12, 0.07)), -2.4, north, NORTH),
-        (chair((0.5, 0.1, 0.08)), -2.4, 3.3, SOUTH),
-        (bookcase(1.6, 2.0), -east, 2.4, WEST),
+        (chair((0.5, 0.1, 0.08)), -2.4, north - 1.22, SOUTH),
+        (stands(8, bookcase(1.6, 2.0), 1.6), -east, 2.4 + shift(8), WEST),
         (plant(0.9), -0.5, 4.2, NORTH),
-        (cabinet(0.9, 0.8, OAK_LIGHT), -0.8, 0.08, SOUTH),
+        (stands(9, cabinet(0.9, 0.8, OAK_LIGHT), 1.0), -0.8, 0.08, SOUTH),
     ]
     return [thing.placed(moved(x, y, yaw_rad=turn)) for thing, x, y, turn in placed]
 
 
-def decoration(generator: np.random.Generator) -> list[Surface]:
+def decoration(flat: Flat, generator: np.random.Generator) -> list[Surface]:
     """Pictures and windows on the walls, rugs on the floors."""
-    east, north = HALF_X_M - 0.06, HALF_Y_M - 0.06
+    east, north = flat.half_x_m - 0.06, flat.half_y_m - 0.06
     places = [
         (-2.6, -north, SOUTH), (1.3, -north, SOUTH), (4.1, -north, SOUTH), (-east, -0.9, WEST), (east, -0.9, EAST),
         (east, 2.4, EAST), (-4.1, north, NORTH), (-1.0, north, NORTH), (2.3, north, NORTH), (-east, 4.0, WEST),
@@ -193,7 +203,7 @@ def decoration(generator: np.random.Generator) -> list[Surface]:
 # What moves
 
 
-def inhabitants(path: ClosedPath, world_from_plan: Transform) -> list[Actor]:
+def inhabitants(flat: Flat, path: ClosedPath, world_from_plan: Transform) -> list[Actor]:
     """A person who walks ahead, one who paces, two robots, a rolling ball and a swinging door."""
     rounds = [
         (-2.5, -3.5, 1.4, 0.22),
@@ -202,25 +212,32 @@ def inhabitants(path: ClosedPath, world_from_plan: Transform) -> list[Actor]:
         (2.2, 3.05, 1.2, 0.25),
     ]
     tracks = [elliptic_track(world_from_plan @ moved(x, y), half_x, half_y) for x, y, half_x, half_y in rounds]
+
+    def along(i: int, speed_m_s: float, time_s: float) -> Transform:
+        return tracks[i](flat.faster[i] * speed_m_s * time_s + flat.start_m[i])
+
+    ball_m_s = 1.1 * flat.faster[3]
     return [
-        person_actor(1, "person", 5.0, partial(ahead, path)),
-        person_actor(2, "visitor", 5.0, lambda t: tracks[0](0.9 * t)),
-        rigid_actor(3, "robot", "robot", ROBOT_SIZE_M, lambda t: tracks[1](0.8 * t)),
-        rigid_actor(4, "robot", "robot", ROBOT_SIZE_M, lambda t: tracks[2](0.8 * t + 1.0)),
-        ball_actor(5, "ball", BALL_RADIUS_M, 1.1, tracks[3]),
-        door_actor(6, world_from_plan @ moved(4.88, 2.2, yaw_rad=np.pi)),
+        person_actor(1, "person", 5.0, partial(ahead, flat, path)),
+        person_actor(2, "visitor", 5.0, partial(along, 0, 0.9)),
+        rigid_actor(3, "robot", "robot", ROBOT_SIZE_M, partial(along, 1, 0.8)),
+        rigid_actor(4, "robot", "robot", ROBOT_SIZE_M, partial(along, 2, 0.8)),
+        ball_actor(5, "ball", BALL_RADIUS_M, ball_m_s, lambda s: tracks[3](s + flat.start_m[3])),
+        door_actor(6, world_from_plan @ moved(flat.half_x_m - 0.12, 2.2, yaw_rad=np.pi), flat.door_start_s),
     ]
 
 
-def ahead(path: ClosedPath, time_s: float) -> Transform:
-    return path.pose(SPEED_M_S * time_s + 3.0 + 0.5 * np.sin(0.8 * time_s), 0.25 * np.sin(2.0 * time_s))
+def ahead(flat: Flat, path: ClosedPath, time_s: float) -> Transform:
+    """The pose of the person who walks before the camera."""
+    along = flat.begin_m + SPEED_M_S * time_s + flat.person_ahead_m + 0.5 * np.sin(0.8 * time_s)
+    return path.pose(along, 0.25 * np.sin(2.0 * time_s))
 
 
-def door_actor(object_id: int, world_from_hinge: Transform) -> Actor:
+def door_actor(object_id: int, world_from_hinge: Transform, start_s: float) -> Actor:
     """A door that swings to and fro."""
 
     def world_from_leaf(t: float) -> Transform:
-        return world_from_hinge @ moved(yaw_rad=0.7 * np.sin(1.3 * t))
+        return world_from_hinge @ moved(yaw_rad=0.7 * np.sin(1.3 * (t + start_s)))
 
     return Actor(
         object_id=object_id,
