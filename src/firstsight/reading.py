@@ -9,11 +9,11 @@ from firstsight.errors import InputError
 MAX_FILE_BYTES = 2**30
 
 
-def read_bytes(path: Path, what: str, at_most: float = MAX_FILE_BYTES) -> bytes:
+def read_bytes(path: Path, what: str, at_most: float | None = None) -> bytes:
     """The content of a regular file; links are followed.
 
     Raises InputError, calling the file `what`, where it is missing, a folder, a device or a pipe, or larger than
-    `at_most` bytes.
+    `at_most` bytes (by default MAX_FILE_BYTES).
     """
     try:
         status = path.stat()
@@ -21,7 +21,7 @@ def read_bytes(path: Path, what: str, at_most: float = MAX_FILE_BYTES) -> bytes:
             raise InputError(
                 f"{path}: a folder, device or pipe where the {what} itself should be; replace or remove it"
             )
-        if status.st_size > at_most:
+        if status.st_size > (MAX_FILE_BYTES if at_most is None else at_most):
             raise InputError(f"{path}: {status.st_size} bytes are too many for one {what}; replace or remove it")
         return path.read_bytes()
     except PermissionError:
