@@ -134,7 +134,8 @@ def consistent(
         float(np.log(config.min_odds)),
     )
     inside, group = first_groups(forward(chosen), odometry, bounds, space)
-    starts, iterations, again, many = starts_without(graph, start, numbers[~inside]), 0, False, 1
+    starts, iterations = starts_without(graph, start, numbers[~inside]), 0
+    again, many = False, 1
     if not inside.any():
         problem, found = graduated(problem, start, config)
         inside, starts, iterations = problem.confidence[numbers] > 0, [found.state], found.iterations
