@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from firstsight.depth.plane_sweep import Config, PlaneSweep, homography, inverse_depths, parallax, sweep
+from firstsight.errors import InputError
 from firstsight.geometry.camera import project
 from firstsight.geometry.images import to_grey, to_tensor
 from firstsight.geometry.se3 import se3_exp, transform
@@ -166,3 +167,8 @@ def test_simulated_street_with_true_motion():
     assert answered.sum() > 0.6 * static.sum()
     assert error.mean() < 0.05
     assert np.median(error) < 0.02
+
+
+def test_without_neighbours_it_is_one_line():
+    with pytest.raises(InputError, match=r"MultiViewDepthEstimator: neighbours: .*shape \(0, 3, 24, 32\)"):
+        PlaneSweep()(torch.rand(1, 3, 24, 32), torch.zeros(0, 3, 24, 32), torch.zeros(0, 4, 4), torch.eye(3))

@@ -205,3 +205,12 @@ def test_other_ways_to_finish(settings, worst):
     seen[:, :32] = False
     assert bad_share(disparity, truth, seen) < worst
     assert bad_share(disparity, truth, hidden) < 0.1
+
+
+def test_equal_images_have_no_disparity_and_no_batch_is_one_line():
+    """Depth would be infinite: no answer. The image is no flat grey alone, so that its matches are sure."""
+    grey = np.random.default_rng(0).integers(0, 256, (24, 96, 1), np.uint8).repeat(3, 2)
+    for image in (grey, np.full((24, 96, 3), 128, np.uint8)):
+        assert not SemiGlobalMatching(Config(max_disparity_px=32))(image, image).valid.any()
+    with pytest.raises(InputError, match=r"StereoEstimator: left: .*shape \(0, 3, 24, 96\)"):
+        SemiGlobalMatching()(torch.zeros(0, 3, 24, 96), torch.zeros(0, 3, 24, 96))

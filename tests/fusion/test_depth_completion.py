@@ -56,6 +56,33 @@ def test_planes_better_than_nearest_and_linear_in_fill(share):
         assert ours < 0.7 * rmse((in_fill(truth, measured, method) - truth)[valid])
 
 
+@pytest.mark.parametrize("value", [0.0, np.nan, np.inf, -2.0])
+def test_a_return_without_a_depth_is_none(value):
+    image, sparse, valid = (
+        np.full((30, 40, 3), 0.5, np.float32),
+        np.zeros((30, 40), np.float32),
+        np.zeros((30, 40), bool),
+    )
+    sparse[11, 17], valid[11, 17] = value, True
+    depth, known = complete(image, sparse, valid, Config())
+    assert not known.any()
+    assert (depth == 0).all()
+    with pytest.raises(InputError, match="a valid depth is not above 0 or not finite"):
+        completed(image, sparse, valid)
+
+
+def test_one_return_alone_says_its_own_pixel():
+    image, sparse, valid = (
+        np.full((30, 40, 3), 0.5, np.float32),
+        np.zeros((30, 40), np.float32),
+        np.zeros((30, 40), bool),
+    )
+    sparse[11, 17], valid[11, 17] = 6.25, True
+    depth, known = completed(image, sparse, valid)
+    assert np.argwhere(known).tolist() == [[11, 17]]
+    assert depth[11, 17] == pytest.approx(6.25)
+
+
 def test_one_plane_is_exact():
     y, x = np.mgrid[:40, :60]
     truth = (1 / (0.05 + 0.001 * x + 0.002 * y)).astype(np.float32)

@@ -42,8 +42,9 @@ def slow_update(log_odds, points, is_obstacle, origin, support, change, bounds):
             crossed = any(
                 int(origin[0] + s / 2 * np.cos(angle)) == column and int(origin[1] + s / 2 * np.sin(angle)) == row
                 for b in range(BEARINGS)
-                if reach[b]
-                for angle in [((b + 0.5) / BEARINGS - 0.5) * 2 * np.pi]
+                for rays in [int(np.ceil(4 * np.pi * reach[b] / BEARINGS))]
+                for ray in range(rays)
+                for angle in [((b + (ray + 0.5) / rays) / BEARINGS - 0.5) * 2 * np.pi]
                 for s in range(int(2 * reach[b]))
             )
             if hits.get((row, column), 0) >= support:
@@ -62,6 +63,49 @@ def test_one_frame_equals_the_slow_rule():
     expected = slow_update(log_odds, *arguments)
     update(log_odds, *arguments)
     np.testing.assert_allclose(log_odds, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(("range_m", "cell_m"), [(90.0, 0.2), (30.0, 0.05)])
+def test_free_space_has_no_holes_however_far_it_reaches(range_m, cell_m):
+    """A ring of obstacles round (5.03, 3.07): every cell whose middle lies 2 cells before it is free, none beyond."""
+    angle = np.linspace(0, 2 * np.pi, 40_000, endpoint=False)
+    ring = np.array([5.03, 3.07, 1.49]) + range_m * np.column_stack([np.cos(angle), np.sin(angle), 0 * angle])
+    grid = OccupancyGrid(Config(cell_size_m=cell_m, max_range_m=2 * range_m, support=1))
+    grid.camera_height_m = 1.5
+    grid.integrate_points(ring, np.array([5.03, 3.07, 1.5]))
+    found = grid.occupancy()
+    rows, columns = np.indices(found.free.shape)
+    x, y = found.origin_m[0] + (columns + 0.5) * cell_m, found.origin_m[1] + (rows + 0.5) * cell_m
+    away = np.hypot(x - 5.03, y - 3.07)
+    assert found.free[away < range_m - 2 * cell_m].all()
+    assert not found.free[away > range_m + cell_m].any()
+    assert found.occupied.sum() > 6 * range_m / cell_m
+
+
+def test_the_map_lies_where_it_was_seen_from():
+    """From (5, 3), 1.5 m above the ground: a post of 6 points at (8.1, 3.1), seen twice; points above the band say nothing."""
+    post = np.array([[8.1, 3.1, 0.4 + 0.1 * k] for k in range(6)])
+    above = np.array([[5.1, 6.1, 2.4 + 0.1 * k] for k in range(6)])
+    grid = OccupancyGrid(Config(cell_size_m=0.5, max_range_m=20.0))
+    grid.camera_height_m = 1.5
+    for _ in range(2):
+        grid.integrate_points(np.vstack([post, above]), np.array([5.0, 3.0, 1.5]))
+    found = grid.occupancy()
+    assert found.origin_m == (5.0, 3.0)
+    assert found.occupied.tolist() == [[False] * 6 + [True]]
+    assert found.free.tolist() == [[True] * 6 + [False]]
+    np.testing.assert_allclose(grid.log_odds, [[-0.8] * 6 + [1.7]], atol=1e-6)
+
+
+def test_four_cells_become_one_about_an_odd_corner():
+    """Column 3, row -1 is the corner: the pairs begin at even numbers, so an empty column and an empty row are put before."""
+    grid = OccupancyGrid(Config(cell_size_m=0.5, max_range_m=20.0))
+    grid.cell_size_m, grid.corner = 0.5, np.array([3, -1])
+    grid.log_odds = np.array([[-1.0, 0.5, -0.25], [-0.5, -2.0, -0.75], [0.0, -1.5, 3.0]], np.float32)
+    grid._coarsen()
+    assert grid.corner.tolist() == [1, -1]
+    assert grid.cell_size_m == 1.0
+    np.testing.assert_array_equal(grid.log_odds, [[-1.0, 0.5], [-0.5, 3.0]])
 
 
 def test_a_wall_is_occupied_the_way_to_it_free_and_behind_it_unknown(see, world_from_camera):

@@ -77,6 +77,17 @@ def test_a_bent_valley_is_walked_to_its_end(rule):
     assert 5 < found.iterations < 100
 
 
+@pytest.mark.parametrize("rule", [Damped(1e-3), Dogleg(), Dogleg(0.1)], ids=["damped", "dogleg", "short dogleg"])
+def test_started_at_the_optimum_it_has_converged(rule):
+    """The first step of the dogleg, which is its first radius, is nothing here."""
+    found = minimise(
+        Dense(rosenbrock), np.array([1.0, 1.0]), rule, Stopping(max_iterations=9, relative=1e-5, absolute=1e-5)
+    )
+    assert found.converged
+    assert found.iterations == 1
+    np.testing.assert_allclose(found.state, [1.0, 1.0], atol=1e-8)
+
+
 @pytest.mark.parametrize("solve", ["damped", "dogleg", "gauss_newton"])
 def test_the_optimum_is_scipy_s(solve):
     start, oracle = np.array([1.0, 1.0]), least_squares(exponentials, [1.0, 1.0], xtol=1e-14, ftol=1e-14, gtol=1e-14)

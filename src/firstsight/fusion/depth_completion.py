@@ -43,6 +43,10 @@ class Config:
     )
 
 
+# returns that a surface needs: fewer say nothing beyond their own pixels
+MIN_RETURNS = 3
+
+
 def visible_returns(sparse: DepthMap, valid: Valid, reach_px: int, margin: float = 0.1) -> Valid:
     """The returns that no nearer object surrounds: hidden is one with clearly nearer returns in three quadrants around it."""
     kept = valid.copy()
@@ -89,7 +93,9 @@ def mean_spacing_px(valid: Valid, reach_px: int) -> float:
 def complete(
     image: Float32[np.ndarray, "height width 3"], sparse: DepthMap, valid: Valid, config: Config
 ) -> tuple[DepthMap, Valid]:
-    """Dense depth and where it is valid."""
+    """Dense depth and where it is valid. A return that is not finite and above 0 is none; one alone says its own pixel."""
+    valid = valid & np.isfinite(sparse) & (sparse > 0)
+    sparse = np.where(valid, sparse, 0).astype(np.float32)
     seen = visible_returns(sparse, valid, config.hidden_reach_px)
     spacing = mean_spacing_px(seen, config.reach_px)
     falloff = (0.5 / (config.spatial_share * spacing) ** 2, 0.5 / config.colour**2, 0.5 / config.surface**2)
@@ -116,7 +122,8 @@ def _complete(image, sparse, falloff, reach, results):
     for y in range(height):
         for x in range(width):
             count, heaviest = _gather(image, sparse, (y, x), reach, (near, alike), around)
-            if count > 0:
+            measured = sparse[1][y * width + x + 1] > sparse[1][y * width + x]
+            if count >= MIN_RETURNS or measured:
                 agreement[y, x] = _downweight(around[:count], around[heaviest, 3], surface)
                 inverse_depth[y, x], offset_px[y, x] = _fit(around[:count])
 

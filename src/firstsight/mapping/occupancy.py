@@ -7,7 +7,8 @@ Idea:   each cell keeps the log-odds of being occupied; a frame adds to cells wh
         l <- clamp(l + l_hit) or clamp(l + l_miss)                                                -> update()
         Obstacles are points within a band of heights above the ground, which is fitted to each frame: the height that most
         points share, then a plane through the points near it                                     -> ground_plane()
-        A cell is hit by `support` points or more, crossed if a ray of one of the bearings passes before its nearest hit.
+        A cell is hit by `support` points or more, crossed if a ray of one of the bearings passes before its nearest hit. A
+        bearing is as many rays as keep within half a cell of each other as far as it reaches            -> rays_of()
 Differs: a ray reaches as far as something was seen along its bearing, since a camera that sees nothing there is silent; each
         frame counts once per cell, however many rays cross it; log-odds are clamped, so that the map can change its mind
         (Yguel, Aycard, Laugier 2008, as in OctoMap).
@@ -118,6 +119,13 @@ def reach_of_bearings(points, is_obstacle, origin, hits, support):
 
 @njit(cache=True)
 @no_type_check
+def rays_of(reach):
+    """How many rays a bearing of this reach, in cells, is drawn as: with half a cell between them no cell is missed."""
+    return int(np.ceil(4 * np.pi * reach / BEARINGS))
+
+
+@njit(cache=True)
+@no_type_check
 def update(log_odds, points, is_obstacle, origin, support, change, bounds):
     """Adds one frame to log_odds (rows, columns) float32: `change` is (hit, miss). points (n, 2) and origin (2,) in cells."""
     hits = np.zeros(log_odds.shape, np.int32)
@@ -126,11 +134,13 @@ def update(log_odds, points, is_obstacle, origin, support, change, bounds):
         hits[int(points[i, 1]), int(points[i, 0])] += is_obstacle[i]
     reach = reach_of_bearings(points, is_obstacle, origin, hits, support)
     for bearing in range(BEARINGS):
-        angle = ((bearing + 0.5) / BEARINGS - 0.5) * 2 * np.pi
-        for step in range(int(2 * reach[bearing])):  # half a cell at a time
-            column, row = int(origin[0] + step / 2 * np.cos(angle)), int(origin[1] + step / 2 * np.sin(angle))
-            if 0 <= row < crossed.shape[0] and 0 <= column < crossed.shape[1]:
-                crossed[row, column] = True
+        rays = rays_of(reach[bearing])
+        for ray in range(rays):
+            angle = ((bearing + (ray + 0.5) / rays) / BEARINGS - 0.5) * 2 * np.pi
+            for step in range(int(2 * reach[bearing])):  # half a cell at a time
+                column, row = int(origin[0] + step / 2 * np.cos(angle)), int(origin[1] + step / 2 * np.sin(angle))
+                if 0 <= row < crossed.shape[0] and 0 <= column < crossed.shape[1]:
+                    crossed[row, column] = True
     for row in range(log_odds.shape[0]):
         for column in range(log_odds.shape[1]):
             if hits[row, column] >= support:

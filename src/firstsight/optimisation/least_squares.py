@@ -209,7 +209,8 @@ class Dogleg:
         newton = problem.step(equations, 0.0)
         self._newton = None if newton is None else newton.tangent
         if self._first and self._newton is not None:
-            self.radius = min(self.radius, float(np.linalg.norm(self._newton)))
+            # started at an optimum that step is nothing, which is not a radius without a step that gains
+            self.radius = max(min(self.radius, float(np.linalg.norm(self._newton))), 2 * MIN_RADIUS)
         self._first = False
 
     def propose(self, problem: Any, equations: Any) -> Step[Any] | None:
