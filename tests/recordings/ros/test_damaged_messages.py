@@ -16,6 +16,9 @@ from firstsight.errors import InputError
 from firstsight.recordings.opening import open_recording
 from firstsight.recordings.ros import messages
 
+from .test_bag import LEVEL as UPRIGHT
+from .test_bag import START_NS, point, stereo_robot, transforms, write_mcap
+
 WHERE = "robot.mcap: /camera"
 K = [30.0, 0.0, 19.5, 0.0, 31.0, 11.5, 0.0, 0.0, 1.0]
 LEVEL = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
@@ -110,3 +113,76 @@ def test_a_time_that_is_a_word_is_an_error(tmp_path):
     database.close()
     with pytest.raises(InputError, match=r"drive\.db3: cannot be read as a ROS bag"):
         open_recording(str(file))
+
+
+@pytest.mark.parametrize(("change", "reason"), [
+    ("update messages set timestamp='noon'", ""),
+    ("delete from messages", "no message of /odom is left"),
+    ("update messages set data='words'", ""),
+])  # fmt: skip
+def test_a_table_that_holds_something_else_is_an_error(tmp_path, change, reason):
+    folder = write_ros_2_odometry(tmp_path / "drive")
+    database = sqlite3.connect(folder / "drive.db3")
+    database.execute(change)
+    database.commit()
+    database.close()
+    with pytest.raises(InputError, match=rf"drive: cannot be read as a ROS bag \({reason}"):
+        open_recording(str(folder))
+
+
+def test_a_database_with_noise_in_it_is_an_error(tmp_path):
+    file = write_ros_2_odometry(tmp_path / "drive") / "drive.db3"
+    content = file.read_bytes()
+    start = content.rindex(b"base_link") - 200
+    file.write_bytes(content[:start] + bytes(range(255, 0, -1)) * (1 + (len(content) - start) // 255))
+    with pytest.raises(InputError, match=r"drive\.db3: cannot be read as a ROS bag"):
+        open_recording(str(file))
+
+
+def write_ros_2_odometry(folder: Path) -> Path:
+    """A bag of two poses in SQLite."""
+    store = get_typestore(Stores.ROS2_HUMBLE)
+    types = store.types
+    kind = "nav_msgs/msg/Odometry"
+    with Writer(folder, version=8) as writer:
+        connection = writer.add_connection("/odom", kind, typestore=store)
+        for number in range(2):
+            stamp = types["builtin_interfaces/msg/Time"](5 + number, 0)
+            position = types["geometry_msgs/msg/Point"](float(number), 0.0, 0.0)
+            pose = types["geometry_msgs/msg/Pose"](position, types["geometry_msgs/msg/Quaternion"](0.0, 0.0, 0.0, 1.0))
+            still = types["geometry_msgs/msg/Vector3"](0.0, 0.0, 0.0)
+            message = types[kind](
+                types["std_msgs/msg/Header"](stamp, "odom"),
+                "base_link",
+                types["geometry_msgs/msg/PoseWithCovariance"](pose, np.zeros(36)),
+                types["geometry_msgs/msg/TwistWithCovariance"](
+                    types["geometry_msgs/msg/Twist"](still, still), np.zeros(36)
+                ),
+            )
+            writer.write(connection, (5 + number) * 10**9, store.serialize_cdr(message, kind))
+    return folder
+
+
+def test_poses_that_are_none_are_left_out_and_said(tmp_path):
+    """One joint and one pose of a robot must not close its bag."""
+    broken = stereo_robot()
+    odometry_of = [content for topic, _, _, content in broken if topic == "/odom"]
+    odometry_of[1]["pose"]["pose"]["position"]["x"] = float("nan")
+    gripper = transforms(("base_link", "gripper", point(np.inf), UPRIGHT))
+    broken.append(("/tf", "tf2_msgs/TFMessage", START_NS, gripper))
+    recording = open_recording(str(write_mcap(tmp_path / "robot.mcap", broken)), rectify=False)
+    np.testing.assert_allclose(recording.odometry[:, 0, 3], [0, 1, 2, 3], atol=1e-6)
+    assert recording.rig.stereo is not None
+    left_out = [remark for remark in recording.remarks if remark.startswith("left out: ")]
+    cure = "a pose that is not finite; leave the topic or the time out of the bag"
+    assert left_out == [
+        f"left out: 1 of 5 poses; {tmp_path}/robot.mcap: /odom: {cure}",
+        f"left out: from 'base_link' to 'gripper', {tmp_path}/robot.mcap: /tf: {cure}",
+    ]
+    for content in odometry_of:
+        content["pose"]["pose"]["orientation"] = {"x": 0.0, "y": 0.0, "z": 0.0, "w": 0.0}
+    without = open_recording(str(write_mcap(tmp_path / "without.mcap", broken)), rectify=False)
+    assert without.odometry is None
+    assert any(
+        r.startswith("odometry left out: ") and "a pose with the quaternion 0 0 0 0" in r for r in without.remarks
+    )

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import cv2
 import numpy as np
@@ -20,11 +20,12 @@ from firstsight.evaluation.probes import Labelled, encoded, linear_metric, neigh
 from firstsight.evaluation.trajectory import trajectory_metrics
 from firstsight.formats.storage.atomic import write_json
 from firstsight.geometry.images import to_tensor
+from firstsight.perceive.measure import item
 from firstsight.perceive.stages.depth import matched, stereo_depth
 from firstsight.perceive.workspace import depth_image, depth_tensors
 from firstsight.progress import progress_bars
 from firstsight.recordings.opening import open_recording
-from firstsight.recordings.recording import FlowImage, Frame, Recording
+from firstsight.recordings.recording import Channel, FlowImage, Frame, Recording
 from firstsight.roles import (
     Depth,
     DepthCompleter,
@@ -49,6 +50,7 @@ from firstsight.training.data.images import Images, scaled, split_names
 from firstsight.training.data.opening import open_source
 from firstsight.training.data.wanted import Wanted
 
+T = TypeVar("T")
 Metrics = tuple[Metric, ...]
 
 
@@ -65,14 +67,18 @@ class Protocol:
 def evaluate(name: str, source: str, *, frames: str | None = None, protocol: Protocol | None = None) -> Metrics:
     """The field's metrics of a method of the catalogue, or of the folder of a trained one.
 
-    Raises InputError where the source has no truth for what the method estimates, and for a method that must be trained.
+    Raises InputError where the source has no truth for what the method estimates, or in no frame, and for a method that
+    must be trained.
     """
     subject = subject_of(name, source)
     method = pretrained.load(name) if subject.kind == "training" else catalogue.find(name).load()()
     for role, measure in MEASURES.items():
         if isinstance(method, role):
             with torch.no_grad():
-                return measure(method, source, frames, protocol or Protocol())
+                metrics = measure(method, source, frames, protocol or Protocol())
+            if not metrics:
+                raise InputError(f"{source}: none of its frames can be judged; give more of them, or another recording")
+            return metrics
     instead = next((words for role, words in MEASURED_ELSEWHERE.items() if isinstance(method, role)), "")
     raise InputError(f"{name}: has no standalone evaluation{instead}")
 
@@ -139,9 +145,9 @@ def stereo(method: StereoEstimator, source: str, frames: str | None, _: Protocol
         raise InputError(f"{source}: it has no stereo pair")
     truth = known(recording.truth.disparity, source, "disparity")
     errors = DisparityErrors()
-    for frame in shown(recording):
+    for frame, true in judged(recording, truth):
         found = matched(frame, method)
-        errors.add(found.disparity[0, 0].numpy(), found.valid[0, 0].numpy(), truth[frame.index])
+        errors.add(found.disparity[0, 0].numpy(), found.valid[0, 0].numpy(), true)
     return errors.metrics()
 
 
@@ -150,8 +156,8 @@ def depth(method: DepthEstimator, source: str, frames: str | None, protocol: Pro
     truth = known(recording.truth.depth, source, "depth")
     align = "none" if method.scale == "metric" else "median"
     errors = DepthErrors(DepthProtocol(cap_m=protocol.cap_m, crop=protocol.crop, align=align))
-    for frame in shown(recording):
-        errors.add(depth_image(method(to_tensor(frame.image()))), truth[frame.index])
+    for frame, true in judged(recording, truth):
+        errors.add(depth_image(method(to_tensor(frame.image()))), true)
     return errors.metrics()
 
 
@@ -159,12 +165,12 @@ def flow(method: FlowEstimator, source: str, frames: str | None, _: Protocol) ->
     recording = open_recording(source, frames=frames)
     truth = known(recording.truth.flow, source, "flow")
     errors = FlowErrors()
-    for frame in shown(recording, len(recording) - 1):
+    for frame, true in judged(recording, truth, len(recording) - 1):
         found = method(to_tensor(frame.image()), to_tensor(recording[frame.index + 1].image()))
         estimate = FlowImage(
             found.flow[0].permute(1, 2, 0).numpy(), found.valid[0, 0].numpy(), found.valid[0, 0].numpy()
         )
-        errors.add(estimate, truth[frame.index])
+        errors.add(estimate, true)
     return errors.metrics()
 
 
@@ -178,7 +184,10 @@ def odometry(method: Odometry, source: str, frames: str | None, _: Protocol) -> 
     found, valid, _ = (part.numpy() for part in method.trajectory())
     poses = np.where(valid[:, None, None], found, np.nan)
     alignment = "se3" if method.scale == "metric" else "sim3"
-    return trajectory_metrics(poses, true, alignment, recording.truth.trajectory_reference)
+    try:
+        return trajectory_metrics(poses, true, alignment, recording.truth.trajectory_reference)
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from None
 
 
 def features(method: Encoder, source: str, _: str | None, protocol: Protocol) -> Metrics:
@@ -220,9 +229,9 @@ def objects(method: Discoverer, source: str, frames: str | None, _: Protocol) ->
     recording = open_recording(source, frames=frames)
     truth = known(recording.truth.moving, source, "objects")
     errors, baseline, size = ObjectMaskErrors(), ObjectMaskErrors(), input_size(method)
-    for frame in shown(recording):
+    for frame, true in judged(recording, truth):
         image = scaled(frame.image(), size)
-        true_ids = cv2.resize(truth[frame.index], size[::-1], interpolation=cv2.INTER_NEAREST).astype(np.int64)
+        true_ids = cv2.resize(true, size[::-1], interpolation=cv2.INTER_NEAREST).astype(np.int64)
         masks = method(torch.from_numpy(image)[None].float() / 255)
         errors.add(ids_of(masks)[0].numpy(), true_ids)
         baseline.add(clustered_ids(image.transpose(1, 2, 0), masks.shape[1]), true_ids)
@@ -267,6 +276,14 @@ def shown(recording: Recording, count: int | None = None) -> Iterable[Frame]:
     total = len(recording) if count is None else count
     with progress_bars() as bars:
         yield from bars.track((recording[i] for i in range(total)), total=total, description="evaluating")
+
+
+def judged(recording: Recording, truth: Channel[T], count: int | None = None) -> Iterable[tuple[Frame, T]]:
+    """Yields those of the first `count` frames (by default all) whose truth is there, with it; a LiDAR's is not in each."""
+    for frame in shown(recording, count):
+        true = item(truth, frame.index)
+        if true is not None:
+            yield frame, true
 
 
 MEASURES: dict[type, Callable[..., Metrics]] = {

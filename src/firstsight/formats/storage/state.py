@@ -37,6 +37,8 @@ def write_state(path: Path, state: dict[str, Any]) -> None:
 def read_state(path: Path) -> dict[str, Any]:
     """The state that `write_state` wrote. Raises InputError for a file that is damaged or something else."""
     try:
+        if not path.is_file():  # a pipe would be read for ever
+            raise ValueError("no regular file")
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return _unpacked(json.loads(arrays[TREE].tobytes()), arrays)
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:

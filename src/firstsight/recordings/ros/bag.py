@@ -97,18 +97,20 @@ def choose(bag: Bag) -> Content:
     images, unreadable = image_topics(bag)
     cameras, depth = choose_images(images)
     lidar = next((topic for topic in bag.topics(POINTS) if not any(word in topic for word in NO_LIDAR_WORDS)), None)
+    odometry, without = recorded_poses(bag, tree)
+    problems = (*(f"left out: {reason}" for reason in unreadable), *([without] if without else []))
     content = Content(
         bag=bag,
         tree=tree,
         cameras=cameras,
         depth=depth,
         lidar=lidar,
-        odometry=recorded_poses(bag, tree),
-        remarks=(*(f"left out: {reason}" for reason in unreadable), *left_out(images, depth)),
+        odometry=odometry,
+        remarks=(*problems, *left_out(images, depth), *tree.left_out.values()),
     )
-    if not cameras and lidar is None and content.odometry is None:
-        if unreadable:
-            raise InputError(f"{unreadable[0]}; record the topic again")
+    if not cameras and lidar is None and odometry is None:
+        if problems:
+            raise InputError(f"{problems[0].partition('left out: ')[2]}; record the topic again")
         raise InputError(f"{bag.path}: has no Image, PointCloud2, Odometry, PoseStamped or odom -> base in /tf to read")
     return content
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from firstsight.errors import InputError
 from firstsight.recordings.recording import Transform
 from firstsight.recordings.ros import messages as ros_messages
 
@@ -23,12 +24,13 @@ BODY_FRAMES = ("base_link", "base_footprint")
 class FrameTree:
     """parent_from_child by edge: the first one seen, which edges have changed since, and all samples of the robot's pose.
 
-    Only edges from a world frame to the robot keep their samples, so that hours of moving joints take no memory.
+    Transforms that are none are `left_out`, with the reason of the first by edge: one joint must not close a bag. Only edges from a world frame to the robot keep their samples, so that hours of moving joints take no memory.
     """
 
     first: dict[Edge, Transform] = field(default_factory=dict)
     changed: set[Edge] = field(default_factory=set)
     robot: dict[Edge, list[tuple[int, Transform]]] = field(default_factory=dict)
+    left_out: dict[Edge, str] = field(default_factory=dict)
 
     def add(self, message: Any, source: str) -> None:
         """Takes one TFMessage."""
@@ -36,9 +38,13 @@ class FrameTree:
             edge = (frame_name(stamped.header.frame_id), frame_name(stamped.child_frame_id))
             if edge in self.changed and edge not in self.robot:
                 continue
-            parent_from_child = ros_messages.transform(
-                stamped.transform.translation, stamped.transform.rotation, source
-            )
+            try:
+                parent_from_child = ros_messages.transform(
+                    stamped.transform.translation, stamped.transform.rotation, source
+                )
+            except InputError as error:
+                self.left_out.setdefault(edge, f"left out: from '{edge[0]}' to '{edge[1]}', {error}")
+                continue
             if not np.allclose(self.first.setdefault(edge, parent_from_child), parent_from_child, rtol=0, atol=1e-6):
                 self.changed.add(edge)
             if edge[0] in WORLD_FRAMES and edge[1] not in WORLD_FRAMES:

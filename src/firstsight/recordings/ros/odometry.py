@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from jaxtyping import Float64, Int64
 
+from firstsight.errors import InputError
 from firstsight.formats.trajectory import require_times
 from firstsight.geometry import se3
 from firstsight.recordings.recording import Transforms
@@ -26,26 +27,37 @@ class BodyPoses(NamedTuple):
     world_from_body: Float64[np.ndarray, "samples 4 4"]
 
 
-def recorded_poses(bag: Bag, tree: FrameTree) -> BodyPoses | None:
-    """The topic of odometry with most messages, else of poses, else what /tf says."""
+def recorded_poses(bag: Bag, tree: FrameTree) -> tuple[BodyPoses | None, str]:
+    """The topic of odometry with most messages, else of poses, else what /tf says; and what was left out ("" for nothing)."""
     for types in ((ODOMETRY,), POSES):
         if topics := bag.topics(*types):
             return _poses_of(bag, max(topics, key=bag.count))
     edge = tree.robot_edge()
     if edge is None:
-        return None
+        return None, ""
     stamps, poses = zip(*tree.robot[edge], strict=True)
-    return BodyPoses(f"/tf {edge[0]} -> {edge[1]}", edge[1], require_times(stamps, f"{bag.path}: /tf"), np.stack(poses))
+    times = require_times(stamps, f"{bag.path}: /tf")
+    return BodyPoses(f"/tf {edge[0]} -> {edge[1]}", edge[1], times, np.stack(poses)), ""
 
 
-def _poses_of(bag: Bag, topic: str) -> BodyPoses:
-    stamps, poses, body = [], [], None
+def _poses_of(bag: Bag, topic: str) -> tuple[BodyPoses | None, str]:
+    """The poses of a topic that are poses; None where none is."""
+    stamps, poses, problems = [], [], []
+    body = None
     for time_ns, raw, kind in bag.raw(topic):
         message = bag.decode(raw, kind)
+        try:
+            poses.append(ros_messages.pose(message, f"{bag.path}: {topic}"))
+        except InputError as error:
+            problems.append(str(error))
+            continue
         stamps.append(bag.header_stamp_ns(raw) or time_ns)
-        poses.append(ros_messages.pose(message, f"{bag.path}: {topic}"))
         body = frame_name(getattr(message, "child_frame_id", "")) or body
-    return BodyPoses(topic, body, require_times(stamps, f"{bag.path}: {topic}"), np.stack(poses))
+    if not poses:
+        return None, f"odometry left out: {problems[0]}"
+    found = BodyPoses(topic, body, require_times(stamps, f"{bag.path}: {topic}"), np.stack(poses))
+    left_out = f"left out: {len(problems)} of {len(problems) + len(poses)} poses; {problems[0]}" if problems else ""
+    return found, left_out
 
 
 def interpolated(poses: BodyPoses, stamps_ns: Int64[np.ndarray, " frames"]) -> Transforms:

@@ -35,7 +35,8 @@ def _files_inside(folder: Path) -> Iterator[Path]:
 
 @cache
 def parser_errors() -> tuple[type[Exception], ...]:
-    """What rosbags and its decompressors raise where a bag is damaged: their own errors, and whatever they stumble over."""
+    """What rosbags, SQLite and its decompressors raise where a bag is damaged, and whatever they stumble over."""
+    from apsw import Error as SqliteError
     from rosbags.highlevel import AnyReaderError
     from rosbags.highlevel.anyreader import ReaderErrors
 
@@ -46,7 +47,7 @@ def parser_errors() -> tuple[type[Exception], ...]:
 
     wrong_content = (ValueError, TypeError, LookupError, ArithmeticError)
     stumbles = (OSError, EOFError, AssertionError, RuntimeError, MemoryError, *wrong_content)
-    return (AnyReaderError, *ReaderErrors, ZstdError, struct.error, *stumbles)
+    return (AnyReaderError, *ReaderErrors, SqliteError, ZstdError, struct.error, *stumbles)
 
 
 class Bag:
@@ -91,19 +92,25 @@ class Bag:
         return (self.decode(raw, kind) for _, raw, kind in self.raw(topic))
 
     def first(self, topic: str) -> Any:
-        message = next(self.messages(topic), None)
-        if message is None:
-            raise self.damaged(f"no message of {topic} is left")
-        return message
+        return next(self.messages(topic))
 
     def raw(
         self, topic: str, start_ns: int | None = None, stop_ns: int | None = None
     ) -> Iterator[tuple[int, bytes, str]]:
-        """(time of recording in ns, serialised message, type) of a topic, in the order of recording."""
+        """(time of recording in ns, serialised message, type) of a topic, in the order of recording.
+
+        Raises InputError where of a topic that the bag's index names no message is left.
+        """
+        found = 0
         with self._reading():
             connections = self._reader.topics[topic].connections
             for connection, time_ns, raw in self._reader.messages(connections, start=start_ns, stop=stop_ns):
+                if type(time_ns) is not int:  # SQLite keeps anything in any column
+                    raise ValueError(f"{topic}: a time of recording is {time_ns!r:.40}")
+                found += 1
                 yield time_ns, bytes(raw), connection.msgtype
+        if not found and start_ns is None and stop_ns is None:
+            raise self.damaged(f"no message of {topic} is left")
 
     def decode(self, raw: bytes, kind: str) -> Any:
         with self._reading():
@@ -122,8 +129,6 @@ class Stream:
     def __init__(self, bag: Bag, topic: str):
         self._bag, self.topic = bag, topic
         times = [(time_ns, bag.header_stamp_ns(raw) or time_ns) for time_ns, raw, _ in bag.raw(topic)]
-        if not times:
-            raise bag.damaged(f"no message of {topic} is left")
         recorded, stamps = zip(*times, strict=True)
         self._recorded_ns = require_times(recorded, f"{bag.path}: {topic}")
         # a driver that never sets its clock
