@@ -138,12 +138,14 @@ def test_a_folder_of_images_is_decoded_once_after_its_size_was_found(tmp_path: P
         noise = np.random.default_rng(i).integers(0, 255, (48, 64, 3), np.uint8)
         cv2.imwrite(str(tmp_path / "images" / f"{i}.png"), noise)
     decoded: Counter = Counter()
-    decode = png.decode
-    monkeypatch.setattr(
-        png,
-        "decode",
-        lambda path, flags: decoded.update([path.name] * (path.parent.name == "images")) or decode(path, flags),
-    )
+    decode = png.decode_bytes
+
+    def counted(content: bytes, path: Path, flags: int) -> np.ndarray:
+        if path.parent.name == "images":
+            decoded.update([path.name])
+        return decode(content, path, flags)
+
+    monkeypatch.setattr(png, "decode_bytes", counted)
     perceive(tmp_path / "images", tmp_path / "run", Settings(), console=Console(quiet=True))
     at_opening, in_the_run = 1, 1
     assert decoded == {f"{i}.png": at_opening + in_the_run for i in range(4)}
