@@ -249,5 +249,5 @@ def test_tiny_learns():
 @pytest.mark.slow
 def test_tiny_is_three_times_better_than_any_constant():
     error, constant = learned(TINY.steps)
-    assert error < 0.14
+    assert error < 0.16
     assert error < constant / 3
