@@ -32,7 +32,10 @@ def read_bytes(path: Path, what: str, at_most: float | None = None) -> bytes:
 
 
 def read_text(path: Path) -> str:
-    """A small text file (UTF-8, without the mark that some editors put in front). Raises InputError where it is missing, no regular file or not text."""
+    """A small text file (UTF-8, without the mark that some editors put in front).
+
+    Raises InputError where it is missing, no regular file or not text.
+    """
     if not path.exists():
         raise InputError(f"{path}: missing file; it holds part of this recording, restore it")
     try:

@@ -62,7 +62,7 @@ def test_how_far_off_depth_may_be(
     finding = depth_scale(samples)
     assert finding is not None
     assert finding.verdict == verdict
-    stated = fitting_depth_per_metre(samples)
+    stated = fitting_depth_per_metre(measured_scale(samples), per_metre)
     assert stated == (None if fitting is None else pytest.approx(fitting, rel=0.07))
 
 

@@ -54,6 +54,20 @@ def blinded(observations: list[Observation], frames: range) -> list[Observation]
     ]
 
 
+def flickering(observations: list[Observation], seed: int) -> list[Observation]:
+    """The observations with a factor of 0.5 to 1.5 on every image by chance, cut off at white."""
+    factors = np.random.default_rng(seed).uniform(0.5, 1.5, len(observations))
+    return [
+        seen._replace(image=(seen.image * factor).clamp(0, 1))
+        for seen, factor in zip(observations, factors, strict=True)
+    ]
+
+
+@pytest.fixture(name="flickering")
+def flickering_fixture():
+    return flickering
+
+
 @pytest.fixture(name="blinded")
 def blinded_fixture():
     return blinded

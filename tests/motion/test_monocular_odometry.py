@@ -114,15 +114,8 @@ def test_a_broken_run_is_restored_to_the_bit(drive, blinded, cut, carried_on):
     assert whole.segments[[8, 24, 29, 32]].tolist() == [0, 1, 0, 0]
 
 
-def test_changes_of_brightness_are_survived(drive):
-    """A factor of 0.5 to 1.5 on every image by chance, cut off at white."""
-    factors = np.random.default_rng(2).uniform(0.5, 1.5, len(drive.observations))
-    odometry = run(
-        [
-            seen._replace(image=(seen.image * factor).clamp(0, 1))
-            for seen, factor in zip(drive.observations, factors, strict=True)
-        ]
-    )
+def test_changes_of_brightness_are_survived(drive, flickering):
+    odometry = run(flickering(drive.observations, seed=2))
     assert odometry.trajectory().valid.all()
     assert ate_m(odometry, drive.world_from_camera) < 0.08
 

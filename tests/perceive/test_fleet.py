@@ -74,6 +74,8 @@ def test_ray_gives_the_same_even_if_a_worker_dies(serial, tmp_path):
     try:
         outcomes = perceive_all(SOURCES, tmp_path, Settings(), engine="ray")
     except InputError as error:
+        if "Ray did not start" not in str(error):
+            raise
         pytest.skip(f"{error}: the machine is too busy")
     killer.join()
     assert killed

@@ -72,12 +72,11 @@ def sweeps(samples: Samples) -> Finding:
     scans = list(samples.scans.values())
     missing = 1 - len(scans) / samples.asked_scans
     if not scans:
-        lost = next((why for name, why in samples.unreadable.items() if name.startswith("scan ")), "")
         return Finding(
             check=SWEEPS,
             verdict="unfit",
             measured="no sweep can be read",
-            advice=lost or "leave the LiDAR out: --sensors",
+            advice=samples.why_unreadable("scan") or "leave the LiDAR out: --sensors",
         )
     points = float(np.median([len(scan.points) for scan in scans]))
     measured, broken = range_text(scans)

@@ -80,6 +80,10 @@ class Samples:
         """Pixels of the full image per pixel of one WIDTH_PX wide: thresholds are given in the latter."""
         return self.camera.size[1] / WIDTH_PX
 
+    def why_unreadable(self, sensor: str) -> str:
+        """Why the first item of a sensor ("scan", "depth") could not be loaded; "" where none failed."""
+        return next((why for name, why in self.unreadable.items() if name.startswith(f"{sensor} ")), "")
+
     def motions_px(self, pairs: Sequence[Pair | WidePair]) -> Float64[np.ndarray, " pairs"]:
         """How far the image moves in each pair that can be told, px at WIDTH_PX."""
         motions = [pair.matches.motion_px for pair in pairs if len(pair.matches.points_a) >= MIN_MATCHES]

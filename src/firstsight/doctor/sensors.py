@@ -59,7 +59,7 @@ def depth_coverage(samples: Samples) -> Finding:
     loaded = list(samples.depths.values())
     values = np.concatenate([image.depth[image.valid] for image in loaded]) if loaded else np.empty(0)
     coverage = float(np.mean([image.valid.mean() for image in loaded])) if loaded else 0.0
-    lost = next((why for name, why in samples.unreadable.items() if name.startswith(f"{DEPTH} ")), "")
+    lost = samples.why_unreadable(DEPTH)
     if not loaded and lost:
         return Finding(check=DEPTH, verdict="unfit", measured="none of the sampled depth can be read", advice=lost)
     if len(values) == 0 or coverage < NO_DEPTH:
@@ -103,7 +103,7 @@ def depth_scale(samples: Samples) -> Finding | None:
         verdict = "unfit" if found.off > SCALE_UNFIT else "note"
     advice = ""
     if verdict != "ok":
-        stated = fitting_depth_per_metre(samples)
+        stated = fitting_depth_per_metre(found, samples.recording.depth_per_metre)
         cure = f": --depth-per-metre {stated:g}" if stated is not None else "; check the units of both"
         advice = f"depth is {found.off:.2g} times too {'far' if found.ratio > 1 else 'near'}{cure}"
     return Finding(check=DEPTH_SCALE, verdict=verdict, measured=measured, advice=advice)
@@ -130,9 +130,11 @@ def measured_scale(samples: Samples) -> DepthScale | None:
     return DepthScale(float(ratio), float(np.median(true)))
 
 
-def fitting_depth_per_metre(samples: Samples) -> float | None:
-    """The value of a metre with which depth fits the true trajectory, a usual one where one is near; None if unknown."""
-    found, taken = measured_scale(samples), samples.recording.depth_per_metre
+def fitting_depth_per_metre(found: DepthScale | None, taken: float | None) -> float | None:
+    """The value of a metre with which depth, of which `taken` was a metre, fits the true trajectory; None if unknown.
+
+    It is a usual one where one is near.
+    """
     if found is None or taken is None or found.off <= SCALE_NOTED:
         return None
     fitting = taken * found.ratio

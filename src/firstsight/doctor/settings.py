@@ -46,7 +46,8 @@ def proposed_command(samples: Samples, findings: Sequence[Finding], source: str,
         words += ["--fov-deg", f"{given.fov_deg:g}"]
     per_metre = given.depth_per_metre
     if any(finding.check == sensors.DEPTH_SCALE and finding.verdict == "unfit" for finding in findings):
-        per_metre = sensors.fitting_depth_per_metre(samples) or per_metre
+        found, taken = sensors.measured_scale(samples), samples.recording.depth_per_metre
+        per_metre = sensors.fitting_depth_per_metre(found, taken) or per_metre
     if per_metre is not None:
         words += ["--depth-per-metre", f"{per_metre:g}"]
     return " ".join(words)

@@ -3,7 +3,8 @@
 Points are on the plane z = 1 of their camera (geometry.camera.normalise), so no intrinsics appear.
 
     E = hat(t) R of b_from_a,   (x_b, 1)' E (x_a, 1) = 0                                       -> essential_matrix()
-    d = (x_b' E x_a)^2 / ((E x_a)_1^2 + (E x_a)_2^2 + (E' x_b)_1^2 + (E' x_b)_2^2)             -> sampson_distance()
+    r = x_b' E x_a / sqrt((E x_a)_1^2 + (E x_a)_2^2 + (E' x_b)_1^2 + (E' x_b)_2^2)             -> sampson_residual()
+    d = r^2                                                                                    -> sampson_distance()
     rows x P_3 - P_1 and y P_3 - P_2 of every view, times X, are 0: least singular vector      -> triangulate()
 
 Source: Hartley and Zisserman, Multiple View Geometry (2004), eqs. 9.12 and 11.9, section 12.2.
@@ -27,11 +28,20 @@ def sampson_distance(
     points_b: Float[Tensor, "... points 2"],
 ) -> Float[Tensor, "... points"]:
     """Squared distance, to first order, by which a pair must be moved to satisfy the constraint."""
+    return sampson_residual(essential_ba, points_a, points_b).square()
+
+
+def sampson_residual(
+    essential_ba: Float[Tensor, "... 3 3"],
+    points_a: Float[Tensor, "... points 2"],
+    points_b: Float[Tensor, "... points 2"],
+) -> Float[Tensor, "... points"]:
+    """The distance of `sampson_distance` with the sign of the side on which a pair lies, as least squares need it."""
     a, b = homogeneous(points_a), homogeneous(points_b)
     line_b, line_a = a @ essential_ba.transpose(-1, -2), b @ essential_ba
     algebraic = (b * line_b).sum(-1)
     gradient = line_b[..., :2].square().sum(-1) + line_a[..., :2].square().sum(-1)
-    return algebraic.square() / gradient.clamp(min=torch.finfo(gradient.dtype).tiny)
+    return algebraic / gradient.clamp(min=torch.finfo(gradient.dtype).tiny).sqrt()
 
 
 def triangulate(

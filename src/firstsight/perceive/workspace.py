@@ -52,7 +52,10 @@ class Workspace:
         return to_tensor(self.recording[frame].image())
 
     def sweep(self, frame: int, without: str) -> Observation:
-        """The frame's LiDAR sweep, as odometry and loop closing take it. Raises InputError where there is none, ending in `without`."""
+        """The frame's LiDAR sweep, as odometry and loop closing take it.
+
+        Raises InputError where there is none, ending in `without`.
+        """
         scan = self.recording[frame].scan()
         if scan is None:
             raise InputError(f"frame {frame}: no LiDAR sweep at this instant, {without}")

@@ -62,7 +62,8 @@ def open_recording(
     """The recording at a path, or the simulated one of `sim:NAME[:key=value,key=value]`.
 
     `sensors` keeps some of SENSORS, `frames` a slice "start:stop:step"; `fov_deg` is the horizontal field of view of a
-    camera without calibration; `depth_per_metre` the value of a metre in depth images; `rectify` undistorts and aligns stereo rows. Raises InputError for anything a user can fix.
+    camera without calibration; `depth_per_metre` the value of a metre in depth images; `rectify` undistorts and aligns
+    stereo rows. Raises InputError for anything a user can fix.
     """
     recording = simulated_world(source) if source.startswith("sim:") else read_path(Path(source).expanduser())
     if len(recording) == 0:

@@ -27,7 +27,7 @@ import torch
 from jaxtyping import Bool, Float64
 from scipy.optimize import least_squares
 
-from firstsight.geometry.epipolar import parallax_angle, triangulate
+from firstsight.geometry.epipolar import essential_matrix, parallax_angle, sampson_residual, triangulate
 from firstsight.geometry.points import normalise_pixels
 from firstsight.motion.odometry.tracking import Pixels
 from firstsight.optimisation.pnp import reprojection_error_px
@@ -95,7 +95,7 @@ def triangulate_pairs(
     reprojection_px: float,
 ) -> Triangulated:
     """Points seen by two cameras each; good with parallax, before both cameras, and where both saw them."""
-    rays = np.stack([(at - intrinsics[:2, 2]) / intrinsics.diagonal()[:2] for at in pixels], 1)
+    rays = np.stack([normalise_pixels(at, intrinsics) for at in pixels], 1)
     world_from_camera = np.stack(world_from_cameras, 1)
     camera_from_world = np.linalg.inv(world_from_camera)
     points = triangulate(torch.from_numpy(rays), torch.from_numpy(camera_from_world))
@@ -112,11 +112,8 @@ def sampson_distance(
     b_from_a: Float64[np.ndarray, "4 4"], rays_a: Rays, rays_b: Rays
 ) -> Float64[np.ndarray, " points"]:
     """Signed distance of each pair from the epipolar constraint, to first order (Hartley, Zisserman, equation 11.9)."""
-    x, y, z = b_from_a[:3, 3]
-    essential = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]]) @ b_from_a[:3, :3]
-    lines_b, lines_a = rays_a @ essential.T, rays_b @ essential
-    across = np.sqrt((lines_a[:, :2] ** 2).sum(1) + (lines_b[:, :2] ** 2).sum(1))
-    return np.einsum("ni,ni->n", rays_b, lines_b) / np.maximum(across, 1e-12)
+    essential = essential_matrix(torch.from_numpy(b_from_a))
+    return sampson_residual(essential, *(torch.from_numpy(rays[:, :2]) for rays in (rays_a, rays_b))).numpy()
 
 
 def moved_motion(b_from_a: Float64[np.ndarray, "4 4"], step: Float64[np.ndarray, " 5"]) -> Float64[np.ndarray, "4 4"]:

@@ -1,5 +1,6 @@
 """Maps in the world frame: a coloured cloud, a mesh, an occupancy grid and a graph of places, moving objects left out."""
 
+from abc import abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +52,9 @@ class MappingStage(Stage):
             )
         return self.write()
 
+    @abstractmethod
     def write(self) -> str:
         """Writes the map; returns a remark, as `finish`."""
-        raise NotImplementedError
 
     def pose(self, frame: int) -> Float64[Tensor, "4 4"]:
         """World from the sensor that the observation comes from: the reference camera, or the LiDAR of a rig without one."""

@@ -176,8 +176,7 @@ class RecordedMotion(Stage):
     def finish(self) -> str:
         odometry = self.work.recording.odometry
         assert odometry is not None
-        every = np.arange(len(odometry))
-        write_poses(self.work, every, odometry @ self.work.body_from_camera, np.zeros_like(every))
+        write_poses(self.work, np.arange(len(odometry)), odometry @ self.work.body_from_camera)
         return "as recorded: no sensor to better it"
 
 

@@ -51,8 +51,9 @@ LAYOUT = "a file *.bag, *.mcap or *.db3, or the folder of a ROS 2 bag"
 
 POINTS = "sensor_msgs/msg/PointCloud2"
 FRAMES = ("tf2_msgs/msg/TFMessage", "tf/msg/tfMessage")
+# Clouds that tell the unit of the points' times.
+CLOCK_VOTES = 5
 # In the topics of clouds that are not a LiDAR's raw scans.
-CLOCK_VOTES = 5  # clouds that tell the unit of the points' times
 NO_LIDAR_WORDS = ("depth", "camera", "map", "voxel", "filtered")
 
 

@@ -24,7 +24,8 @@ BODY_FRAMES = ("base_link", "base_footprint")
 class FrameTree:
     """parent_from_child by edge: the first one seen, which edges have changed since, and all samples of the robot's pose.
 
-    Transforms that are none are `left_out`, with the reason of the first by edge: one joint must not close a bag. Only edges from a world frame to the robot keep their samples, so that hours of moving joints take no memory.
+    Transforms that are none are `left_out`, with the reason of the first by edge: one joint must not close a bag. Only edges
+    from a world frame to the robot keep their samples, so that hours of moving joints take no memory.
     """
 
     first: dict[Edge, Transform] = field(default_factory=dict)

@@ -27,7 +27,7 @@ class Images(Dataset):
     """Images by name. The class of an image is the name of its folder, or of that above if its folder is train/ or test/.
 
     `relative_names` are their names within the source, `read` gives the content of the file of a number, `sizes` are the
-    bytes of the files, where known; `classes`, where the names alone do not say them, are of the images.
+    bytes of the files, where known; `classes` gives those of the images, where the names alone do not say them.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Images(Dataset):
         read: Callable[[int], bytes],
         wanted: Wanted,
         sizes: Sequence[int] = (),
-        classes: Sequence[str] | None = None,
+        classes: Callable[[], list[str] | None] | None = None,
     ):
         self.source, self.relative_names, self.wanted = source, relative_names, wanted
         self._read, self._whole = read, self
@@ -61,7 +61,7 @@ class Images(Dataset):
 
     def class_names(self) -> list[str] | None:
         if self._classes is not None:
-            return list(self._classes)
+            return self._classes()
         parts = split_names(self.relative_names)
         return [class_of(PurePosixPath(self.name(index)).parent, part) for index, part in enumerate(parts)]
 
@@ -106,8 +106,11 @@ class Images(Dataset):
     def select(self, chosen: Sequence[int]) -> "Images":
         """Some of the images."""
         names, sizes = [self.relative_names[i] for i in chosen], [self._sizes[i] for i in chosen if self._sizes]
-        all_classes = self.class_names()
-        classes = all_classes and [all_classes[i] for i in chosen]
+
+        def classes() -> list[str] | None:
+            every = self.class_names()
+            return every and [every[index] for index in chosen]
+
         selected = Images(self.source, names, lambda index: self._read(chosen[index]), self.wanted, sizes, classes)
         selected.remarks, selected._whole = self.remarks, self._whole
         return selected
