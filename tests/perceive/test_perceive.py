@@ -197,10 +197,11 @@ def test_default_folders(monkeypatch, tmp_path: Path):
     assert default_folder("/data/drive_0001_sync/") == Path("runs/drive_0001_sync")
     (tmp_path / "my drive").mkdir()
     monkeypatch.chdir(tmp_path / "my drive")
-    assert default_folder(".") == Path("runs/my-drive")
+    assert default_folder(".") == Path("runs/my drive")
     assert default_folder("..").name == tmp_path.name
     assert default_folder("/") == Path("runs/recording")
-    assert default_folder("/data/行車 走廊") == Path("runs/行車-走廊")
+    names = ["走廊", "大厅", "走廊 2", "走廊-2", "走廊_2", "(走廊 2)", "-a", "a", ".a", "a.", "a b", "a  b"]
+    assert [default_folder(f"/data/{name}") for name in names] == [Path("runs") / name for name in names]
 
 
 def test_paths_may_be_text_and_one_name_a_tuple(drive: Path, tmp_path: Path):

@@ -19,6 +19,7 @@ from numba import njit
 
 from firstsight.doctor.samples import WIDTH_PX, Samples
 from firstsight.doctor.tracking import Grey
+from firstsight.recordings.opening import available_sensors
 from firstsight.recordings.recording import Camera, Rig, Scan
 from firstsight.run_folder import Finding
 
@@ -76,7 +77,7 @@ def sweeps(samples: Samples) -> Finding:
             check=SWEEPS,
             verdict="unfit",
             measured="no sweep can be read",
-            advice=samples.why_unreadable("scan") or "leave the LiDAR out: --sensors",
+            advice=samples.why_unreadable("scan") or without_lidar(samples),
         )
     points = float(np.median([len(scan.points) for scan in scans]))
     measured, broken = range_text(scans)
@@ -89,6 +90,12 @@ def sweeps(samples: Samples) -> Finding:
     elif broken > MANY_MISSING:
         advice = "many points are not finite: check the driver"
     return Finding(check=SWEEPS, verdict="note" if advice else "ok", measured=measured, advice=advice)
+
+
+def without_lidar(samples: Samples) -> str:
+    """How to leave the LiDAR out and nothing else."""
+    others = " ".join(name for name in available_sensors(samples.recording) if name != "lidar")
+    return f"leave the LiDAR out: --sensors {others}" if others else "record the LiDAR again: there is no other sensor"
 
 
 def range_text(scans: list[Scan]) -> tuple[str, float]:
@@ -125,7 +132,7 @@ def alignment(samples: Samples) -> Finding:
         check=ALIGNMENT,
         verdict="unfit" if best.off >= 1 else "note",
         measured=f"{measured}, but {best_value:.2f} with {placement_text(best, samples.camera)}",
-        advice="wrong intrinsics or extrinsics: check the calibration files; without the LiDAR: --sensors camera",
+        advice=f"wrong intrinsics or extrinsics: check the calibration files, or {without_lidar(samples)}",
     )
 
 

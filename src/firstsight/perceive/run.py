@@ -62,9 +62,10 @@ def perceive(
 
 
 def default_folder(source: str) -> Path:
-    """runs/NAME, NAME being the recording's: letters of any script, with nothing else that a shell might mind."""
-    name = source if source.startswith("sim:") else Path(source).expanduser().resolve().name
-    return Path("runs") / (re.sub(r"[^\w.-]+", "-", name).strip("-.") or "recording")
+    """runs/NAME, NAME being the recording's own, so that no two become one; a simulated world's settings are joined by hyphens."""
+    if source.startswith("sim:"):
+        return Path("runs") / re.sub(r"[^\w.-]+", "-", source)
+    return Path("runs") / (Path(source).expanduser().resolve().name or "recording")
 
 
 def new_record(recording: Recording, settings: Settings) -> RunRecord:

@@ -1,6 +1,7 @@
 """Opening a run, or the folder of a training, to look at it."""
 
 import os
+import shlex
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -35,7 +36,7 @@ def show(path: Path) -> list[str]:
     if not has_screen():
         return [
             *lines,
-            f"3-D:    {run.rerun_path} (no screen here; open it with: rerun --bind {LOOPBACK} {run.rerun_path})",
+            f"3-D:    {run.rerun_path} (no screen here; open it with: rerun --bind {LOOPBACK} {shlex.quote(str(run.rerun_path))})",
         ]
     open_viewer(run.rerun_path)
     return [*lines, f"3-D:    {run.rerun_path} (opening)"]
