@@ -9,7 +9,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Benchmarks that need recordings or peers that are not installed here; each says how it is called.
 NEEDS_MORE := $(addprefix benchmarks/, pairs.py slam.py bundle_adjustment.py dino.py)
 
-.PHONY: demo test test-slow check bench docs clean
+.PHONY: demo test test-slow check bench docs mutants fuzz clean
 
 demo: .venv/ready
 	$(BIN)/firstsight perceive sim:street --out $(OUT)
@@ -35,6 +35,23 @@ docs: .venv/ready
 	$(BIN)/python tools/generate_reference.py
 	sh tools/install.sh -e '.[docs]'
 	$(BIN)/zensical build
+
+# Which faults, put into the code, no test would notice: make mutants FOLDER=src/firstsight/formats (benchmarks/mutants.md)
+FOLDER ?= src/firstsight/formats
+MUTANTS ?= 40
+mutants: export OMP_NUM_THREADS = 1
+
+mutants: .venv/ready
+	sh tools/install.sh -e '.[dev,mutants]'
+	nice -n 10 $(BIN)/python tools/mutants.py $(FOLDER) --count $(MUTANTS)
+
+# What becomes of damaged files, by seed: make fuzz CASES=5000 SEED=5
+CASES ?= 1000
+SEED ?= 0
+fuzz: export OMP_NUM_THREADS = 1
+
+fuzz: .venv/ready
+	$(BIN)/python tools/fuzz.py --cases $(CASES) --seed $(SEED)
 
 clean:
 	rm -rf .venv runs site

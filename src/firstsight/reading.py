@@ -9,26 +9,38 @@ from firstsight.errors import InputError
 MAX_FILE_BYTES = 2**30
 
 
-def read_bytes(path: Path, what: str, at_most: float | None = None) -> bytes:
-    """The content of a regular file; links are followed.
+def require_regular(path: Path, what: str) -> int:
+    """The size of a regular file in bytes; links are followed. For what a library opens itself, of any size.
 
-    Raises InputError, calling the file `what`, where it is missing, a folder, a device or a pipe, or larger than
-    `at_most` bytes (by default MAX_FILE_BYTES).
+    Raises InputError, calling the file `what`, where it is missing, a folder, a device or a pipe, or may not be read.
     """
     try:
         status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise InputError(
-                f"{path}: a folder, device or pipe where the {what} itself should be; replace or remove it"
-            )
-        if status.st_size > (MAX_FILE_BYTES if at_most is None else at_most):
-            raise InputError(f"{path}: {status.st_size} bytes are too many for one {what}; replace or remove it")
-        return path.read_bytes()
+        if stat.S_ISREG(status.st_mode):
+            return status.st_size
     except PermissionError:
         raise InputError(f"{path}: this {what} may not be read by you; change its permissions") from None
     # ValueError: a name with a zero byte in it
     except (OSError, ValueError):
         raise InputError(f"{path}: missing {what}; restore it or leave its frame out") from None
+    raise InputError(f"{path}: a folder, device or pipe where the {what} itself should be; replace or remove it")
+
+
+def read_bytes(path: Path, what: str, at_most: float | None = None) -> bytes:
+    """The content of a regular file; links are followed.
+
+    Raises InputError, calling the file `what`, for what `require_regular` refuses and for more than `at_most` bytes (by
+    default MAX_FILE_BYTES).
+    """
+    size = require_regular(path, what)
+    if size > (MAX_FILE_BYTES if at_most is None else at_most):
+        raise InputError(f"{path}: {size} bytes are too many for one {what}; replace or remove it")
+    try:
+        return path.read_bytes()
+    except PermissionError:
+        raise InputError(f"{path}: this {what} may not be read by you; change its permissions") from None
+    except OSError as error:
+        raise InputError(f"{path}: this {what} cannot be read ({error.strerror}); copy it again") from None
 
 
 def read_text(path: Path) -> str:

@@ -228,3 +228,26 @@ def test_sizes_that_patches_do_not_fill():
         network()(random_images(size=(20, 24)))
     with pytest.raises(InputError, match="a width of 24 cannot be shared by 5 heads"):
         network(heads=5)
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (lambda weights: [1, 2], "weight patch_embed.proj.weight is missing"),
+        (lambda weights: weights | {"pos_embed": torch.zeros(7)}, "weight pos_embed is of another shape"),
+        (lambda weights: weights | {"pos_embed": 3}, "weight pos_embed is missing"),
+        (lambda weights: weights | {"cls_token": torch.zeros(1, 1, 9)}, "weights pos_embed and cls_token are not 24"),
+        (lambda weights: weights | {"blocks.999999999.norm1.bias": torch.zeros(24)}, "has a block 999999999, but not"),
+        (lambda weights: weights | {"norm.bias": torch.full((24,), torch.nan)}, "weight norm.bias is not finite"),
+    ],
+)
+def test_damaged_weights_are_one_line(tmp_path, change, line):
+    torch.save(change(network(size=(16, 16)).state_dict()), tmp_path / "w.pth")
+    with pytest.raises(InputError, match=rf"w\.pth: {line}"):
+        load_published(tmp_path / "w.pth", heads=3)
+
+
+def test_what_is_no_file_of_weights_is_one_line(tmp_path):
+    (tmp_path / "w.pth").write_bytes(b"\x80\x02cfoo\nb\xffr\n.")
+    with pytest.raises(InputError, match=r"w\.pth: not a file of weights alone"):
+        load_published(tmp_path / "w.pth")

@@ -17,6 +17,7 @@ Source: Agarwal, Snavely, Seitz, Szeliski. Bundle Adjustment in the Large. ECCV 
 import bz2
 import gzip
 import zlib
+from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from scipy.spatial.transform import Rotation
 
 from firstsight.errors import InputError
 from firstsight.formats.storage.atomic import write_bytes
+from firstsight.reading import read_bytes
 from firstsight.roles.reconstruction import Lenses, Observations, Reconstruction
 
 MAX_COUNT = 2**40
@@ -103,12 +105,10 @@ def _packed(path: Path, text: bytes) -> bytes:
 
 def _numbers(path: Path) -> np.ndarray:
     """All numbers of the file, (n,)."""
-    opened = {".gz": gzip.open, ".bz2": bz2.open}.get(path.suffix, open)
+    unpack = {".gz": gzip.decompress, ".bz2": bz2.decompress}.get(path.suffix, bytes)
     try:
-        with opened(path, "rb") as file:
-            words = file.read().split()
-    # zlib.error is no OSError
-    except (OSError, EOFError, zlib.error):
+        words = unpack(read_bytes(path, "BAL file", at_most=inf)).split()
+    except (InputError, OSError, EOFError, ValueError, zlib.error):
         raise InputError(f"{path}: cannot be read; give a BAL file, or fetch it again") from None
     try:
         numbers = np.array(words, dtype="S").astype(float) if words else np.zeros(0)

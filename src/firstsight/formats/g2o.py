@@ -26,6 +26,7 @@ from scipy.spatial.transform import Rotation
 from firstsight.errors import InputError
 from firstsight.formats.storage.atomic import write_text
 from firstsight.geometry.se3 import matrix_to_quaternion_wxyz
+from firstsight.reading import read_text
 from firstsight.roles.pose_graph import (
     Between,
     PoseGraph,
@@ -195,8 +196,8 @@ def _numbers(words: list[str], count: int | None = None) -> list[float]:
 def read_g2o(path: Path) -> GraphFile:
     """Reads g2o or TORO. Raises InputError naming the file and, where one line is at fault, the line."""
     try:
-        text = path.read_text()
-    except (OSError, UnicodeDecodeError):
+        text = read_text(path)
+    except InputError:
         raise InputError(f"{path}: cannot be read as text; give a g2o or TORO file") from None
     lines = _Lines()
     rows = [(number, line.split()) for number, line in enumerate(text.splitlines(), 1)]

@@ -17,7 +17,6 @@ import re
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, NamedTuple
 
 import torch
@@ -27,6 +26,7 @@ from torch.nn import functional as F
 
 from firstsight.errors import InputError
 from firstsight.formats.storage.weights import load_into, load_weights
+from firstsight.reading import require_regular
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 PUBLISHED_HEAD_WIDTH = 64
@@ -229,20 +229,24 @@ def load_published(path: Path, heads: int | None = None) -> VisionTransformer:
     """
     if path.suffix == ".safetensors":
         return from_published(load_weights(path), path, heads)
+    if not path.exists():
+        raise InputError(f"{path}: missing; it holds weights, restore it")
+    require_regular(path, "file of weights")
     try:
-        return from_published(torch.load(path, map_location="cpu", weights_only=True), path, heads)
-    except FileNotFoundError:
-        raise InputError(f"{path}: missing; it holds weights, restore it") from None
-    except (UnpicklingError, RuntimeError, EOFError, OSError):
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:  # a damaged pickle may raise anything
         raise InputError(f"{path}: not a file of weights alone; save its state dict as safetensors") from None
+    return from_published(weights, path, heads)
 
 
-def from_published(weights: dict[str, Any], path: Path, heads: int | None = None) -> VisionTransformer:
+def from_published(weights: Any, path: Path, heads: int | None = None) -> VisionTransformer:
     """A network with weights as DINO, DINOv2, MAE or timm publish them; None: heads of 64, as all published have."""
-    named = own_names(weights)
-    for name in ("patch_embed.proj.weight", "pos_embed", "cls_token"):
-        if name not in named:
-            raise InputError(f"{path}: weight {name} is missing; give the weights of a DINO, DINOv2, MAE or timm ViT")
+    named = own_names(weights) if isinstance(weights, dict) else {}
+    for name, axes in {"patch_embed.proj.weight": 4, "pos_embed": 3, "cls_token": 3}.items():
+        fits = name in named and named[name].ndim == axes and named[name].numel() > 0
+        if not fits:
+            what = "of another shape" if name in named else "missing"
+            raise InputError(f"{path}: weight {name} is {what}; give the weights of a DINO, DINOv2, MAE or timm ViT")
     config = read_config(named, path, heads)
     if named["pos_embed"].shape[1] == math.prod(config.grid):  # timm leaves the position of CLS out of some
         named["pos_embed"] = torch.cat([torch.zeros_like(named["cls_token"]), named["pos_embed"]], 1)
@@ -257,7 +261,8 @@ def own_names(weights: dict[str, Any]) -> dict[str, Tensor]:
         if isinstance(weights.get(wrapper), dict):
             weights = weights[wrapper]
             break
-    return {own_name(name): tensor.float() for name, tensor in weights.items() if is_of_encoder(without_prefix(name))}
+    named = {name: tensor for name, tensor in weights.items() if isinstance(name, str) and isinstance(tensor, Tensor)}
+    return {own_name(name): tensor.float() for name, tensor in named.items() if is_of_encoder(without_prefix(name))}
 
 
 def own_name(name: str) -> str:
@@ -280,15 +285,21 @@ def read_config(named: dict[str, Tensor], path: Path, heads: int | None) -> Conf
     width, _, patch, _ = named["patch_embed.proj.weight"].shape
     blocks = [int(found[1]) for name in named if (found := re.match(r"blocks\.(\d+)\.", name))]
     hidden, registers = named.get("blocks.0.mlp.fc1.weight"), named.get("register_tokens")
-    if hidden is None:
+    if hidden is None or hidden.ndim != 2 or not len(hidden):
         raise InputError(f"{path}: weight blocks.0.mlp.fc1.weight is missing; gated MLPs cannot be read")
+    if set(blocks) != set(range(len(set(blocks)))):
+        raise InputError(f"{path}: has a block {max(blocks)}, but not all before it; give whole weights")
+    if named["pos_embed"].shape[2] != width or named["cls_token"].shape != (1, 1, width):
+        raise InputError(f"{path}: weights pos_embed and cls_token are not {width} wide, as the patches are")
+    if registers is not None and registers.ndim != 3:
+        raise InputError(f"{path}: weight register_tokens is of another shape; give whole weights")
     side = math.isqrt(named["pos_embed"].shape[1])
     return Config(
         size=(side * patch, side * patch),
         patch=patch,
         width=width,
         blocks=max(blocks) + 1,
-        heads=heads or width // PUBLISHED_HEAD_WIDTH,
+        heads=heads or max(width // PUBLISHED_HEAD_WIDTH, 1),
         hidden_ratio=len(hidden) / width,
         registers=0 if registers is None else registers.shape[1],
         layer_scale=1.0 if "blocks.0.ls1.gamma" in named else None,

@@ -11,6 +11,7 @@ from torch import Tensor
 from firstsight.errors import InputError
 from firstsight.extras import install_command
 from firstsight.formats.storage.atomic import write_text
+from firstsight.reading import read_bytes
 
 
 class Callback:
@@ -120,7 +121,7 @@ def read_metrics(folder: Path) -> list[dict[str, int | float]]:
 
 def _rows(path: Path) -> tuple[list[dict[str, Any]], int]:
     """The lines of a log, and how many are damaged. A last line without its end is one that a kill cut off, not damage."""
-    lines = path.read_bytes().split(b"\n")[:-1]
+    lines = read_bytes(path, "log").split(b"\n")[:-1]
     rows = [_row(line) for line in lines]
     whole = [row for row in rows if row is not None]
     return whole, len(rows) - len(whole)

@@ -43,3 +43,19 @@ def test_a_cut_file_is_refused(tmp_path: Path):
     (tmp_path / "cut.npz").write_bytes((tmp_path / "whole.npz").read_bytes()[:-40])
     with pytest.raises(InputError, match=r"cut\.npz"):
         read_state(tmp_path / "cut.npz")
+
+
+@pytest.mark.parametrize("tree", ["[" * 5000, '{"dict": []}', '{"dict": 3}', '{"array": 9}', '{"list": 1}', "\xff"])
+def test_a_tree_of_another_kind_is_refused(tmp_path: Path, tree: str):
+    np.savez(tmp_path / "state.npz", tree=np.frombuffer(tree.encode("latin-1"), np.uint8))
+    with pytest.raises(InputError, match=r"state\.npz: not a readable state"):
+        read_state(tmp_path / "state.npz")
+
+
+def test_a_packing_that_is_not_known_is_refused(tmp_path: Path):
+    write_state(tmp_path / "state.npz", {"points": np.ones((50, 3))})
+    content = (tmp_path / "state.npz").read_bytes()
+    entry = content.rindex(b"PK\x01\x02")
+    (tmp_path / "state.npz").write_bytes(content[: entry + 10] + b"\x63\x00" + content[entry + 12 :])
+    with pytest.raises(InputError, match=r"state\.npz: not a readable state"):
+        read_state(tmp_path / "state.npz")

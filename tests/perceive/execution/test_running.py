@@ -86,6 +86,15 @@ def test_a_stage_without_a_usable_frame_is_skipped_with_the_reason(work: Workspa
     assert (record.status, record.reason) == ("skipped", "frame 0: no light")
 
 
+def test_a_defect_is_no_frame_that_cannot_be_used(work: Workspace):
+    class Defective(Summing):
+        def process(self, frame: int) -> None:
+            raise ValueError("not the recording's fault")
+
+    with pytest.raises(ValueError, match="not the recording's fault"):
+        run_stage(Defective(work), lambda frames: None)
+
+
 class Planted:
     """What a pickle must not be able to do."""
 

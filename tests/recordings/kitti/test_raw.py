@@ -266,3 +266,41 @@ def test_the_real_drive_opens(shared_data):
     assert recording[19].image().shape == (375, 1242, 3)
     assert recording[19].scan().points.shape == (111732, 3)
     assert recording.truth.world_from_camera.shape == (20, 4, 4)
+
+
+def test_the_rectifying_rotation_turns_camera_0(tmp_path):
+    """It is the identity above, which its transpose and another order of the two transforms are as well."""
+    drive = write_drive(tmp_path)
+    calibration = drive.parent / "calib_cam_to_cam.txt"
+    turned = calibration.read_text().replace("R_rect_00: 1 0 0 0 1 0 0 0 1", "R_rect_00: 0.8 -0.6 0 0.6 0.8 0 0 0 1")
+    calibration.write_text(turned)
+    camera = kitti_raw.read(drive).rig.reference
+    # the Velodyne's (10, 1, -1) is (-1, 0.92, 9.73) before, (-1.352, 0.136, 9.73) after; camera 2 is 0.06 m further left
+    point = np.linalg.inv(camera.body_from_camera) @ [10.0, 1.0, -1.0, 1.0]
+    np.testing.assert_allclose(point[:3], [-1.292, 0.136, 9.73], atol=1e-9)
+
+
+def test_oxts_positions_in_metres_east_north_and_up():
+    """At 60 degrees a degree of longitude is half as long as one of latitude: 1.1131949 m for 0.00001 degrees."""
+    rows = np.array([[60.0, 8.0, 110.0, 0, 0, 0], [60.00001, 8.00001, 110.7, 0, 0, 0]])
+    start, end = kitti_raw.mercator_poses(rows)
+    np.testing.assert_allclose((end - start)[:3, 3], [0.5565975, 1.1131949, 0.7], atol=1e-6)
+
+
+def test_a_frame_without_a_packet_has_no_true_pose(tmp_path):
+    drive = write_drive(tmp_path)
+    (drive / "oxts" / "data").mkdir(parents=True)
+    for frame, altitude in ((0, 110.0), (2, 110.7)):
+        (drive / "oxts" / "data" / f"{frame:010d}.txt").write_text(f"49.0 8.4 {altitude} 0 0 0 " + "0 " * 24)
+    poses = kitti_raw.read(drive).truth.world_from_camera
+    assert np.isnan(poses[1]).all()
+    np.testing.assert_allclose((poses[2] - poses[0])[:3, 3], [0, 0, 0.7], atol=1e-9)
+
+
+def test_times_belong_to_numbers_where_images_are_missing(tmp_path):
+    drive = write_drive(tmp_path, scans=())
+    (drive / "image_02" / "data" / f"{1:010d}.png").unlink()
+    times = ["2011-09-26 13:02:25.1", "2011-09-26 13:02:25.2", "2011-09-26 13:02:25.5"]
+    (drive / "image_02" / "timestamps.txt").write_text("\n".join(times) + "\n")
+    stamps = kitti_raw.read(drive).stamps_ns
+    assert (stamps - stamps[0]).tolist() == [0, 400_000_000]

@@ -181,3 +181,15 @@ def test_shards_without_images_are_one_line(tmp_path):
     write_shard(tmp_path / "shards" / "0.tar", numbered(0, 2))
     with pytest.raises(InputError, match="frames= is not for shards"):
         open_dataset([f"{tmp_path / 'shards'}@frames=0:1"], ALONE, tmp_path)
+
+
+@pytest.mark.parametrize(("field", "value"), [("shard", 3), ("label", 3), ("label", -2), ("offset", -1), ("size", -1)])
+def test_an_index_that_names_what_there_is_not_is_one_line(shards, tmp_path, field, value):
+    """Such a row would have read another file, or nothing."""
+    open_dataset([str(shards)], ALONE, tmp_path)
+    (path,) = (shards / ".firstsight-index").glob("*.npy")
+    rows = np.load(path)
+    rows[field][5] = value
+    np.save(path, rows)
+    with pytest.raises(InputError, match=rf"damaged index \(its {field}s are none\); remove the folder"):
+        open_dataset([str(shards)], ALONE, tmp_path)

@@ -7,10 +7,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from firstsight.errors import InputError
+
 
 @contextmanager
 def replacing(path: Path) -> Generator[Path]:
-    """Yields a temporary path in the same folder; it takes `path`'s place when the block ends without an error."""
+    """Yields a temporary path in the same folder; it takes `path`'s place when the block ends without an error.
+
+    Raises InputError where a folder is in that place.
+    """
+    if path.is_dir() and not path.is_symlink():
+        raise InputError(f"{path}: is a folder, where a file is to be written; move it away")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:

@@ -7,7 +7,6 @@ ever gets longer, each item goes to a file of its own beside it, which is writte
 
 import json
 import shutil
-import zipfile
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import numpy as np
 
 from firstsight.errors import InputError
 from firstsight.formats.storage.atomic import write_bytes
+from firstsight.formats.storage.npz import DAMAGED, read_npz
 
 # The name of the JSON text among the arrays.
 TREE = "tree"
@@ -37,11 +37,8 @@ def write_state(path: Path, state: dict[str, Any]) -> None:
 def read_state(path: Path) -> dict[str, Any]:
     """The state that `write_state` wrote. Raises InputError for a file that is damaged or something else."""
     try:
-        if not path.is_file():  # a pipe would be read for ever
-            raise ValueError("no regular file")
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            return _unpacked(json.loads(arrays[TREE].tobytes()), arrays)
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        return read_npz(path, lambda arrays: _unpacked(json.loads(arrays[TREE].tobytes()), arrays))
+    except DAMAGED as error:
         raise InputError(f"{path}: not a readable state ({error}); delete it and start again") from None
 
 

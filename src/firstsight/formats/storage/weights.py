@@ -4,12 +4,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from firstsight.errors import InputError
 from firstsight.formats.storage.atomic import write_bytes
+from firstsight.reading import require_regular
 
 
 def save_weights(path: Path, tensors: dict[str, Tensor], about: dict[str, Any] | None = None) -> None:
@@ -18,16 +20,17 @@ def save_weights(path: Path, tensors: dict[str, Tensor], about: dict[str, Any] |
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:
+    if not path.exists():
+        raise InputError(f"{path}: missing; it holds weights, restore it")
+    require_regular(path, "file of weights")
     try:
         return load_file(path)
-    except FileNotFoundError:
-        raise InputError(f"{path}: missing; it holds weights, restore it") from None
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, ValueError) as error:
         raise InputError(f"{path}: not readable as safetensors ({error}); copy it again") from None
 
 
 def load_into(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
-    """Raises InputError naming the first weight that does not fit."""
+    """Raises InputError naming the first weight that does not fit, or is not finite."""
     own = module.state_dict()
     for name in {**own, **tensors}:
         if name not in tensors or name not in own:
@@ -36,4 +39,6 @@ def load_into(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None
             raise InputError(
                 f"{path}: weight {name} is {tuple(tensors[name].shape)}, expected {tuple(own[name].shape)}"
             )
+        if not bool(torch.isfinite(tensors[name]).all()):
+            raise InputError(f"{path}: weight {name} is not finite; copy it again, or train anew")
     module.load_state_dict(tensors)

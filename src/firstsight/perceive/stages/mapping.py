@@ -147,6 +147,8 @@ class OccupancyStage(MappingStage):
             self.with_moving.restore(state["with_moving"])
 
     def write(self) -> str:
+        if not self.mapper.occupancy().occupied.size:
+            raise InputError("no frame has a point that could be mapped")
         write_grid(self.work.run.occupancy_path, self.mapper)
         if self.with_moving is not None:
             write_grid(with_moving_path(self.work), self.with_moving)

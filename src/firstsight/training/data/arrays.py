@@ -8,8 +8,6 @@ A clip never reaches over the end of an episode or of a file. Every field of a b
 frames of the clip, whatever the array. float64 becomes float32. The arrays that are wanted lie in memory as a whole.
 """
 
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +16,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from firstsight.errors import InputError
+from firstsight.formats.storage.npz import DAMAGED, read_npz
 from firstsight.recordings.files import natural_key
 from firstsight.training.data.batch import Row
 from firstsight.training.data.clips import centres
@@ -26,8 +25,6 @@ from firstsight.training.data.images import scaled
 from firstsight.training.data.wanted import Wanted
 
 EPISODE, EPISODE_ENDS = "episode", "episode_ends"
-DAMAGED = (OSError, EOFError, ValueError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error)
-"""What numpy raises for files that are damaged, or none of its own."""
 
 
 class Log(NamedTuple):
@@ -104,8 +101,7 @@ def read_log(path: Path, wanted: Wanted, called: Mapping[str, str]) -> Log:
 def read_arrays(path: Path, names: Sequence[str]) -> tuple[list[str], dict[str, np.ndarray]]:
     """The names of all arrays of a file, and those of the named ones that it has."""
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            return archive.files, {name: archive[name] for name in names if name in archive.files}
+        return read_npz(path, lambda held: (held.files, {name: held[name] for name in names if name in held.files}))
     except DAMAGED as error:
         raise InputError(f"{path}: not a readable .npz of plain arrays ({error}); write it again") from None
 

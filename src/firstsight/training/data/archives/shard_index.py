@@ -17,6 +17,8 @@ import numpy as np
 
 from firstsight.errors import InputError
 from firstsight.formats.storage.atomic import replacing, write_json
+from firstsight.formats.storage.npz import DAMAGED
+from firstsight.reading import read_bytes, require_regular
 from firstsight.recordings.files import IMAGE_SUFFIXES, natural_key
 from firstsight.training.data.archives.unpacking import MAX_IMAGE_BYTES, readable
 from firstsight.training.data.dataset import digest
@@ -67,13 +69,30 @@ def shard_index(folder: Path, scratch: Path) -> ShardIndex:
 def read_index(place: Path, key: str, paths: list[Path]) -> ShardIndex:
     """Raises InputError where a file of it is damaged."""
     try:
-        about = json.loads((place / f"{key}.json").read_text())
+        about = json.loads(read_bytes(place / f"{key}.json", "index"))
+        require_regular(place / f"{key}.npy", "index")
         rows = np.load(place / f"{key}.npy", mmap_mode="r")
         if len(rows) != sum(about["counts"]) or len(paths) != len(about["counts"]):
             raise ValueError("its parts are of different lengths")
+        require_rows(rows, len(paths), len(about["classes"]))
         return ShardIndex(paths, about["counts"], about["classes"], rows)
-    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+    except DAMAGED as error:
         raise InputError(f"{place / key}: damaged index ({error}); remove the folder {place}") from None
+
+
+def require_rows(rows: np.ndarray, shards: int, classes: int) -> None:
+    """Raises ValueError or KeyError where a row is none, or names a shard, a class or a place that there is not."""
+    for name, kind, lowest, above in (
+        ("shard", "<i4", 0, shards),
+        ("label", "<i4", NO_CLASS, classes),
+        ("offset", "<i8", 0, None),
+        ("size", "<i8", 0, MAX_IMAGE_BYTES + 1),
+    ):
+        values = rows[name]
+        if values.dtype != kind or (values < lowest).any() or (above is not None and (values >= above).any()):
+            raise ValueError(f"its {name}s are none")
+    if rows["name"].dtype.kind != "S":
+        raise ValueError("its names are none")
 
 
 def write_index(place: Path, key: str, entries: Sequence[Sequence[Entry]]) -> None:

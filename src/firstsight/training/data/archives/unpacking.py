@@ -20,6 +20,7 @@ from typing import Any
 
 from firstsight.errors import InputError
 from firstsight.formats.storage.atomic import replacing
+from firstsight.reading import require_regular
 
 # An archive of images hardly shrinks: what unpacks to more than this, or to more than 100 times its size, is no such archive.
 MAX_BYTES = 200 * 10**9
@@ -55,7 +56,8 @@ DAMAGED = (
 
 @contextmanager
 def readable(path: Path) -> Generator[None]:
-    """Turns the many errors of a damaged archive into one line."""
+    """Turns the many errors of a damaged archive into one line; what is no regular file is not opened."""
+    require_regular(path, "archive")
     try:
         yield
     except InputError:
