@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from firstsight.errors import InputError
-from firstsight.flow.dense_inverse_search import Config, DenseInverseSearch, finest_scale
+from firstsight.flow.dense_inverse_search import Config, DenseInverseSearch, filled, finest_scale
 from firstsight.geometry.images import to_tensor
 
 HEIGHT, WIDTH = 120, 200
@@ -124,3 +124,16 @@ def test_small_things_that_move_far_are_found_in_every_direction(direction_deg: 
     flow, _ = DenseInverseSearch()(to_tensor(image_a), to_tensor(image_b))
     inside = flow[0, :, 160:196, 230:266].reshape(2, -1).median(1).values
     assert inside.tolist() == pytest.approx([x, y], abs=0.5)
+
+
+def test_what_is_not_valid_takes_the_flow_of_what_looks_alike():
+    """A dark and a bright surface move differently; each fills its own gap. Valid flow stays."""
+    grey = np.where(np.arange(60) < 20, 40, 200).astype(np.uint8) * np.ones((50, 1), np.uint8)
+    flow = np.where(np.arange(60)[:, None] < 20, (7.0, -2.0), (-3.0, 1.0)).astype(np.float32) * np.ones((50, 1, 1))
+    valid = np.ones((50, 60), bool)
+    valid[10:30, 8:45] = False
+    guessed = np.where(valid[..., None], flow, 50.0).astype(np.float32)
+    dense = filled(guessed, valid, grey)
+    np.testing.assert_allclose(dense[20, [10, 17, 24, 40]], [[7, -2], [7, -2], [-3, 1], [-3, 1]], atol=0.2)
+    np.testing.assert_array_equal(dense[valid], guessed[valid])
+    np.testing.assert_array_equal(filled(guessed, np.zeros_like(valid), grey), guessed)

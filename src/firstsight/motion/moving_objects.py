@@ -28,7 +28,7 @@ from jaxtyping import Bool, Float32, Float64
 from numba import njit
 from torch import Tensor
 
-from firstsight.motion.edge_aware import smooth
+from firstsight.matching.selection.edge_aware import smooth
 from firstsight.motion.object_tracks import Carried, ObjectTracks
 from firstsight.motion.regions import keep, label, open_share
 from firstsight.motion.support_planes import on_support
