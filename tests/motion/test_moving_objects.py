@@ -8,16 +8,22 @@ import torch
 from firstsight.geometry.se3 import se3_exp
 from firstsight.geometry.warp import rigid_flow
 from firstsight.motion.moving_objects import (
+    Comparison,
     Config,
     MovingObjectSegmentation,
     Noise,
+    correct_motion,
     explain,
     fill_rows,
+    gather_evidence,
     measure_noise,
+    read_scene,
+    recall,
     scatter,
     surprise,
 )
 from firstsight.motion.moving_objects import Scene as SceneArrays
+from firstsight.motion.object_tracks import Carried
 from firstsight.roles import Depth, Flow, MovingObjects
 
 HEIGHT, WIDTH = 96, 160
@@ -300,3 +306,59 @@ def test_holes_are_filled_from_behind():
     depth = np.array([[3.0, 9.0, 9.0, 5.0, 9.0], [9.0, 9.0, 9.0, 9.0, 9.0]], np.float32)
     valid = np.array([[True, False, False, True, False], [False] * 5])
     assert fill_rows(depth, valid).tolist() == [[3, 5, 5, 5, 5], [0] * 5]
+
+
+# A scene for each rule
+
+
+def seen(bodies: list[Body]) -> SceneArrays:
+    return read_scene(*tensors(render(bodies, 0)), INTRINSICS)
+
+
+def test_memory_votes_where_the_object_was_expected_and_as_far_away():
+    scene = seen([CROSSING])
+    ids, near = np.zeros((HEIGHT, WIDTH), np.int32), np.full((HEIGHT, WIDTH), 12.0, np.float32)
+    ids[30:50, 40:60] = 1
+    beliefs = np.array([0.0, 0.5], np.float32)
+    votes = recall(scene._replace(rho=1 / near), Carried(ids, near * np.float32(1.1)), beliefs)
+    assert votes[40, 50] == pytest.approx(0.75)
+    assert not votes[ids == 0].any()
+    assert not recall(scene._replace(rho=1 / near), Carried(ids, near * np.float32(1.3)), beliefs).any()
+
+
+def test_what_is_too_far_to_have_a_depth_decides_nothing():
+    """Noise of 0.01 in inverse depth: three sigmas are 33 m."""
+    scene = seen([])
+    residual, gradient = explain(scene.rho, scene.flow, B_FROM_A.numpy(), scene.intrinsics)
+    evidence = gather_evidence(scene, Comparison(residual, gradient, Noise(0.25, 0.01)), scene.rho * 0, Config())
+    far = scene.depth > 34
+    assert far.any()
+    assert not evidence.decided[far].any()
+    assert evidence.decided[scene.depth < 32].all()
+    unknown = scene._replace(known=scene.known & (np.arange(WIDTH) > 50))
+    comparison = Comparison(residual, gradient, Noise(0.25, 1e-4))
+    assert not gather_evidence(unknown, comparison, scene.rho * 0, Config()).decided[:, :50].any()
+
+
+def test_memory_has_no_say_on_the_ground():
+    scene = seen([])
+    residual, gradient = explain(scene.rho, scene.flow, B_FROM_A.numpy(), scene.intrinsics)
+    comparison, memory = Comparison(residual, gradient, Noise(0.25, 1e-4)), np.ones_like(scene.rho)
+    evidence = gather_evidence(scene, comparison, memory, Config())
+    road = np.zeros((HEIGHT, WIDTH), bool)
+    road[60:90, 20:140] = True
+    assert evidence.ground[road].mean() > 0.95
+    assert np.median(evidence.vote[road]) == pytest.approx(-2.0, abs=0.01)
+    assert np.median(evidence.vote[:30]) == pytest.approx(0.0, abs=0.01), "still, but remembered"
+
+
+def test_what_moves_does_not_bend_the_camera_s_motion():
+    """A third of the pixels moves by 4 px aside; the motion was given 0.003 rad wrong."""
+    scene = seen([PARKED])
+    flow = scene.flow.copy()
+    flow[0, :, 100:] += 4
+    wrong = B_FROM_A.numpy() @ se3_exp(torch.tensor([0.0, 0, 0, 0.0, 0.003, 0], dtype=torch.float64)).numpy()
+    _, gradient = explain(scene.rho, flow, wrong, scene.intrinsics)
+    found = correct_motion(scene._replace(flow=flow), wrong, gradient, Noise(0.25, 1e-4), Config())
+    angle = np.arccos(np.clip((np.trace(found[:3, :3]) - 1) / 2, -1, 1))
+    assert angle < 0.0015

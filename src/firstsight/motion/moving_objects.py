@@ -68,9 +68,10 @@ class Config:
     bleed_px: int = 9  # width of the window over which flow may have spread
     reach_px: float = 6.0  # of the smoothing
     depth_edge: float = 0.06  # jump of log depth between surfaces
-    open_share: float = 0.25  # of an object's surroundings that may be still and as far away
+    # Of an object's surroundings that may be still and as far away; up to twice as much where it is seen to move.
+    open_share: float = 0.25
     min_area_px: int = 30
-    belief: float = 0.4  # from which an object is reported; all its pixels seen to move in one frame give 0.5
+    belief: float = 0.49  # from which an object is reported; all its pixels seen to move give 0.5, then 0.75
     max_gap: int = 5  # frames over which an object keeps its id unseen
 
 
@@ -314,8 +315,10 @@ class MovingObjectSegmentation(MotionSegmenter):
             evidence.vote, evidence.weight, log_depth, evidence.ground, self.config.reach_px, self.config.depth_edge
         )
         pieces = label(score > 0, log_depth, comparison.residual, scene.known, PIECE_DEPTH, PIECE_RESIDUAL_PX)
-        large = np.bincount(pieces.ravel()) >= self.config.min_area_px
-        pieces = keep(pieces, large & (open_share(pieces, log_depth, evidence.still) < self.config.open_share))
+        size = np.bincount(pieces.ravel())
+        seen_to_move = np.bincount(pieces[evidence.moving], minlength=len(size)) / np.maximum(size, 1)
+        alone = open_share(pieces, log_depth, evidence.still) < self.config.open_share * (1 + seen_to_move)
+        pieces = keep(pieces, (size >= self.config.min_area_px) & alone)
         ids = self.tracks.assign(pieces, log_depth)
         self.tracks.judge(ids, evidence.decided, evidence.moving)
         reported = self.tracks.numbers(self.config.belief)[ids]
