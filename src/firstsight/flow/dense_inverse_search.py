@@ -39,7 +39,6 @@ WHOLE, HALVED = (7, 5), (3, 3)
 ELSEWHERE = 1.5  # steps of the coarse search: a match this far from the flow is another one
 CLEARLY = 0.75
 MIN_PX = 48  # OpenCV crashes on images a few patches wide
-BACK_SCALE = 1  # at which the way back stops at the latest
 FILL_REACH_PX, FILL_EDGE = 40.0, 25.0  # of the smoothing that fills; grey levels between surfaces
 
 Grey = UInt8[np.ndarray, "height width"]
@@ -112,25 +111,20 @@ def merged(grey_a: Grey, grey_b: Grey, matches: Matches, finest: int, window_px:
 
 
 def displacements(grey_a: Grey, grey_b: Grey, config: Config) -> tuple[Displacement, Displacement]:
-    """Returns where each pixel of a goes in b and of b in a, in px; dense, also where it cannot be right.
-
-    The way back only serves to check the way there, and stops at half the resolution.
-    """
+    """Returns where each pixel of a goes in b and of b in a, in px; dense, also where it cannot be right."""
     height, width = grey_a.shape
     finest = finest_scale(height, width) if config.finest_scale is None else config.finest_scale
     size = (width >> finest, height >> finest)
     small_a, small_b = (cv2.resize(grey, size, interpolation=cv2.INTER_AREA) for grey in (grey_a, grey_b))
     matches_ab, matches_ba = coarse_matches(small_a, small_b)
 
-    def refined(
-        from_grey: Grey, to_grey: Grey, begin: Float32[np.ndarray, "rows columns 2"], stop: int
-    ) -> Displacement:
+    def refined(from_grey: Grey, to_grey: Grey, begin: Float32[np.ndarray, "rows columns 2"]) -> Displacement:
         enlarged = cv2.resize(begin, (width, height)) * np.float32(2**finest)
-        return search(from_grey, to_grey, enlarged, config.preset, stop, config.refinement_iterations)
+        return search(from_grey, to_grey, enlarged, config.preset, finest, config.refinement_iterations)
 
     return (
-        refined(grey_a, grey_b, start(small_a, small_b, matches_ab), finest),
-        refined(grey_b, grey_a, start(small_b, small_a, matches_ba), max(finest, BACK_SCALE)),
+        refined(grey_a, grey_b, start(small_a, small_b, matches_ab)),
+        refined(grey_b, grey_a, start(small_b, small_a, matches_ba)),
     )
 
 
