@@ -19,11 +19,13 @@ import cv2
 import numpy as np
 import torch
 from jaxtyping import Bool, Float32, UInt8
+from torch import Tensor
 
 from firstsight.errors import InputError
 from firstsight.flow.coarse_matches import Matches, coarse_matches
+from firstsight.flow.expected_error import expected_error_px
 from firstsight.geometry.images import to_grey
-from firstsight.geometry.warp import forward_backward_consistent
+from firstsight.geometry.warp import there_and_back
 from firstsight.matching.selection.edge_aware import smooth
 from firstsight.roles import Flow, FlowEstimator, Images
 
@@ -155,14 +157,13 @@ class DenseInverseSearch(FlowEstimator):
                 f"images of {width}x{height} px: flow needs at least {MIN_PX} px each way; use larger ones"
             )
         flows = [self._pair(a[None], b[None]) for a, b in zip(image_a, image_b, strict=True)]
-        return Flow(torch.cat([flow for flow, _ in flows]), torch.cat([valid for _, valid in flows]))
+        return Flow(*(torch.cat(parts).to(image_a.device) for parts in zip(*flows, strict=True)))
 
-    def _pair(self, image_a: Images, image_b: Images) -> Flow:
+    def _pair(self, image_a: Images, image_b: Images) -> tuple[Tensor, ...]:
         grey_a, grey_b = to_grey(image_a), to_grey(image_b)
         there, back = displacements(grey_a, grey_b, self.config)
         tensors = [torch.from_numpy(flow.transpose(2, 0, 1).copy())[None] for flow in (there, back)]
-        valid = forward_backward_consistent(
-            *tensors, self.config.consistency_relative, self.config.consistency_absolute_px2
-        )
-        dense = torch.from_numpy(filled(there, valid[0, 0].numpy(), grey_a).transpose(2, 0, 1).copy())[None]
-        return Flow(dense.to(image_a.device), valid.to(image_a.device))
+        valid, gap = there_and_back(*tensors, self.config.consistency_relative, self.config.consistency_absolute_px2)
+        error = expected_error_px(grey_a, gap[0, 0].numpy(), valid[0, 0].numpy())
+        dense = filled(there, valid[0, 0].numpy(), grey_a).transpose(2, 0, 1).copy()
+        return torch.from_numpy(dense)[None], valid, torch.from_numpy(error)[None, None]

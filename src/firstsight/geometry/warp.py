@@ -56,7 +56,17 @@ def forward_backward_consistent(
     absolute_px2: float = 0.5,
 ) -> Bool[Tensor, "batch 1 height width"]:
     """Returns where |f + f'|^2 < relative (|f|^2 + |f'|^2) + absolute (there and back returns), and p + f lies inside b."""
+    return there_and_back(flow_ab, flow_ba, relative, absolute_px2)[0]
+
+
+def there_and_back(
+    flow_ab: Float[Tensor, "batch 2 height width"],
+    flow_ba: Float[Tensor, "batch 2 height width"],
+    relative: float,
+    absolute_px2: float,
+) -> tuple[Bool[Tensor, "batch 1 height width"], Float[Tensor, "batch 1 height width"]]:
+    """(consistent, |f + f'| in px), see forward_backward_consistent()."""
     back, inside = warp_by_flow(flow_ba, flow_ab)
     gap = (flow_ab + back).square().sum(1, keepdim=True)
     size = (flow_ab.square() + back.square()).sum(1, keepdim=True)
-    return inside & (gap < relative * size + absolute_px2)
+    return inside & (gap < relative * size + absolute_px2), gap.sqrt()
