@@ -63,7 +63,7 @@ def _digest(tree: bytes, arrays: Sequence[np.ndarray]) -> bytes:
     digest = hashlib.blake2b(tree, digest_size=FINGERPRINT_BYTES)
     for array in arrays:
         digest.update(f"{array.dtype.str} {array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     return digest.digest()
 
 
