@@ -65,9 +65,11 @@ def test_a_photo_that_cannot_be_read_is_left_out_with_its_reason(photos, tmp_pat
     for i in range(3):
         (folder / f"photo{i}.png").symlink_to(photos / f"photo{i}.png")
     (folder / "photo1b.png").write_bytes((photos / "photo1.png").read_bytes()[:5000])
+    (folder / "photo2b.png").symlink_to(tmp_path / "moved.png")
     _, summary = reconstruct_folder(folder, tmp_path / "model")
-    assert (summary.photos, summary.placed) == (4, 3)
-    assert list(summary.left_out) == ["photo1b.png"]
+    assert (summary.photos, summary.placed) == (5, 3)
+    assert list(summary.left_out) == ["photo1b.png", "photo2b.png"]
+    assert summary.left_out["photo2b.png"].endswith("photo2b.png: missing image; restore it or leave its frame out")
     assert summary.left_out["photo1b.png"].endswith(
         "photo1b.png: damaged or truncated image; copy it again or leave its frame out"
     )
