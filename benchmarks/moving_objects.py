@@ -1,6 +1,6 @@
 """How many moving objects are found on different streets, and how many are invented where nothing moves.
 
-.venv/bin/python benchmarks/moving_objects.py SEED...                        simulated streets, frames 4 to 19
+.venv/bin/python benchmarks/moving_objects.py SEED...                        simulated streets, frames 4 to 27
 .venv/bin/python benchmarks/moving_objects.py path/to/sequences/06           a stereo recording with true poses, frames 0 to 29
 """
 
@@ -53,7 +53,7 @@ def main() -> None:
     torch.set_num_threads(1)
     for source in sys.argv[1:]:
         if source.isdigit():
-            judge(source, open_recording(f"sim:street:seed={source}"), range(4, 20))
+            judge(source, open_recording(f"sim:street:seed={source}"), range(4, 28))
         else:
             judge(source, open_recording(source), range(30))
 

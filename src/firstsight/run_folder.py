@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict
 
 import numpy as np
-from jaxtyping import Float64, Int64, UInt16
+from jaxtyping import Float32, Float64, Int64, UInt16
 
 from firstsight.errors import InputError
 from firstsight.formats import png, trajectory
@@ -150,6 +150,9 @@ class RunFolder:
     def flow_path(self, frame: int) -> Path:
         return self.path / "flow" / f"{frame:06d}.png"
 
+    def flow_error_path(self, frame: int) -> Path:
+        return self.path / "flow_error" / f"{frame:06d}.png"
+
     def moving_path(self, frame: int) -> Path:
         return self.path / "moving" / f"{frame:06d}.png"
 
@@ -223,6 +226,15 @@ class RunFolder:
         flow, valid = png.read_flow(path)
         self._require_size(flow.shape, path)
         return FlowImage(flow, valid, valid)
+
+    def read_flow_error(self, frame: int) -> Float32[np.ndarray, "height width"] | None:
+        """The error that the flow's method expects, px as a standard deviation, 0 where it is not valid; None if not told."""
+        path = self.flow_error_path(frame)
+        if not path.exists():
+            return None
+        error, _ = png.read_scaled(path)
+        self._require_size(error.shape, path)
+        return error
 
     def read_moving(self, frame: int) -> UInt16[np.ndarray, "height width"] | None:
         """Ids of moving objects, 0 where nothing moves by itself."""

@@ -11,7 +11,12 @@ Idea:   the way there and back that does not close measures both errors; where t
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float32, UInt8
+import torch
+from jaxtyping import Bool, Float, Float32, UInt8
+from torch import Tensor
+
+from firstsight.geometry.images import to_grey
+from firstsight.roles.border import Images
 
 GAP_SHARE = 0.5
 GAP_WINDOW_PX = 7
@@ -21,6 +26,17 @@ TEXTURE_SIGMA_PX = 2.5
 LEAST_TEXTURE = 1e-3  # of the eigenvalue, squared grey levels per px^2
 
 Map = Float32[np.ndarray, "height width"]
+
+
+def expected_errors_px(
+    image_a: Images, gap_px: Float[Tensor, "batch 1 height width"], valid: Bool[Tensor, "batch 1 height width"]
+) -> Float32[Tensor, "batch 1 height width"]:
+    """expected_error_px() of each image; on the images' device, without derivatives."""
+    errors = [
+        expected_error_px(to_grey(image[None]), gap[0].float().numpy(), seen[0].numpy())
+        for image, gap, seen in zip(image_a.detach().cpu(), gap_px.detach().cpu(), valid.cpu(), strict=True)
+    ]
+    return torch.from_numpy(np.stack(errors))[:, None].to(image_a.device)
 
 
 def expected_error_px(

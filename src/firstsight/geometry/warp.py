@@ -49,23 +49,13 @@ def rigid_flow(
     return pixels - pixel_grid(height, width, depth_a.dtype, depth_a.device), before
 
 
-def forward_backward_consistent(
+def there_and_back(
     flow_ab: Float[Tensor, "batch 2 height width"],
     flow_ba: Float[Tensor, "batch 2 height width"],
     relative: float = 0.01,
     absolute_px2: float = 0.5,
-) -> Bool[Tensor, "batch 1 height width"]:
-    """Returns where |f + f'|^2 < relative (|f|^2 + |f'|^2) + absolute (there and back returns), and p + f lies inside b."""
-    return there_and_back(flow_ab, flow_ba, relative, absolute_px2)[0]
-
-
-def there_and_back(
-    flow_ab: Float[Tensor, "batch 2 height width"],
-    flow_ba: Float[Tensor, "batch 2 height width"],
-    relative: float,
-    absolute_px2: float,
 ) -> tuple[Bool[Tensor, "batch 1 height width"], Float[Tensor, "batch 1 height width"]]:
-    """(consistent, |f + f'| in px), see forward_backward_consistent()."""
+    """Whether a pixel returns, |f + f'|^2 < relative (|f|^2 + |f'|^2) + absolute with p + f inside b, and |f + f'| in px."""
     back, inside = warp_by_flow(flow_ba, flow_ab)
     gap = (flow_ab + back).square().sum(1, keepdim=True)
     size = (flow_ab.square() + back.square()).sum(1, keepdim=True)

@@ -116,7 +116,9 @@ def gather_evidence(scene: Scene, comparison: Comparison, memory: Map, config: C
     squared = surprise(comparison.residual, comparison.gradient, nearby, variance, rho_variance)
     own, nearest = squared / config.threshold**2
     near_enough = scene.rho > FAR_SIGMAS * noise.rho
-    decided, doubtful = comparison.known & near_enough, (own > 1) & (nearest <= 1)
+    # What is not seen now stands still, unless an object is expected there.
+    decided = comparison.known & near_enough & (scene.known | (memory == 0))
+    doubtful = (own > 1) & (nearest <= 1)
     vote = np.where(doubtful, np.float32(DOUBTFUL_VOTE), np.clip(nearest - 1, -1, 1))
     vote = np.where(decided, vote, np.float32(UNKNOWN_VOTE))
     tolerance = np.maximum(GROUND_SIGMAS * noise.rho, GROUND_RELATIVE * scene.rho)

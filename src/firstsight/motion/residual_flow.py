@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, no_type_check
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64
+from jaxtyping import Bool, Float, Float32, Float64
 from numba import njit
 from scipy.optimize import nnls
 from torch import Tensor
@@ -25,6 +25,7 @@ from firstsight.roles.state import State
 MEDIAN_SIGMAS, QUANTILE, QUANTILE_SIGMAS = 0.6745, 0.85, 1.44
 PARTS = 6  # of the frame by the length of its flow
 MIN_FLOW_PX = 0.05
+UNKNOWN_VARIANCE = 100.0  # px^2, of a flow that is not valid
 MIN_SIGMA_RHO = 0.01  # of the median inverse depth
 MIN_DEPTH = 1e-6  # stands for an unknown one in logarithms
 SAME_DEPTH = 0.15  # difference of log depth by which what was carried is still the same surface
@@ -49,7 +50,7 @@ class Noise(NamedTuple):
     relative: float
     rho: float
 
-    def flow_variance(self, flow: Float32[np.ndarray, "2 *pixels"]) -> Float32[np.ndarray, " *pixels"]:
+    def flow_variance(self, flow: Float[np.ndarray, "2 *pixels"]) -> Float[np.ndarray, " *pixels"]:
         return np.float32(self.flow_px**2) + np.float32(self.relative**2) * (flow**2).sum(0)
 
 
@@ -91,8 +92,9 @@ def read_scene(depth: Depth, flow_ab: Flow, intrinsics: Float64[Tensor, "3 3"]) 
     seen = flow_ab.valid[0, 0].numpy()
     flow = np.where(seen, flow_ab.flow[0].numpy(), np.float32(0))
     rho = (1 / np.where(filled > 0, filled, np.inf)).astype(np.float32)
+    known = seen & depth.valid[0, 0].numpy()
     error = np.zeros_like(rho) if flow_ab.error_px is None else flow_ab.error_px[0, 0].numpy()
-    return Scene(filled, rho, flow, seen & depth.valid[0, 0].numpy(), error**2, intrinsics.numpy())
+    return Scene(filled, rho, flow, known, np.where(known, error**2, np.float32(UNKNOWN_VARIANCE)), intrinsics.numpy())
 
 
 @njit(cache=True)
