@@ -58,7 +58,7 @@ def estimator(pair: Pair, method: FlowEstimator) -> Callable[[], Estimate]:
     images = to_tensor(pair.a), to_tensor(pair.b)
 
     def estimate() -> Estimate:
-        flow, valid = method(*images)
+        flow, valid, _ = method(*images)
         return flow[0].permute(1, 2, 0).numpy(), valid[0, 0].numpy()
 
     return estimate

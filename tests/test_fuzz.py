@@ -1,5 +1,7 @@
 """The fuzzer itself: by seed the same cases on every machine, and some of them over the quick readers without a finding."""
 
+import os
+import signal
 import sys
 from pathlib import Path
 from random import Random
@@ -30,6 +32,26 @@ def test_a_fault_is_found_and_grouped(capsys, monkeypatch):
     monkeypatch.setitem(targets.TARGETS, "state", faulty)
     assert fuzz.main(["--cases", "10", "--targets", "state"]) == 1
     assert "ZeroDivisionError outside: division by zero" in capsys.readouterr().out
+
+
+def test_a_case_that_ends_its_process_is_one_finding_and_the_others_go_on(capsys, monkeypatch):
+    """A crash in a library's own code is no process that hangs, even where the system is slow to clear it away."""
+    import fuzz
+    from fuzzing import targets
+
+    def crash(root, random):
+        path = root / "graph.txt"
+        if path.is_file() and path.read_bytes() != b"1 2":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        yield from []
+
+    crashing = targets.Target(lambda root: (root / "graph.txt").write_text("1 2"), crash)
+    monkeypatch.setitem(targets.TARGETS, "state", crashing)
+    assert fuzz.main(["--cases", "12", "--targets", "state"]) == 1
+    printed = capsys.readouterr().out
+    assert "the process died (-11)" in printed
+    assert "hung" not in printed
+    assert "\n12 cases: " in printed
 
 
 @pytest.mark.parametrize("seed", range(20))

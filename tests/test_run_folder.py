@@ -4,9 +4,11 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from firstsight.errors import InputError
+from firstsight.formats import png
 from firstsight.formats.mesh import read_mesh
 from firstsight.formats.point_cloud import read_ply
 from firstsight.run_folder import Metric, RunFolder, RunRecord, StageRecord
@@ -25,6 +27,9 @@ CONTENT = {
     "stages": [{"name": "depth", "method": "tsdf", "status": "done", "reason": "", "frames": 7, "seconds": 1.5}],
     "metrics": [{"name": "ATE RMSE", "value": 0.25, "unit": "m", "protocol": "SE(3)"}],
 }
+
+
+CAMERA = {"name": "left", "height": 12, "width": 16}
 
 
 def written(folder: Path, changes: dict) -> RunFolder:
@@ -101,3 +106,54 @@ def test_a_folder_in_the_place_of_a_map_is_one_line(tmp_path: Path, read):
     (tmp_path / "map.ply").mkdir()
     with pytest.raises(InputError, match=r"map\.ply: a folder, device or pipe where the"):
         read(tmp_path / "map.ply")
+
+
+def with_images(folder: Path, height: int, width: int) -> None:
+    ones = np.ones((height, width), bool)
+    png.write_scaled(folder / "depth" / "000003.png", 2.5 * ones.astype(np.float32), ones)
+    png.write_flow(folder / "flow" / "000003.png", np.full((height, width, 2), [1.5, -0.25], np.float32), ones)
+    png.write_ids(folder / "moving" / "000003.png", 7 * ones.astype(np.int64))
+
+
+def test_images_of_frames_come_back_at_the_size_of_the_record(tmp_path: Path):
+    run = written(tmp_path, {"sensors": {"cameras": [CAMERA, CAMERA | {"height": 99}]}})
+    with_images(tmp_path, 12, 16)
+    assert run.read_depth(3).depth[11, 15] == 2.5
+    assert run.read_flow(3).flow[11, 15].tolist() == [1.5, -0.25]
+    assert run.read_moving(3)[11, 15] == 7
+    assert run.holds(run.depth_path(3))
+    assert (run.read_depth(4), run.holds(run.depth_path(4))) == (None, False)
+
+
+@pytest.mark.parametrize("name", ["depth", "flow", "moving"])
+@pytest.mark.parametrize(("height", "width"), [(16, 12), (12, 17), (11, 16)])
+def test_an_image_of_another_size_is_one_line_and_not_held(tmp_path: Path, name: str, height: int, width: int):
+    run = written(tmp_path, {"sensors": {"cameras": [CAMERA]}})
+    with_images(tmp_path, height, width)
+    with pytest.raises(InputError) as refused:
+        getattr(run, f"read_{name}")(3)
+    path = tmp_path / name / "000003.png"
+    sizes = f"is {width}x{height}, the run's images are 16x12"
+    assert str(refused.value) == f"{path}: {sizes}; make the run anew (--overwrite)"
+    assert not run.holds(path)
+
+
+@pytest.mark.parametrize("sensors", [{}, {"cameras": []}, {"cameras": None}, {"cameras": [{"height": "tall"}]}])
+def test_a_record_without_a_size_lets_images_of_any_size_be_read(tmp_path: Path, sensors: dict):
+    run = written(tmp_path, {"sensors": sensors})
+    with_images(tmp_path, 3, 5)
+    assert run.read_depth(3).depth.shape == (3, 5)
+    assert run.holds(run.depth_path(3))
+
+
+def test_an_image_that_is_cut_off_or_none_is_not_held(tmp_path: Path):
+    run = written(tmp_path, {"sensors": {"cameras": [CAMERA]}})
+    with_images(tmp_path, 12, 16)
+    path = run.depth_path(3)
+    whole = path.read_bytes()
+    for content in (whole[:-1], whole[:20], b"", b"\0" * len(whole), b"\xff\xd8" + whole):
+        path.write_bytes(content)
+        assert not run.holds(path)
+    path.unlink()
+    path.symlink_to(tmp_path / "nothing.png")
+    assert not run.holds(path)

@@ -27,6 +27,7 @@ FORK = multiprocessing.get_context("fork")
 SHOWN = 3
 # A process that says nothing for longer hangs where no signal reaches it.
 PATIENCE_S = 3 * cases.TIME_S
+ENDING_S = 5
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -114,6 +115,7 @@ def answers(seed: int, first: int, count: int, names: list[str], samples: Sample
             number += 1
     except EOFError:
         pass
+    child.join(ENDING_S)  # one that has died may not be gone when its pipe is
     alive = child.is_alive()
     child.kill()
     child.join()

@@ -1,11 +1,12 @@
 """The run folder: what `perceive` writes and everything else reads. The layout is a frozen interface (docs/run_folder.md)."""
 
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
 import numpy as np
-from jaxtyping import Float64, Int64, UInt16
+from jaxtyping import Float32, Float64, Int64, UInt16
 
 from firstsight.errors import InputError
 from firstsight.formats import png, trajectory
@@ -149,6 +150,9 @@ class RunFolder:
     def flow_path(self, frame: int) -> Path:
         return self.path / "flow" / f"{frame:06d}.png"
 
+    def flow_error_path(self, frame: int) -> Path:
+        return self.path / "flow_error" / f"{frame:06d}.png"
+
     def moving_path(self, frame: int) -> Path:
         return self.path / "moving" / f"{frame:06d}.png"
 
@@ -177,9 +181,39 @@ class RunFolder:
     def write_record(self, record: RunRecord) -> None:
         write_json(self.record_path, asdict(record))
 
+    @cached_property
+    def image_size(self) -> tuple[int, int] | None:
+        """(height, width) of the reference camera's images as the record has it; None where it has none."""
+        try:
+            camera = self.read_record().sensors["cameras"][0]
+            return int(camera["height"]), int(camera["width"])
+        except (InputError, LookupError, TypeError, ValueError):
+            return None
+
+    def holds(self, path: Path) -> bool:
+        """Whether the image of a frame is there, not cut off and of the size of the run's images."""
+        try:
+            size = png.whole_size(path)
+        except InputError:
+            return False
+        return self.image_size in (None, size)
+
+    def _require_size(self, size: tuple[int, ...], path: Path) -> None:
+        """Raises InputError where an image of the run is not of the size of its recording's."""
+        if self.image_size is not None and size[:2] != self.image_size:
+            height, width = self.image_size
+            raise InputError(
+                f"{path}: is {size[1]}x{size[0]}, the run's images are {width}x{height}; make the run anew (--overwrite)"
+            )
+
     def read_depth(self, frame: int) -> DepthImage | None:
+        """Depth in metres. Raises InputError, as all that read an image, where it is damaged or of another size."""
         path = self.depth_path(frame)
-        return DepthImage(*png.read_scaled(path)) if path.exists() else None
+        if not path.exists():
+            return None
+        depth, valid = png.read_scaled(path)
+        self._require_size(depth.shape, path)
+        return DepthImage(depth, valid)
 
     def write_depth(self, frame: int, depth: DepthImage) -> None:
         png.write_scaled(self.depth_path(frame), depth.depth, depth.valid)
@@ -190,11 +224,26 @@ class RunFolder:
         if not path.exists():
             return None
         flow, valid = png.read_flow(path)
+        self._require_size(flow.shape, path)
         return FlowImage(flow, valid, valid)
 
+    def read_flow_error(self, frame: int) -> Float32[np.ndarray, "height width"] | None:
+        """The error that the flow's method expects, px as a standard deviation, 0 where it is not valid; None if not told."""
+        path = self.flow_error_path(frame)
+        if not path.exists():
+            return None
+        error, _ = png.read_scaled(path)
+        self._require_size(error.shape, path)
+        return error
+
     def read_moving(self, frame: int) -> UInt16[np.ndarray, "height width"] | None:
+        """Ids of moving objects, 0 where nothing moves by itself."""
         path = self.moving_path(frame)
-        return png.read_sixteen_bit(path) if path.exists() else None
+        if not path.exists():
+            return None
+        ids = png.read_sixteen_bit(path)
+        self._require_size(ids.shape, path)
+        return ids
 
     def read_trajectory(self) -> tuple[Int64[np.ndarray, " rows"], Float64[np.ndarray, "rows 4 4"]] | None:
         return trajectory.read_tum(self.trajectory_path) if self.trajectory_path.exists() else None

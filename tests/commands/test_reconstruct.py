@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,9 +20,12 @@ from firstsight.formats.storage.state import write_state
 from firstsight.reconstruct import job
 from firstsight.reconstruct.job import Summary, reconstruct_folder
 from firstsight.reconstruct.photo_folder import known_lenses
+from firstsight.reconstruct.scratch import Scratch, features_key
 from firstsight.recordings.simulated.photo_set import photo_set
 from firstsight.show.reconstruction_image import BACKGROUND, CAMERA, PANEL_PX
+from firstsight.slam.photos.features import Features
 from firstsight.slam.photos.lenses import PhotoLens
+from firstsight.slam.photos.pairs import Pair
 
 COUNT, SIZE = 7, (240, 320)
 
@@ -61,9 +65,11 @@ def test_a_photo_that_cannot_be_read_is_left_out_with_its_reason(photos, tmp_pat
     for i in range(3):
         (folder / f"photo{i}.png").symlink_to(photos / f"photo{i}.png")
     (folder / "photo1b.png").write_bytes((photos / "photo1.png").read_bytes()[:5000])
+    (folder / "photo2b.png").symlink_to(tmp_path / "moved.png")
     _, summary = reconstruct_folder(folder, tmp_path / "model")
-    assert (summary.photos, summary.placed) == (4, 3)
-    assert list(summary.left_out) == ["photo1b.png"]
+    assert (summary.photos, summary.placed) == (5, 3)
+    assert list(summary.left_out) == ["photo1b.png", "photo2b.png"]
+    assert summary.left_out["photo2b.png"].endswith("photo2b.png: missing image; restore it or leave its frame out")
     assert summary.left_out["photo1b.png"].endswith(
         "photo1b.png: damaged or truncated image; copy it again or leave its frame out"
     )
@@ -182,11 +188,41 @@ def test_damaged_and_planted_work_is_done_again(photos, done, tmp_path, monkeypa
     with (kept / "pairs" / "000001.npz").open("wb") as file:
         np.savez(file, rows=np.array([Planted(tmp_path / "ran")], dtype=object))
     write_state(kept / "pairs" / "000002.npz", {"pairs": [{"a": 2}]})
+    with np.load(kept / "features" / "photo2.png.npz") as archive:
+        arrays = dict(archive)
+    np.savez(kept / "features" / "photo2.png.npz", **arrays | {"0": arrays["0"][:7]})
     folder, _ = reconstruct_folder(photos, tmp_path / "model")
     for name in ("cameras.txt", "images.txt", "points3D.txt", "points.ply"):
         assert (folder / name).read_bytes() == (done[0] / name).read_bytes()
     assert not (tmp_path / "ran").exists()
     assert [path.name for path in kept.iterdir()] == ["thesis.txt"]
+
+
+def test_a_folder_in_the_place_of_kept_work_is_one_line_and_no_lost_photo(photos, tmp_path, monkeypatch):
+    kept = killed_run(photos, tmp_path / "model", monkeypatch)
+    (kept / "features" / "photo2.png.npz").unlink()
+    (kept / "features" / "photo2.png.npz").mkdir()
+    with pytest.raises(InputError, match=r"photo2\.png\.npz: is a folder, where a file of this reconstruction belongs"):
+        reconstruct_folder(photos, tmp_path / "model")
+    shutil.rmtree(kept / "pairs")
+    (kept / "features" / "photo2.png.npz").rmdir()
+    (kept / "pairs").write_text("")
+    with pytest.raises(InputError, match=r"pairs: is a file, where a folder of this reconstruction belongs; remove it"):
+        reconstruct_folder(photos, tmp_path / "model")
+
+
+def test_pairs_of_other_features_are_found_anew(tmp_path):
+    """They name photos and features by number, which mean others once a photo is left out or seen in another way."""
+    pixels = [np.array([[1.0, 2.0], [3.0, 5.0]]), np.array([[8.0, 7.0]])]
+    features = [
+        Features(seen, np.zeros((len(seen), 128), np.uint8), np.zeros((len(seen), 3), np.uint8)) for seen in pixels
+    ]
+    key, other = features_key(features), features_key(features[::-1])
+    scratch = Scratch(tmp_path, {})
+    pair = Pair(0, 1, np.array([[1, 0]]), True, np.diag([1.0, 2.0, 3.0]))
+    assert scratch.pairs(0, key, lambda: [pair])[0].rows.tolist() == [[1, 0]]
+    assert scratch.pairs(0, key, lambda: [])[0].rows.tolist() == [[1, 0]]
+    assert scratch.pairs(0, other, lambda: []) == []
 
 
 def put(folder: Path, *names: str) -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from firstsight.errors import InputError
-from firstsight.flow.dense_inverse_search import Config, DenseInverseSearch, finest_scale
+from firstsight.flow.dense_inverse_search import Config, DenseInverseSearch, filled, finest_scale
 from firstsight.geometry.images import to_tensor
 
 HEIGHT, WIDTH = 120, 200
@@ -35,7 +35,7 @@ def endpoint_error(flow: torch.Tensor, true: np.ndarray) -> np.ndarray:
 def test_a_smooth_flow_is_recovered():
     true = smooth_flow()
     image_b = texture()
-    flow, valid = DenseInverseSearch()(to_tensor(moved(image_b, true)), to_tensor(image_b))
+    flow, valid, _ = DenseInverseSearch()(to_tensor(moved(image_b, true)), to_tensor(image_b))
     inner = np.zeros((HEIGHT, WIDTH), bool)
     inner[8:-8, 8:-8] = True
     assert endpoint_error(flow, true)[inner].mean() < 0.3
@@ -47,7 +47,7 @@ def test_pixels_that_leave_the_image_are_not_valid():
     image_b = texture()
     image_a = moved(image_b, true)
     image_a[:, -12:] = texture(5)[:, -12:]  # what leaves is seen nowhere in b
-    _, valid = DenseInverseSearch()(to_tensor(image_a), to_tensor(image_b))
+    _, valid, _ = DenseInverseSearch()(to_tensor(image_a), to_tensor(image_b))
     assert not valid[0, 0, :, -11:].any()  # the column of the seam may go either way
     assert valid[0, 0, 10:-10, 20:-30].float().mean() > 0.95
 
@@ -61,7 +61,7 @@ def patch_that_moves(background: np.ndarray, patch: np.ndarray, x: int, width: i
 def test_pixels_that_become_hidden_are_not_valid():
     background, patch = texture(1), texture(2)
     images = [to_tensor(patch_that_moves(background, patch, x)) for x in (80, 90)]
-    _, valid = DenseInverseSearch()(*images)
+    _, valid, _ = DenseInverseSearch()(*images)
     hidden = valid[0, 0, 42:78, 121:129]  # of the background, 120 to 129 goes behind the patch
     assert hidden.float().mean() < 0.5
     assert valid[0, 0, 50:70, 90:110].float().mean() > 0.95
@@ -71,7 +71,7 @@ def test_a_small_thing_that_moves_far_is_found():
     """It moves farther than it is wide, which a coarse-to-fine search from zero does not see."""
     background, patch = texture(1), texture(2)
     images = [patch_that_moves(background, patch, x, width=14) for x in (60, 79)]
-    flow, _ = DenseInverseSearch()(*(to_tensor(image) for image in images))
+    flow, _, _ = DenseInverseSearch()(*(to_tensor(image) for image in images))
     assert np.median(endpoint_error(flow, np.array([19.0, 0.0]))[45:75, 62:72]) < 1
     plain = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     start = np.zeros((HEIGHT, WIDTH, 2), np.float32)
@@ -81,7 +81,7 @@ def test_a_small_thing_that_moves_far_is_found():
 
 def test_constant_images_give_numbers():
     image = torch.full((1, 3, HEIGHT, WIDTH), 0.5)
-    flow, valid = DenseInverseSearch()(image, image)
+    flow, valid, _ = DenseInverseSearch()(image, image)
     assert torch.isfinite(flow).all()
     assert flow.abs().max() < 1e-3
     assert valid.all()
@@ -121,6 +121,19 @@ def test_small_things_that_move_far_are_found_in_every_direction(direction_deg: 
     ground, patch = (cv2.normalize(i, None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8) for i in (ground, patch))
     image_a, image_b = ground.copy(), ground.copy()
     image_a[150:206, 220:276] = image_b[150 + y : 206 + y, 220 + x : 276 + x] = patch[:56, :56]
-    flow, _ = DenseInverseSearch()(to_tensor(image_a), to_tensor(image_b))
+    flow, _, _ = DenseInverseSearch()(to_tensor(image_a), to_tensor(image_b))
     inside = flow[0, :, 160:196, 230:266].reshape(2, -1).median(1).values
     assert inside.tolist() == pytest.approx([x, y], abs=0.5)
+
+
+def test_what_is_not_valid_takes_the_flow_of_what_looks_alike():
+    """A dark and a bright surface move differently; each fills its own gap. Valid flow stays."""
+    grey = np.where(np.arange(60) < 20, 40, 200).astype(np.uint8) * np.ones((50, 1), np.uint8)
+    flow = np.where(np.arange(60)[:, None] < 20, (7.0, -2.0), (-3.0, 1.0)).astype(np.float32) * np.ones((50, 1, 1))
+    valid = np.ones((50, 60), bool)
+    valid[10:30, 8:45] = False
+    guessed = np.where(valid[..., None], flow, 50.0).astype(np.float32)
+    dense = filled(guessed, valid, grey)
+    np.testing.assert_allclose(dense[20, [10, 17, 24, 40]], [[7, -2], [7, -2], [-3, 1], [-3, 1]], atol=0.2)
+    np.testing.assert_array_equal(dense[valid], guessed[valid])
+    np.testing.assert_array_equal(filled(guessed, np.zeros_like(valid), grey), guessed)

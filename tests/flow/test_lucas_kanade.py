@@ -240,14 +240,14 @@ def test_what_becomes_hidden_is_not_valid():
         image = background.copy()
         image[30:66, left : left + 36] = patch[30:66, :36]
         images.append(colour(grey(image)))
-    flow, valid = LucasKanade(Config(window_px=9))(*images)
+    flow, valid, _ = LucasKanade(Config(window_px=9))(*images)
     assert valid[0, 0, 34:62, 87:91].float().mean() < 0.5  # background at 86 to 91 goes behind the patch
     assert valid[0, 0, 38:58, 58:78].float().mean() > 0.95
     assert (flow[0, 0, 38:58, 58:78] - 6).abs().median() < 0.05
 
 
 def test_what_leaves_the_image_is_not_valid():
-    _, valid = LucasKanade()(*map(colour, shifted(8.0, 0.0)))
+    _, valid, _ = LucasKanade()(*map(colour, shifted(8.0, 0.0)))
     assert not valid[..., -8:].any()
     assert valid[..., 24:-32].float().mean() > 0.95
 
@@ -256,7 +256,7 @@ def test_the_simulated_street_is_seen_better_than_by_standing_still():
     """Visible pixels, 6.9 px of motion in the mean: EPE 0.68 px where valid (nine tenths), 1.0 px everywhere."""
     recording = simulate("street")
     left, truth = recording.images["left"], recording.truth.flow[5]
-    flow, valid = LucasKanade()(to_tensor(left[5]), to_tensor(left[6]))
+    flow, valid, _ = LucasKanade()(to_tensor(left[5]), to_tensor(left[6]))
     visible, answered = truth.valid & truth.visible, valid[0, 0].numpy()
     error = np.linalg.norm(flow[0].permute(1, 2, 0).numpy() - truth.flow, axis=-1)
     assert error[visible & answered].mean() < 0.8
@@ -278,7 +278,7 @@ def test_images_that_cannot_be_used_are_refused():
 def test_the_smallest_image_and_odd_sizes_give_numbers():
     for size in ((15, 15), (31, 47), (16, 200)):
         a, b = torch.rand(2, 1, 3, *size)
-        flow, _ = LucasKanade()(a, b)
+        flow, _, _ = LucasKanade()(a, b)
         assert flow.shape == (1, 2, *size)
         assert torch.isfinite(flow).all()
 

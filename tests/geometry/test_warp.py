@@ -79,7 +79,7 @@ def test_forward_backward_flags_what_does_not_return():
     forward[:, 0] = 3
     backward = -forward.clone()
     backward[..., 10:] = 5
-    consistent = warp.forward_backward_consistent(forward, backward)
+    consistent, _ = warp.there_and_back(forward, backward)
     assert consistent[..., :7].all()
     assert not consistent[..., 7:].any()
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from firstsight.errors import InputError
-from firstsight.recordings.opening import FORMATS, frame_indices, open_recording, restrict
+from firstsight.recordings.opening import FORMATS, frame_indices, in_time_order, open_recording, restrict
 from firstsight.recordings.recording import (
     BODY_FROM_FORWARD_CAMERA,
     Camera,
@@ -159,6 +159,17 @@ def test_a_field_of_view_for_a_calibrated_camera_is_an_error(images):
     (images / "intrinsics.txt").write_text("10 0 9.5\n0 10 5.5\n0 0 1\n")
     with pytest.raises(InputError, match="brings its own calibration"):
         open_recording(str(images), fov_deg=60.0)
+
+
+def test_frames_listed_out_of_the_order_of_their_times_are_put_in_order(everything):
+    numbered = Channel(FRAMES, lambda frame: np.full((*SIZE, 3), frame, np.uint8))
+    listed = replace(everything, stamps_ns=np.array([100, 400, 200, 300]), images={"left": numbered, "right": numbered})
+    ordered = in_time_order(listed)
+    assert ordered.stamps_ns.tolist() == [100, 200, 300, 400]
+    assert [int(ordered.images["right"][frame][0, 0, 0]) for frame in range(FRAMES)] == [0, 2, 3, 1]
+    assert ordered.odometry[:, 0, 3].tolist() == [0, 2, 3, 1]
+    assert ordered.remarks == ("3 of 4 frames were not listed in the order of their times: put in order",)
+    assert in_time_order(everything) is everything
 
 
 def test_a_path_that_does_not_exist(tmp_path):

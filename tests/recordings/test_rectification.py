@@ -195,6 +195,18 @@ def bare_pair(*distortions: Distortion | None, right_m: float) -> Recording:
     return Recording(source="drive", format="", rig=rig, stamps_ns=np.zeros(1, np.int64))
 
 
+def test_an_aligned_pair_of_two_image_sizes_is_an_error():
+    """Nothing that compares the two images would take them."""
+    left = camera("left", None, 0.0, (0.0, 0.0, 0.0))
+    right = replace(left, name="right", size=(120, 320), body_from_camera=left.body_from_camera.copy())
+    right.body_from_camera[1, 3] = -0.12
+    recording = recording_of(Rig(cameras=(left, right), stereo=("left", "right")), points_in_view())
+    with pytest.raises(
+        InputError, match=r"^street: left and right: a stereo pair needs one image size .* --sensors camera"
+    ):
+        rectify(replace(recording, source="street"))
+
+
 def test_a_pair_at_one_place_is_named():
     with pytest.raises(InputError, match=r"^drive: its cameras cannot be rectified"):
         rectify(bare_pair(None, None, right_m=0.0))

@@ -26,7 +26,7 @@ class Matches(NamedTuple):
 
     flow: Float32[np.ndarray, "height width 2"]
     consistent: Bool[np.ndarray, "height width"]
-    step_px: int
+    step_px: float
 
 
 @njit(cache=True, fastmath=True)

@@ -24,6 +24,7 @@ MAX_PIXELS = 2**27
 # A marker with a length behind it, or the end: neither stuffing (FF 00), nor a restart (FF D0 to D7), nor filling (FF FF).
 JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]", re.DOTALL)
 JPEG_END = 0xD9
+PNG_START = b"\x89PNG"
 TIFF_STARTS = (b"II*\0", b"MM\0*")
 # Pillow's modes of images that OpenCV does not decode.
 NOT_READ = {"F": "32-bit floats"}
@@ -71,6 +72,17 @@ def light_of(
     return pixels if pixels.dtype in (np.uint8, np.uint16) else decode_bytes(content, path, cv2.IMREAD_COLOR)
 
 
+def whole_size(path: Path) -> tuple[int, int]:
+    """(height, width) of a PNG whose chunks lead to its end; the pixels are not decoded.
+
+    Raises InputError where it is missing, no PNG or cut off.
+    """
+    content = read_bytes(path, "image")
+    if not content.startswith(PNG_START) or is_truncated(content):
+        raise not_read(content, path)
+    return int.from_bytes(content[20:24], "big"), int.from_bytes(content[16:20], "big")
+
+
 def require_sane_header(content: bytes, path: Path | str) -> None:
     """Raises InputError where an image's header cannot be read or says more than MAX_PIXELS, before memory is taken."""
     try:
@@ -97,7 +109,7 @@ def is_truncated(content: bytes) -> bool:
 
     What lies behind the end of the image, as the film in a phone's motion photo, does not count.
     """
-    if content.startswith(b"\x89PNG"):
+    if content.startswith(PNG_START):
         return not _png_ends(content)
     if content.startswith(b"\xff\xd8"):
         return not _jpeg_ends(content)

@@ -49,14 +49,14 @@ def rigid_flow(
     return pixels - pixel_grid(height, width, depth_a.dtype, depth_a.device), before
 
 
-def forward_backward_consistent(
+def there_and_back(
     flow_ab: Float[Tensor, "batch 2 height width"],
     flow_ba: Float[Tensor, "batch 2 height width"],
     relative: float = 0.01,
     absolute_px2: float = 0.5,
-) -> Bool[Tensor, "batch 1 height width"]:
-    """Returns where |f + f'|^2 < relative (|f|^2 + |f'|^2) + absolute (there and back returns), and p + f lies inside b."""
+) -> tuple[Bool[Tensor, "batch 1 height width"], Float[Tensor, "batch 1 height width"]]:
+    """Whether a pixel returns, |f + f'|^2 < relative (|f|^2 + |f'|^2) + absolute with p + f inside b, and |f + f'| in px."""
     back, inside = warp_by_flow(flow_ba, flow_ab)
     gap = (flow_ab + back).square().sum(1, keepdim=True)
     size = (flow_ab.square() + back.square()).sum(1, keepdim=True)
-    return inside & (gap < relative * size + absolute_px2)
+    return inside & (gap < relative * size + absolute_px2), gap.sqrt()

@@ -95,6 +95,13 @@ class ObjectTracks:
             beliefs[i] = track.belief
         return beliefs
 
+    def flows(self) -> Float32[np.ndarray, "ids 2"]:
+        """The flow (px) that is typical of each id; 0 for those that are gone, and for id 0."""
+        flows = np.zeros((self.next_id, 2), np.float32)
+        for i, track in self.tracks.items():
+            flows[i] = track.flow_px
+        return flows
+
     def assign(self, regions: Ids, log_depth: Float32[np.ndarray, "height width"]) -> Ids:
         """Ids of the regions (0 stays 0), by what was carried here. The largest region chooses first."""
         expected = np.zeros_like(regions) if self.carried is None else self.carried.ids
@@ -164,10 +171,8 @@ class ObjectTracks:
         if self.carried is not None:
             missing = [i for i, track in self.tracks.items() if track.gap]
             ids = np.where((ids == 0) & np.isin(self.carried.ids, missing), self.carried.ids, ids)
-        default = np.zeros((self.next_id, 2), np.float32)
         for i, track in self.tracks.items():
             inside = (ids == i) & known
             if inside.any():
                 track.flow_px = (float(np.median(flow[0][inside])), float(np.median(flow[1][inside])))
-            default[i] = track.flow_px
-        self.carried = Carried(*splat(ids, depth, flow, known, default))
+        self.carried = Carried(*splat(ids, depth, flow, known, self.flows()))

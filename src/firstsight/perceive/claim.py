@@ -76,7 +76,7 @@ def remove_parts(run: RunFolder) -> None:
 
 
 def frame_folders(run: RunFolder) -> tuple[Path, ...]:
-    return tuple(path(0).parent for path in (run.depth_path, run.flow_path, run.moving_path))
+    return tuple(path(0).parent for path in (run.depth_path, run.flow_path, run.flow_error_path, run.moving_path))
 
 
 def exists(path: Path) -> bool:

@@ -106,7 +106,7 @@ class Stage(Resumable):
 class FrameStage(Stage):
     """A stage whose frames do not depend on each other: all cores work on them, with the same bytes as one.
 
-    A frame's result is one file; that it is there says that the frame is done.
+    A frame's result is one image; that it is there, and whole, says that the frame is done.
     """
 
     def __init__(self, work: Workspace) -> None:
@@ -128,6 +128,6 @@ class FrameStage(Stage):
 
     def process(self, frame: int) -> None:
         path = self.path(frame)
-        inputs = None if path.exists() else self.read(frame)
+        inputs = None if self.work.run.holds(path) else self.read(frame)
         if inputs is not None:
             self.solve(self.solver, inputs, path)

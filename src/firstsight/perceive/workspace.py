@@ -71,8 +71,11 @@ class Workspace:
 
     def flow(self, frame: int) -> Flow | None:
         """Flow to the next frame that the flow stage wrote, None where it has none."""
-        stored = self.run.read_flow(frame)
-        return None if stored is None else flow_tensors(stored)
+        stored, error = self.run.read_flow(frame), self.run.read_flow_error(frame)
+        if stored is None:
+            return None
+        flow = flow_tensors(stored)
+        return flow if error is None else flow._replace(error_px=torch.from_numpy(error)[None, None])
 
     @cached_property
     def world_from_camera(self) -> Transforms:

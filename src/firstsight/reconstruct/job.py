@@ -18,7 +18,7 @@ from firstsight.formats.storage.atomic import write_json
 from firstsight.kernels.compiling import announce_compilation
 from firstsight.progress import progress_bars
 from firstsight.reconstruct.photo_folder import known_lenses, photo_files, stamps
-from firstsight.reconstruct.scratch import Scratch
+from firstsight.reconstruct.scratch import Scratch, features_key
 from firstsight.roles.reconstruction import Reconstruction
 from firstsight.show.reconstruction_image import draw_reconstruction
 from firstsight.slam.photos.features import Features
@@ -124,10 +124,10 @@ def collect(
         found = [pair_of(first, second, features, groups, config) for second in others]
         return [pair for pair in found if pair is not None]
 
-    wanted, pairs = pairs_to_try(features, config), []
+    wanted, key, pairs = pairs_to_try(features, config), features_key(features), []
     for first in range(len(names)):
         others = [b for a, b in wanted if a == first]
-        pairs += scratch.pairs(first, lambda a=first, b=others: verified(a, b))
+        pairs += scratch.pairs(first, key, lambda a=first, b=others: verified(a, b))
         report("matching pairs", sum(a <= first for a, _ in wanted), len(wanted))
     return Collection(names, features, calibrated(groups, pairs), tuple(pairs)), exact
 

@@ -31,8 +31,11 @@ def photo_files(folder: Path) -> list[Path]:
 
 
 def stamps(paths: Sequence[Path]) -> list[list[Any]]:
-    """What tells a changed photo: its name, length and time of change."""
-    return [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in paths]
+    """What tells a changed photo: its name, length and time of change; of a link to nothing its name alone."""
+    known = {path: path.stat() for path in paths if path.exists()}
+    return [
+        [path.name, known[path].st_size, known[path].st_mtime_ns] if path in known else [path.name] for path in paths
+    ]
 
 
 def known_lenses(folder: Path, photos: Sequence[PhotoLens], fov_deg: float | None) -> tuple[LensGroups, bool]:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from firstsight.errors import InputError
 from firstsight.formats.storage.atomic import write_text
-from firstsight.formats.storage.state import read_state, write_state
+from firstsight.formats.storage.state import fingerprint, read_state, write_state
 from firstsight.roles.state import State
 from firstsight.slam.photos.features import Features
 from firstsight.slam.photos.lenses import PhotoLens
@@ -37,6 +37,7 @@ class Scratch:
     def begin(self, overwrite: bool) -> None:
         """Raises InputError where the folder holds something else, or a reconstruction that is not to be overwritten."""
         refuse_others(self.folder)
+        self.refuse_folders()
         summary = self.folder / "summary.json"
         if summary.exists() and not overwrite:
             raise InputError(f"{self.folder}: holds a reconstruction; choose another --out, or --overwrite it")
@@ -44,6 +45,15 @@ class Scratch:
             self.clear()
             summary.unlink(missing_ok=True)
             write_text(self.path / "settings.json", json.dumps(self.settings))
+
+    def refuse_folders(self) -> None:
+        """Raises InputError where something else than a file is in the place of one that is kept, or of a folder of these."""
+        for folder in (self.path, self.path / "features", self.path / "pairs"):
+            if folder.exists() and not folder.is_dir():
+                raise InputError(f"{folder}: is a file, where a folder of this reconstruction belongs; remove it")
+        for path in (path for pattern in OWN for path in self.path.glob(pattern)):
+            if path.is_dir():
+                raise InputError(f"{path}: is a folder, where a file of this reconstruction belongs; remove it")
 
     def clear(self) -> None:
         """Deletes what a reconstruction kept, and the folders that are then empty."""
@@ -59,9 +69,23 @@ class Scratch:
         """What was kept of a photo; else what is seen in it now, which is kept."""
         return kept(self.path / "features" / f"{name}.npz", features_of, seen, features_state)
 
-    def pairs(self, first: int, found: Callable[[], list[Pair]]) -> list[Pair]:
-        """The pairs of photo `first` with later ones that were kept; else those found now, which are kept."""
-        return kept(self.path / "pairs" / f"{first:06d}.npz", pairs_of, found, pairs_state)
+    def pairs(self, first: int, features: str, found: Callable[[], list[Pair]]) -> list[Pair]:
+        """The pairs of photo `first` with later ones that were kept; else those found now, which are kept.
+
+        Pairs name photos and features by number: only those of the very same `features` (`features_key`) are taken.
+        """
+
+        def read(state: State) -> list[Pair]:
+            if state["features"] != features:
+                raise ValueError("pairs of other features")
+            return pairs_of(state)
+
+        return kept(
+            self.path / "pairs" / f"{first:06d}.npz",
+            read,
+            found,
+            lambda pairs: {"features": features} | pairs_state(pairs),
+        )
 
 
 def refuse_others(folder: Path) -> None:
@@ -102,9 +126,7 @@ def read_json(path: Path) -> Any:
 
 def kept(path: Path, read: Callable[[State], Kept], made: Callable[[], Kept], state: Callable[[Kept], State]) -> Kept:
     """What the file holds; where there is none, or it is damaged, what is made now, which the file then holds."""
-    if path.is_dir():
-        raise InputError(f"{path}: is a folder, where a file of this reconstruction belongs; remove it")
-    if path.exists():
+    if path.exists() or path.is_symlink():
         try:
             return read(read_state(path))
         except (InputError, KeyError, TypeError, ValueError):
@@ -118,6 +140,11 @@ def features_state(seen: tuple[Features, PhotoLens]) -> State:
     """Features and lens of a photo as arrays and plain values."""
     found, lens = seen
     return {"features": found._asdict(), "lens": lens._asdict()}
+
+
+def features_key(features: Sequence[Features]) -> str:
+    """A text that tells the features of these photos, in this order, from all others."""
+    return fingerprint({"pixels": [found.pixels for found in features]})
 
 
 def features_of(state: State) -> tuple[Features, PhotoLens]:

@@ -267,6 +267,18 @@ def read_seconds(path: Path) -> Int64[np.ndarray, " rows"]:
     )
 
 
+def require_no_way_back(stamps_ns: Int64[np.ndarray, " frames"], source: Path) -> Int64[np.ndarray, " frames"]:
+    """The stamps of frames that are in their order by number. Raises InputError, naming the two, where time goes back."""
+    back = np.flatnonzero(np.diff(stamps_ns) < 0)
+    if len(back):
+        before, after = (stamps_ns[back[0] + row] / 1e9 for row in (0, 1))
+        raise InputError(
+            f"{source}: the time of frame {back[0] + 1} of {len(stamps_ns)} ({after:.6f} s) is before that of the frame "
+            f"in front of it ({before:.6f} s); restore the file, or remove it to take regular times"
+        )
+    return stamps_ns
+
+
 def read_matrix(path: Path, rows: int, columns: int) -> Float64[np.ndarray, "rows columns"]:
     """A small matrix of whitespace-separated numbers, one row per line."""
     lines = [line.split() for line in read_text(path).splitlines() if line.strip()]

@@ -88,9 +88,20 @@ def read_path(path: Path) -> Recording:
         if reader.recognises(path):
             recording = reader.read(path)
             require_usable(recording.rig, path)
-            return without_lost_poses(recording)
+            return in_time_order(without_lost_poses(recording))
     known = ", ".join(reader.NAME for reader in FORMATS)
     raise InputError(f"{path}: {_what_is_wrong(path)}; formats that exist: {known}")
+
+
+def in_time_order(recording: Recording) -> Recording:
+    """The recording with its frames in the order of their times, and a remark where they were listed in another."""
+    order = np.argsort(recording.stamps_ns, kind="stable")
+    moved = int((order != np.arange(len(order))).sum())
+    if not moved:
+        return recording
+    return select(recording, order.tolist()).with_remark(
+        f"{moved} of {len(order)} frames were not listed in the order of their times: put in order"
+    )
 
 
 def _what_is_wrong(path: Path) -> str:

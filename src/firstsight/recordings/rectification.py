@@ -57,6 +57,8 @@ def rectify(recording: Recording) -> Recording:
         raise InputError(
             f"{recording.source}: its cameras cannot be rectified ({error.err}); check their distortion and positions"
         ) from None
+    except InputError as error:
+        raise InputError(f"{recording.source}: {error}") from None
     if not resamplings:
         return recording
     for name, resampling in resamplings.items():
@@ -84,9 +86,9 @@ def _resamplings(rig: Rig) -> dict[str, Resampling]:
 
 
 def rows_correspond(rig: Rig) -> bool:
-    """Whether the stereo pair has no distortion and, for points ten baselines away, rows that agree to half a pixel."""
+    """Whether the stereo pair has one size, no distortion and, for points ten baselines away, rows that agree to half a pixel."""
     left, right = rig.stereo_cameras
-    if left.distortion is not None or right.distortion is not None:
+    if left.size != right.size or left.distortion is not None or right.distortion is not None:
         return False
     focal_difference = np.abs(left.intrinsics - right.intrinsics)[[0, 1, 1], [0, 1, 2]]  # fx, fy, cy: cx may differ
     right_from_left = np.linalg.inv(right.body_from_camera) @ left.body_from_camera

@@ -11,10 +11,14 @@ from firstsight.roles.border import ImageLike, Images
 
 
 class Flow(NamedTuple):
-    """`flow`: pixel p of a is at p + flow_ab(p) in b. `valid`: seen in both images as far as the method can tell."""
+    """`flow`: pixel p of a is at p + flow_ab(p) in b. `valid`: seen in both images as far as the method can tell.
+
+    `error_px` is the error that the method expects where it is valid, as a standard deviation in px; None if it cannot tell.
+    """
 
     flow: Float32[Tensor, "batch 2 height width"]
     valid: Bool[Tensor, "batch 1 height width"]
+    error_px: Float32[Tensor, "batch 1 height width"] | None = None
 
 
 class FlowEstimator(ABC):

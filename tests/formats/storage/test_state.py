@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from firstsight.errors import InputError
-from firstsight.formats.storage.state import read_state, write_state
+from firstsight.formats.storage.state import fingerprint, read_state, write_state
 
 
 def test_what_is_written_is_read(tmp_path: Path):
@@ -43,6 +43,52 @@ def test_a_cut_file_is_refused(tmp_path: Path):
     (tmp_path / "cut.npz").write_bytes((tmp_path / "whole.npz").read_bytes()[:-40])
     with pytest.raises(InputError, match=r"cut\.npz"):
         read_state(tmp_path / "cut.npz")
+
+
+def other_shape(points: np.ndarray) -> np.ndarray:
+    return points.reshape(2, 3)
+
+
+def other_type(points: np.ndarray) -> np.ndarray:
+    return points.astype(np.float32)
+
+
+def other_value(points: np.ndarray) -> np.ndarray:
+    return points + (points == 4.0)
+
+
+@pytest.mark.parametrize("change", [other_shape, other_type, other_value])
+def test_an_array_that_is_not_as_it_was_written_is_refused(tmp_path: Path, change):
+    points = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
+    write_state(tmp_path / "state.npz", {"frame": 2, "points": points})
+    with np.load(tmp_path / "state.npz") as archive:
+        arrays = dict(archive)
+    np.savez(tmp_path / "copied.npz", **arrays)
+    assert read_state(tmp_path / "copied.npz")["points"].tolist() == [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]
+    np.savez(tmp_path / "changed.npz", **arrays | {"0": change(points)})
+    with pytest.raises(
+        InputError, match=r"changed\.npz: not a readable state \(it is not as it was written\); delete it"
+    ):
+        read_state(tmp_path / "changed.npz")
+
+
+def test_a_plain_value_that_is_not_as_it_was_written_is_refused(tmp_path: Path):
+    write_state(tmp_path / "state.npz", {"frame": 2, "points": np.ones(3)})
+    with np.load(tmp_path / "state.npz") as archive:
+        arrays = dict(archive)
+    tree = arrays["tree"].tobytes().replace(b"2", b"7")
+    np.savez(tmp_path / "state.npz", **arrays | {"tree": np.frombuffer(tree, np.uint8)})
+    with pytest.raises(InputError, match=r"state\.npz: not a readable state \(it is not as it was written\)"):
+        read_state(tmp_path / "state.npz")
+
+
+def test_a_fingerprint_is_of_all_values_and_the_same_everywhere():
+    points = np.array([[1, 2, 3], [4, 5, 6]], np.int16)
+    assert fingerprint({"points": points, "frame": 3}) == "e9a85e0bb94fa0b687e4ffa3fac1c315"
+    assert fingerprint({"points": np.asfortranarray(points), "frame": 3}) == "e9a85e0bb94fa0b687e4ffa3fac1c315"
+    assert fingerprint({"points": points.T, "frame": 3}) != "e9a85e0bb94fa0b687e4ffa3fac1c315"
+    assert fingerprint({"points": points, "frame": 3.0}) != "e9a85e0bb94fa0b687e4ffa3fac1c315"
+    assert fingerprint({"points": np.zeros((0, 3))}) != fingerprint({"points": np.zeros((3, 0))})
 
 
 @pytest.mark.parametrize("tree", ["[" * 5000, '{"dict": []}', '{"dict": 3}', '{"array": 9}', '{"list": 1}', "\xff"])

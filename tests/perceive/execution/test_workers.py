@@ -95,6 +95,20 @@ def test_this_process_does_what_no_worker_lives_to_do(alone: dict[str, bytes], t
     assert done.count("frame") == 6
 
 
+def test_images_that_a_stopped_machine_left_unfinished_are_made_anew(alone: dict[str, bytes], tmp_path: Path):
+    """A name may reach the disk before the content does: then the file is short, or full of zeros."""
+    for name, content in alone.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+    (tmp_path / "flow" / "000001.png").write_bytes(alone["flow/000001.png"][:100])
+    (tmp_path / "flow" / "000003.png").write_bytes(bytes(len(alone["flow/000003.png"])))
+    kept = (tmp_path / "flow" / "000002.png").stat().st_mtime_ns
+    runner(tmp_path).run(Job("stage", FLOW), lambda frames: None)
+    assert written(tmp_path) == alone
+    assert (tmp_path / "flow" / "000002.png").stat().st_mtime_ns == kept
+
+
 @pytest.mark.parametrize(
     ("subject", "source", "error", "says"),
     [

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from firstsight.evaluation.trajectory import absolute_errors_m
+from firstsight.formats.trajectory import read_tum
 from firstsight.perceive.execution.running import run_stage
 from firstsight.perceive.measure import measure_trajectory
 from firstsight.perceive.stages import loops
@@ -115,6 +116,65 @@ def test_a_street_has_no_loops_and_stays_as_it_is(tmp_path: Path):
     assert record.reason.startswith("0 loops")
     assert work.run.trajectory_path.read_bytes() == before
     assert json.loads(work.run.loops_path.read_text())["loops"] == []
+
+
+def street_of(frames: int, folder: Path) -> Workspace:
+    street = simulate("street", frames=frames, height=48, width=160)
+    work = Workspace(street, RunFolder(folder))
+    for i in range(len(street)):
+        work.run.write_depth(i, street.truth.depth[i])
+    write_poses(work, np.arange(len(street)), street.truth.world_from_camera)
+    return work
+
+
+def killed_at_its_end(work: Workspace, monkeypatch) -> None:
+    """All frames are done and saved, and nothing is written."""
+
+    def die(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr("firstsight.perceive.execution.running.SAVE_EVERY_S", 0.0)
+        patch.setattr(loops, "write_json", die)
+        with pytest.raises(Killed):
+            run_stage(DepthCameraLoops(work), lambda frames: None)
+
+
+@pytest.mark.parametrize("damage", ["missing", "damaged"])
+def test_a_lost_copy_of_the_odometry_is_made_again(tmp_path: Path, monkeypatch, damage: str):
+    work = street_of(5, tmp_path)
+    opened = work.run.trajectory_path.read_bytes()
+    killed_at_its_end(work, monkeypatch)
+    work.run.odometry_path.unlink()
+    if damage == "damaged":
+        work.run.odometry_path.write_bytes(b"\xff\xfe0.5 1 2")
+    record = run_stage(DepthCameraLoops(work), lambda frames: None)
+    assert (record.status, record.frames) == ("done", 5)
+    assert record.reason.startswith("0 loops")
+    assert work.run.odometry_path.read_bytes() == work.run.trajectory_path.read_bytes() == opened
+
+
+def test_what_was_found_on_another_trajectory_is_not_believed(tmp_path: Path, monkeypatch):
+    work = street_of(5, tmp_path)
+    killed_at_its_end(work, monkeypatch)
+    moved = work.recording.truth.world_from_camera.copy()
+    moved[:, 1, 3] += 2.5
+    write_poses(work, np.arange(4), moved[:4])
+    work.run.odometry_path.unlink()
+    begun_at: list[int] = []
+    record = run_stage(DepthCameraLoops(work), begun_at.append)
+    assert begun_at[0] == 0
+    assert record.status == "done"
+    assert len(read_tum(work.run.trajectory_path)[0]) == 4
+
+
+def test_segments_are_those_of_the_frames_whatever_other_rows_there_are(tmp_path: Path):
+    work = street_of(4, tmp_path)
+    first, second, third, fourth = (f"{ns // 10**9}.{ns % 10**9:09d}" for ns in work.recording.stamps_ns.tolist())
+    rows = [first, "9999.5", "# segment 2", second, "9999.75", third, "# segment 7", fourth]
+    lines = [row if row.startswith("#") else f"{row} 0 0 0 0 0 0 1" for row in rows]
+    work.run.odometry_path.write_text("\n".join(lines))
+    assert DepthCameraLoops(work).segments(np.array([0, 2, 3])).tolist() == [0, 2, 7]
 
 
 def test_the_plan_shows_before_after_and_loops(closed: Workspace):

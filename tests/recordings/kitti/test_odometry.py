@@ -95,6 +95,10 @@ def test_scans_hold_points_and_reflectance(tmp_path):
             r"times\.txt: 2 rows for 3 frames, whose numbers go up to 2",
         ),
         (lambda s: (s / "times.txt").write_text("0\none\n2\n"), r"times\.txt: 'one' is not a time"),
+        (
+            lambda s: (s / "times.txt").write_text("0\n0.3\n0.1\n"),
+            r"times\.txt: the time of frame 2 of 3 \(0\.100000 s\) is before that of the frame in front of it \(0\.300000 s\)",
+        ),
         (lambda s: (s / "times.txt").write_text("0\n1e30\n2\n"), r"times\.txt: '1e30' is not a time"),
         (lambda s: (s.parents[1] / "poses" / "07.txt").write_text("1 2 3\n"), r"expected rows of 12 numbers"),
     ],

@@ -205,6 +205,11 @@ def break_times_range(drive):
     (drive / "image_02" / "timestamps.txt").write_text("NaT\n" * 3)
 
 
+def break_times_order(drive):
+    seconds = ("25.1", "25.3", "25.2")
+    (drive / "image_02" / "timestamps.txt").write_text("".join(f"2011-09-26 13:02:{s}\n" for s in seconds))
+
+
 def break_baseline(drive):
     path = drive.parent / "calib_cam_to_cam.txt"
     lines = [line for line in path.read_text().splitlines() if not line.startswith("P_rect_03")]
@@ -232,6 +237,7 @@ def break_all(drive):
         (break_times, r"timestamps\.txt: 'noon' is not a time in a form like 2011-09-26"),
         (break_times_count, r"timestamps\.txt: 1 rows for 3 frames"),
         (break_times_range, r"timestamps\.txt: 'NaT' is not a time in a form like"),
+        (break_times_order, r"timestamps\.txt: the time of frame 2 of 3 \(1317042145\.200000 s\) is before that of"),
         (break_baseline, r"calib_cam_to_cam\.txt: the stereo cameras image_02 and image_03 are at one place"),
         (break_poses, r"velodyne\.txt: 1 rows for 3 frames"),
         (break_all, r"a KITTI raw drive without images or scans"),

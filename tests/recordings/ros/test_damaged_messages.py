@@ -88,6 +88,18 @@ def test_a_point_cloud_with_two_z_per_point():
         messages.scan(cloud, 0, None, WHERE)
 
 
+@pytest.mark.parametrize("offset", [13, 16, 2**31, 2**32 - 4])
+def test_a_field_that_lies_outside_of_its_point_is_not_read(offset: int):
+    """NumPy takes an offset of 2^32 - 4 for 4 bytes in front of the points, where there is other memory, or none."""
+    offsets = {"x": 0, "y": 4, "z": 8, "t": offset}
+    fields = [SimpleNamespace(name=name, offset=at, datatype=7, count=1) for name, at in offsets.items()]
+    cloud = SimpleNamespace(
+        fields=fields, is_bigendian=False, height=1, width=2, point_step=16, row_step=32, data=bytes(range(32))
+    )
+    with pytest.raises(InputError, match=f"^{WHERE}: the field t of its points begins at byte {offset} of 16; choose"):
+        messages.point_times(cloud, WHERE)
+
+
 def write_ros_2(folder: Path) -> Path:
     store = get_typestore(Stores.ROS2_HUMBLE)
     with Writer(folder, version=8) as writer:

@@ -118,6 +118,14 @@ def test_images_of_a_log_are_scaled_like_any_other(tmp_path):
         ),
         ({"actions": np.zeros(3), "goal": np.zeros(3), "episode_ends": np.array([2, 2, 3])}, "must rise"),
         ({"actions": np.zeros(3), "goal": np.zeros(3), "episode_ends": np.array([])}, "must rise"),
+        ({"actions": np.zeros(3), "goal": np.zeros(3), "episode_ends": np.array(3)}, "episode_ends is int64 ():"),
+        ({"actions": np.zeros(3), "goal": np.zeros(3), "episode_ends": np.array([[1], [3]])}, "is int64 (2, 1):"),
+        ({"actions": np.zeros(3), "goal": np.zeros(3), "episode_ends": np.array(["3"])}, "is <U1 (1,):"),
+        ({"actions": np.zeros(3), "goal": np.zeros(3), "episode_ends": np.array([1.5, 3])}, "is float64 (2,):"),
+        (
+            {"actions": np.zeros(3), "goal": np.zeros(3), "episode_ends": np.array([2**63 - 1, -(2**63), 3])},
+            "must rise to the number of frames, 3",
+        ),
     ],
 )
 def test_arrays_that_do_not_fit_are_one_line(tmp_path, arrays, message):

@@ -119,7 +119,9 @@ def test_the_index_lies_in_the_training_where_the_shards_cannot_be_written_to(sh
 def test_a_damaged_index_is_one_line(shards, tmp_path):
     open_dataset([str(shards)], ALONE, tmp_path)
     (rows,) = (shards / ".firstsight-index").glob("*.npy")
-    for damage in (rows.read_bytes()[:200], b""):
+    whole = rows.read_bytes()
+    # a bracket that the header opens and never closes is an error of Python's own tokenizer
+    for damage in (whole[:200], b"", whole.replace(b"(12,)", b"(12,("), whole.replace(b"}", b"{")):
         rows.write_bytes(damage)
         with pytest.raises(InputError, match=r"damaged index .*; remove the folder"):
             open_dataset([str(shards)], ALONE, tmp_path)
@@ -172,6 +174,12 @@ def test_damaged_shards_are_one_line(shards, tmp_path):
     data = open_dataset([str(shards)], ALONE, tmp_path)
     with pytest.raises(InputError, match=r"shard-000001\.tar/000\d\.png: damaged or truncated image"):
         values(data)
+
+
+def test_a_shard_that_is_a_link_to_nothing_is_one_line(shards, tmp_path):
+    (shards / "shard-000003.tar").symlink_to(tmp_path / "moved.tar")
+    with pytest.raises(InputError, match=r"shard-000003\.tar: missing shard; restore it"):
+        open_dataset([str(shards)], ALONE, tmp_path)
 
 
 def test_shards_without_images_are_one_line(tmp_path):

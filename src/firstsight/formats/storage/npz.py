@@ -1,5 +1,6 @@
 """NumPy's .npz files that somebody else may have made or damaged: reading them cannot run code."""
 
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -22,6 +23,7 @@ DAMAGED = (
     MemoryError,
     OverflowError,
     SyntaxError,
+    tokenize.TokenError,
     zipfile.BadZipFile,
     zlib.error,
 )

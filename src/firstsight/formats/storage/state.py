@@ -1,12 +1,15 @@
 """The state of a method as files: arrays and a JSON text in NumPy's .npz. Reading them cannot run code.
 
-In the JSON an array is {"array": number} and a dict is {"dict": {...}}, so that no dict is taken for an array.
+In the JSON an array is {"array": number} and a dict is {"dict": {...}}, so that no dict is taken for an array. A fingerprint
+of all that was written stands beside it: a state is read as it was written or not at all, so that its readers need not check it.
 A `Checkpoint` is such a file that is written again and again; of a list named GROWS in any of the state's dicts, which only
 ever gets longer, each item goes to a file of its own beside it, which is written once.
 """
 
+import hashlib
 import json
 import shutil
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -19,27 +22,58 @@ from firstsight.formats.storage.npz import DAMAGED, read_npz
 
 # The name of the JSON text among the arrays.
 TREE = "tree"
+# The name of the fingerprint among the arrays.
+FINGERPRINT = "fingerprint"
+FINGERPRINT_BYTES = 16
 # The name of lists that only ever get longer.
 GROWS = "grows"
 
 
 def write_state(path: Path, state: dict[str, Any]) -> None:
     """Writes NumPy arrays, numbers, text, None, and lists, tuples and dicts of these; tuples come back as lists."""
-    arrays: list[np.ndarray] = []
-    tree = _packed(state, arrays)
+    tree, arrays = _parts(state)
     content = BytesIO()
     named: dict[str, Any] = {str(number): array for number, array in enumerate(arrays)}
-    named[TREE] = np.frombuffer(json.dumps(tree).encode(), np.uint8)
+    named[TREE] = np.frombuffer(tree, np.uint8)
+    named[FINGERPRINT] = np.frombuffer(_digest(tree, arrays), np.uint8)
     np.savez(content, allow_pickle=False, **named)
     write_bytes(path, content.getvalue())
 
 
 def read_state(path: Path) -> dict[str, Any]:
-    """The state that `write_state` wrote. Raises InputError for a file that is damaged or something else."""
+    """The state that `write_state` wrote. Raises InputError for a file that is damaged, changed or something else."""
     try:
-        return read_npz(path, lambda arrays: _unpacked(json.loads(arrays[TREE].tobytes()), arrays))
+        return read_npz(path, _unchanged)
     except DAMAGED as error:
         raise InputError(f"{path}: not a readable state ({error}); delete it and start again") from None
+
+
+def fingerprint(state: dict[str, Any]) -> str:
+    """A text that states have in common only where all their values are equal, arrays to the bit, the type and the shape."""
+    return _digest(*_parts(state)).hex()
+
+
+def _parts(state: dict[str, Any]) -> tuple[bytes, list[np.ndarray]]:
+    """The JSON text of a state, and its arrays."""
+    arrays: list[np.ndarray] = []
+    return json.dumps(_packed(state, arrays)).encode(), arrays
+
+
+def _digest(tree: bytes, arrays: Sequence[np.ndarray]) -> bytes:
+    digest = hashlib.blake2b(tree, digest_size=FINGERPRINT_BYTES)
+    for array in arrays:
+        digest.update(f"{array.dtype.str} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return digest.digest()
+
+
+def _unchanged(named: Any) -> dict[str, Any]:
+    """The state of the arrays of a file. Raises ValueError where they are not as they were written."""
+    tree = named[TREE].tobytes()
+    arrays = [named[str(number)] for number in range(len(named.files) - len((TREE, FINGERPRINT)))]
+    if named[FINGERPRINT].tobytes() != _digest(tree, arrays):
+        raise ValueError("it is not as it was written")
+    return _unpacked(json.loads(tree), arrays)
 
 
 class Checkpoint:
@@ -118,11 +152,11 @@ def _packed(value: Any, arrays: list[np.ndarray]) -> Any:
     return value
 
 
-def _unpacked(value: Any, arrays: Any) -> Any:
+def _unpacked(value: Any, arrays: Sequence[np.ndarray]) -> Any:
     if isinstance(value, list):
         return [_unpacked(part, arrays) for part in value]
     if not isinstance(value, dict):
         return value
     if "array" in value:
-        return arrays[str(value["array"])]
+        return arrays[value["array"]]
     return {name: _unpacked(part, arrays) for name, part in value["dict"].items()}

@@ -27,9 +27,13 @@ class FlowStage(FrameStage):
     def read(self, frame: int) -> State | None:
         if frame + 1 == len(self.work.recording):
             return None
-        return {"a": self.work.recording[frame].image(), "b": self.work.recording[frame + 1].image()}
+        images = {"a": self.work.recording[frame].image(), "b": self.work.recording[frame + 1].image()}
+        return {**images, "error_path": str(self.work.run.flow_error_path(frame))}
 
     @staticmethod
     def solve(method: FlowEstimator, inputs: State, path: Path) -> None:
-        flow, valid = method(to_tensor(inputs["a"]), to_tensor(inputs["b"]))
-        png.write_flow(path, np.ascontiguousarray(flow[0].permute(1, 2, 0).numpy()), valid[0, 0].numpy())
+        flow, valid, error_px = method(to_tensor(inputs["a"]), to_tensor(inputs["b"]))
+        seen = valid[0, 0].numpy()
+        if error_px is not None:  # first, since a frame whose flow is there is done
+            png.write_scaled(Path(inputs["error_path"]), error_px[0, 0].numpy(), seen)
+        png.write_flow(path, np.ascontiguousarray(flow[0].permute(1, 2, 0).numpy()), seen)

@@ -1,21 +1,26 @@
 """Loops: the trajectory as it is when places passed again are known to be the same. Odometry's own is kept beside it.
 
 The stage reads `odometry.txt`, a copy of what the motion stage wrote, and writes `trajectory.txt` in one piece, so that a
-killed run finds either the open or the closed trajectory, and starts from the open one in any case.
+killed run finds either the open or the closed trajectory, and starts from the open one in any case. A copy that is lost or
+damaged is made again; what was found on another trajectory than the copy's is not believed.
 """
 
 from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
+from jaxtyping import Int64
 
-from firstsight.evaluation.trajectory import has_pose, on_frames
+from firstsight.errors import InputError
+from firstsight.evaluation.trajectory import on_frames
 from firstsight.formats.storage.atomic import write_bytes, write_json
+from firstsight.formats.storage.state import fingerprint
 from firstsight.formats.trajectory import read_segments, read_tum
 from firstsight.perceive import stage
 from firstsight.perceive.stage import Stage
 from firstsight.perceive.stages.motion import metric_scale, write_poses
 from firstsight.perceive.workspace import Workspace
+from firstsight.reading import read_bytes
 from firstsight.recordings.recording import Transforms
 from firstsight.roles import LoopCloser, Observation
 from firstsight.roles.state import State
@@ -42,10 +47,14 @@ class LoopsStage(Stage):
         return super().takes(method) and method.needs <= cls.offers
 
     def state(self) -> State:
-        """The frames taken, and the state of the loop closer."""
-        return {"frames": list(self.frames), "closing": self.closing.state()}
+        """The trajectory that is closed, the frames taken, and the state of the loop closer."""
+        closing = self.closing.state()
+        return {"odometry": fingerprint({"poses": self.odometry}), "frames": list(self.frames), "closing": closing}
 
     def restore(self, state: State) -> None:
+        """Raises InputError where the state is of another trajectory."""
+        if state["odometry"] != fingerprint({"poses": self.odometry}):
+            raise InputError(f"{self.work.run.odometry_path}: another trajectory than that whose loops were looked for")
         self.frames = list(state["frames"])
         self.closing.restore(state["closing"])
 
@@ -55,9 +64,12 @@ class LoopsStage(Stage):
         run = self.work.run
         if not run.trajectory_path.exists():  # the motion stage found none
             return np.full((len(self.work.recording), 4, 4), np.nan)
-        if not run.odometry_path.exists():
-            write_bytes(run.odometry_path, run.trajectory_path.read_bytes())
-        return on_frames(*read_tum(run.odometry_path), self.work.recording.stamps_ns)
+        try:
+            rows = read_tum(run.odometry_path)
+        except InputError:  # missing or damaged
+            write_bytes(run.odometry_path, read_bytes(run.trajectory_path, "trajectory"))
+            rows = read_tum(run.odometry_path)
+        return on_frames(*rows, self.work.recording.stamps_ns)
 
     def pose(self, frame: int) -> np.ndarray:
         """Returns the pose of the sensor by odometry; NaN where it does not know."""
@@ -86,12 +98,16 @@ class LoopsStage(Stage):
         write_json(self.work.run.loops_path, {"tried": closed.tried, "loops": loops})
         remark = f"{len(loops)} loops of {closed.tried} pairs tried"
         if not loops:
-            write_bytes(self.work.run.trajectory_path, self.work.run.odometry_path.read_bytes())
+            write_bytes(self.work.run.trajectory_path, read_bytes(self.work.run.odometry_path, "trajectory"))
             return f"{remark}: the trajectory stays as it is"
-        known = np.flatnonzero(has_pose(self.odometry))
-        segments = read_segments(self.work.run.odometry_path)[np.searchsorted(known, frames)]
-        write_poses(self.work, frames, self.in_metres(closed.world_from_sensor, frames), segments)
+        write_poses(self.work, frames, self.in_metres(closed.world_from_sensor, frames), self.segments(frames))
         return remark
+
+    def segments(self, frames: Int64[np.ndarray, " frames"]) -> Int64[np.ndarray, " frames"]:
+        """The segment of odometry that each of the frames, which have a pose, belongs to."""
+        path = self.work.run.odometry_path
+        of_stamp = dict(zip(read_tum(path)[0].tolist(), read_segments(path).tolist(), strict=True))
+        return np.array([of_stamp[stamp] for stamp in self.work.recording.stamps_ns[frames].tolist()], np.int64)
 
     def in_metres(self, world_from_sensor: Transforms, frames: np.ndarray) -> Transforms:
         """Poses of the reference camera, in metres where anything tells them."""

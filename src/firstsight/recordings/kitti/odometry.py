@@ -29,6 +29,7 @@ from firstsight.recordings.files import (
     parent_with,
     read_seconds,
     regular_stamps,
+    require_no_way_back,
     rows_for,
     scan_files,
     velodyne_channel,
@@ -104,7 +105,7 @@ def _with_times(recording: Recording, path: Path, numbers: list[int]) -> Recordi
     if not path.exists():
         return recording.with_remark(f"timestamps assumed: {RATE_HZ:g} Hz (no {path.name})")
     stamps = read_seconds(path)
-    return replace(recording, stamps_ns=stamps[rows_for(numbers, len(stamps), path)])
+    return replace(recording, stamps_ns=require_no_way_back(stamps[rows_for(numbers, len(stamps), path)], path))
 
 
 def _with_poses(recording: Recording, path: Path, numbers: list[int], body_from_camera_0: Transform) -> Recording:

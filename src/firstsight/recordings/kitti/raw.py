@@ -38,6 +38,7 @@ from firstsight.recordings.files import (
     numbered,
     parent_with,
     regular_stamps,
+    require_no_way_back,
     rows_for,
     scan_files,
     velodyne_channel,
@@ -214,7 +215,8 @@ def _stamps(path: Path, numbers: list[int]) -> tuple[Int64[np.ndarray, " frames"
         return regular_stamps(numbers, RATE_HZ), (f"timestamps assumed: {RATE_HZ:g} Hz (no {path.name})",)
     lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
     chosen = (lines[row] for row in rows_for(numbers, len(lines), path))
-    return np.array([time_ns(line, "date", path) for line in chosen], dtype=np.int64), ()
+    stamps = np.array([time_ns(line, "date", path) for line in chosen], dtype=np.int64)
+    return require_no_way_back(stamps, path), ()
 
 
 def scan_remarks(scans: Mapping[int, Path], numbers: list[int]) -> tuple[str, ...]:

@@ -252,6 +252,13 @@ def _structured(message: Any, source: str) -> np.ndarray:
     """The cloud's points as a structured array, flattened."""
     order = ">" if message.is_bigendian else "<"
     fields = [field for field in message.fields if field.datatype in POINT_TYPES and field.count <= 1]
+    for field in fields:
+        # NumPy takes an offset beyond 32 bits for one in front of the point, and reads what is there
+        if field.offset + np.dtype(POINT_TYPES[field.datatype]).itemsize > message.point_step:
+            raise InputError(
+                f"{source}: the field {field.name} of its points begins at byte {field.offset} of {message.point_step}; "
+                "choose another topic"
+            )
     try:
         layout = np.dtype(
             {

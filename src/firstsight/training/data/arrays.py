@@ -9,11 +9,11 @@ frames of the clip, whatever the array. float64 becomes float32. The arrays that
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Int64
 
 from firstsight.errors import InputError
 from firstsight.formats.storage.npz import DAMAGED, read_npz
@@ -134,12 +134,19 @@ def episodes(path: Path, count: int, marks: Mapping[str, np.ndarray]) -> list[in
             raise InputError(f"{path}: episode has shape {numbers.shape}; write one number for each of {count} frames")
         ends = np.append(np.flatnonzero(np.diff(numbers)) + 1, count)
     else:
-        ends = marks.get(EPISODE_ENDS, np.array([count])).astype(np.int64)
+        ends = marks.get(EPISODE_ENDS, np.array([count]))
     return lengths_between(path, count, ends)
 
 
-def lengths_between(path: Path, count: int, ends: Int64[np.ndarray, " episodes"]) -> list[int]:
-    lengths = np.diff([0, *ends.tolist()])
-    if len(lengths) == 0 or lengths.min() < 1 or ends[-1] != count:
+def lengths_between(path: Path, count: int, ends: np.ndarray) -> list[int]:
+    """The lengths of episodes that end there. Raises InputError where the ends are no whole numbers that rise to `count`."""
+    if ends.ndim != 1 or ends.dtype.kind not in "iu":
+        raise InputError(
+            f"{path}: episode_ends is {ends.dtype} {ends.shape}: whole numbers must rise to the number of frames, {count}; "
+            "write it again"
+        )
+    # Python's whole numbers, which do not overflow
+    lengths = [after - before for before, after in pairwise([0, *ends.tolist()])]
+    if sum(lengths) != count or min(lengths, default=0) < 1:
         raise InputError(f"{path}: episode_ends must rise to the number of frames, {count}; write it again")
-    return lengths.tolist()
+    return lengths

@@ -51,6 +51,8 @@ class Entry(NamedTuple):
 def shard_index(folder: Path, scratch: Path) -> ShardIndex:
     """The index of the shards in a folder, made if there is none of them as they are now."""
     paths = sorted(folder.glob("*.tar"), key=natural_key)
+    for path in paths:
+        require_regular(path, "shard")
     stats = [path.stat() for path in paths]
     key = digest(f"{p.name} {s.st_size} {s.st_mtime_ns}" for p, s in zip(paths, stats, strict=True))
     for place in (folder / FOLDER, scratch / FOLDER):

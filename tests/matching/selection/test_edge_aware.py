@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from firstsight.motion.edge_aware import EDGE_REACHES, PASSES, smooth
+from firstsight.matching.selection.edge_aware import EDGE_REACHES, PASSES, smooth
 
 
 def slow_smooth(values, weights, log_depth, mask, reach_px, edge):

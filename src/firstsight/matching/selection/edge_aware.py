@@ -5,7 +5,8 @@ Paper:  Gastal, Oliveira. Domain Transform for Edge-Aware Image and Video Proces
 Idea:   two neighbours are as far apart as the way between them is rough; a value fades with that distance d along rows and
         columns, so it spreads over a surface and stops at its edge:
         J[n] = I[n] + a^d (J[n-1] - I[n]),  a = exp(-sqrt(2) / reach)       -> fade(), sweep_rows(), sweep_columns()
-        Here roughness is a jump of log depth, relative to what a surface can show, or the border of a given mask.
+        Here roughness is a jump of a guide (log depth, grey level), relative to what a surface can show, or the border of a
+        given mask.
 Differs: values carry weights, which are smoothed alike, so that the result is a weighted mean     -> smooth()
         Two passes with one reach instead of three with shrinking ones.
 """
@@ -22,13 +23,13 @@ EDGE_REACHES = 6.0  # how far a full edge is, in units of the reach
 
 @njit(cache=True)
 @no_type_check
-def fade(log_depth, mask, reach_px, edge):
-    """a^d between horizontal neighbours, (h, w - 1) float32; log_depth (h, w) float32, mask (h, w) bool."""
-    height, width = log_depth.shape
+def fade(guide, mask, reach_px, edge):
+    """a^d between horizontal neighbours, (h, w - 1) float32; guide (h, w) float32, mask (h, w) bool."""
+    height, width = guide.shape
     faded = np.empty((height, width - 1), np.float32)
     for y in range(height):
         for x in range(width - 1):
-            jump = min(abs(log_depth[y, x] - log_depth[y, x + 1]) / edge, 1) + (mask[y, x] != mask[y, x + 1])
+            jump = min(abs(guide[y, x] - guide[y, x + 1]) / edge, 1) + (mask[y, x] != mask[y, x + 1])
             faded[y, x] = np.exp(-np.sqrt(2) * (1 / reach_px + EDGE_REACHES * jump))
     return faded
 
@@ -65,14 +66,14 @@ def sweep_columns(values, weights, faded):
 def smooth(
     values: Float32[np.ndarray, "height width"],
     weights: Float32[np.ndarray, "height width"],
-    log_depth: Float32[np.ndarray, "height width"],
+    guide: Float32[np.ndarray, "height width"],
     mask: Bool[np.ndarray, "height width"],
     reach_px: float,
     edge: float,
 ) -> Float32[np.ndarray, "height width"]:
-    """Weighted mean over about `reach_px` that does not cross the mask's border or jumps of log depth of `edge`."""
-    along_rows = fade(log_depth, mask, reach_px, edge)
-    along_columns = np.ascontiguousarray(fade(log_depth.T, mask.T, reach_px, edge).T)
+    """Weighted mean over about `reach_px` that does not cross the mask's border or jumps of the guide of `edge`."""
+    along_rows = fade(guide, mask, reach_px, edge)
+    along_columns = np.ascontiguousarray(fade(guide.T, mask.T, reach_px, edge).T)
     summed, weights = values * weights, weights.copy()
     for _ in range(PASSES):
         sweep_rows(summed, weights, along_rows)
