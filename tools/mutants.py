@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         copy = copied(Path(place))
         tests = tests_of(folder, copy)
         began = time.monotonic()
-        if run_tests(copy, tests, limit_s=3600) != "survived":
+        if run_tests(copy, [tests], limit_s=3600) != "survived":
             print(f"the tests of {folder} fail as they are; nothing is measured")
             return 2
         intact_s = time.monotonic() - began
@@ -177,27 +177,34 @@ def judged(mutant: Mutant, copy: Path, tests: Path, limit_s: float) -> str:
     return outcome
 
 
-def parts_of(tests: Path, module: Path, copy: Path) -> list[Path]:
-    """The module's own tests, those of its subfolder, all: the nearest first, each part within the next."""
-    subfolder = copy / "tests" / module.parent.relative_to(PACKAGE)
-    own = subfolder / f"test_{module.stem}.py"
-    parts = [part for part in (own, subfolder) if part.exists() and tests in part.parents]
-    return [*parts, tests]
+def parts_of(tests: Path, module: Path, copy: Path) -> list[list[Path]]:
+    """The module's own tests, those of the folders it lies in, all: the nearest first."""
+    if tests.suffix:
+        return [[tests]]
+    parts = [sorted(tests.rglob(f"test_{module.stem}.py"))]
+    inside = module.parent.relative_to(PACKAGE)
+    for folder in (inside, *inside.parents):
+        beside = copy / "tests" / folder
+        if tests in beside.parents:
+            parts += [[beside] if beside.is_dir() else sorted(tests.rglob(f"test_{folder.name}*.py"))]
+    return [*filter(None, parts), [tests]]
 
 
-def run_in_parts(copy: Path, parts: list[Path], limit_s: float) -> str:
+def run_in_parts(copy: Path, parts: list[list[Path]], limit_s: float) -> str:
     """Runs each part, without those that ran, until a test fails."""
-    for number, part in enumerate(parts):
-        if (outcome := run_tests(copy, part, parts[:number], limit_s)) != "survived":
+    ran: list[Path] = []
+    for part in parts:
+        if (outcome := run_tests(copy, part, ran, limit_s)) != "survived":
             return outcome
+        ran += part
     return "survived"
 
 
-def run_tests(copy: Path, tests: Path, without: Sequence[Path] = (), limit_s: float = LEAST_LIMIT_S) -> str:
+def run_tests(copy: Path, tests: Sequence[Path], without: Sequence[Path] = (), limit_s: float = LEAST_LIMIT_S) -> str:
     """ "killed" where a test failed, "survived" where none did, "too long" where they did not end."""
     child = os.fork()
     if child == 0:
-        end_with_tests(copy, [str(tests), *(f"--ignore={path}" for path in without)])
+        end_with_tests(copy, [*map(str, tests), *(f"--ignore={path}" for path in without)])
     ended, began = 0, time.monotonic()
     while not ended and time.monotonic() - began < limit_s:
         ended, status = os.waitpid(child, os.WNOHANG)
