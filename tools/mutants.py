@@ -31,6 +31,8 @@ PATIENCE, LEAST_LIMIT_S = 3, 60
 # Mutants that need arguments of ours, or that say nothing of the program's meaning.
 LEFT_OUT = ("core/RemoveDecorator", "core/ExceptionReplacer", "core/VariableReplacer", "core/VariableInserter")
 PYTEST = ("-x", "-q", "-m", "not slow", "-p", "no:cacheprovider", "-p", "no:xdist", "--no-header", "--durations=0")
+# Types are not checked at run time, which takes longer than all else and could only kill more.
+OPTIONS = ("-o", "addopts=--import-mode=importlib")
 STAMPS = count(10**9)
 
 
@@ -67,7 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         outcomes = Counter(judged(mutant, copy, tests, limit_s) for mutant in mutants)
     killed = outcomes["killed"] + outcomes["too long"]
     score = 100 * killed / max(len(mutants), 1)
-    print(f"{folder}: {killed} of {len(mutants)} killed, {score:.0f} %; {time.monotonic() - began:.0f} s")
+    slow = f" ({outcomes['too long']} by taking too long)" if outcomes["too long"] else ""
+    print(f"{folder}: {killed} of {len(mutants)} killed{slow}, {score:.0f} %; {time.monotonic() - began:.0f} s")
     return int(score < given.least)
 
 
@@ -229,7 +232,7 @@ def end_with_tests(copy: Path, tests: Sequence[str]) -> None:
     sys.path.insert(0, str(copy / "src"))
     for name in [name for name in sys.modules if name.split(".")[0] == "firstsight"]:
         del sys.modules[name]
-    os._exit(int(pytest.main([*PYTEST, *tests])))
+    os._exit(int(pytest.main([*PYTEST, *OPTIONS, *tests])))
 
 
 if __name__ == "__main__":
