@@ -38,7 +38,7 @@ def recording(frames: int = 3, **parts: Any) -> Recording:
 def test_settings_come_back_and_one_sensor_is_a_tuple_of_one():
     plain = {"sensors": None, "frames": None, "fov_deg": None, "depth_per_metre": None, "use": []}
     assert Settings().as_json() == plain
-    chosen = Settings(sensors="camera", frames="0:9:2", fov_deg=70.0, depth_per_metre=5e3, use=["a", "b"])  # ty: ignore
+    chosen = Settings(sensors="camera", frames="0:9:2", fov_deg=70.0, depth_per_metre=5e3, use=("a", "b"))
     assert chosen.as_json() == {
         "sensors": ["camera"],
         "frames": "0:9:2",
