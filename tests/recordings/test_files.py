@@ -34,6 +34,17 @@ def test_a_damaged_first_image_does_not_lose_the_recording(tmp_path):
         files.image_kind(paths[:1])
 
 
+def test_where_all_of_a_few_are_damaged_the_first_that_can_be_read_decides(tmp_path):
+    """Of eight images the numbers 0, 1, 3, 5 and 7 are looked at first; 2 uses 10 bits, 4 uses 12 and has another size."""
+    paths = [tmp_path / f"{number}.png" for number in range(8)]
+    for path in paths:
+        path.write_bytes(b"not an image")
+    cv2.imwrite(str(paths[2]), np.full((4, 6), 700, np.uint16))
+    cv2.imwrite(str(paths[4]), np.full((5, 7), 2049, np.uint16))
+    assert files.image_kind(paths) == ((4, 6), 1023)
+    assert [files.votes(count) for count in (1, 3, 5, 8)] == [[0], [0, 1, 2], [0, 1, 2, 3, 4], [0, 1, 3, 5, 7]]
+
+
 def test_an_image_that_lies_about_its_size_loses_its_frame_only(tmp_path):
     for index, shape in enumerate([(4, 6, 3), (5, 6, 3), (5, 6, 3)]):
         cv2.imwrite(str(tmp_path / f"{index}.png"), np.zeros(shape, np.uint8))

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from firstsight.recordings.recording import Recording
+from firstsight.recordings.simulated.indoors.flat import flat_of
+from firstsight.recordings.simulated.indoors.playing import playing_of
 from firstsight.recordings.simulated.scene import OdometryNoise, World
 from firstsight.recordings.simulated.simulate import WORLDS, image_size, recorded, rig_of
 from firstsight.recordings.simulated.street.plan import ahead_m, plan_of
@@ -305,3 +307,12 @@ def test_the_plan_of_another_street():
         191,
         -192,
     ]
+
+
+def test_about_half_of_the_worlds_are_the_other_way_round():
+    flats, tables = [flat_of(seed) for seed in range(1, 61)], [playing_of(seed) for seed in range(1, 61)]
+    assert sum(flat.backwards for flat in flats) == 34
+    assert sum(table.swapped for table in tables) == 30
+    assert sum(table.side > 0 for table in tables) == 35
+    assert sum(table.swing_rad > 0 for table in tables) == 36
+    assert sum(table.nearer_m > 0 for table in tables) == 28
