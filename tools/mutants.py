@@ -2,8 +2,9 @@
 
 Cosmic Ray says what can be changed in the folder's modules (operators, numbers, comparisons, conditions, loops, ...). Of these
 `count` are drawn by seed, equally often from each module as its share of lines. Each is put into a copy of the repository,
-where the folder's tests run, the module's own ones first, then those of its subfolder, until one fails: the mutant is killed.
-Survivors are printed.
+where the folder's tests run, the module's own ones first, then those that import it, until one fails: the mutant is killed.
+Survivors are printed. With `--near` a module's own are run alone (where it has
+none, those that import it): of a folder whose tests are long that is a lower bound of the score.
 
 Left out is what no test could see: annotations, docstrings, decorators, messages of errors. Each mutant is run in a process
 forked from one that has imported PyTorch and the like, which saves most of the time.
@@ -12,6 +13,7 @@ forked from one that has imported PyTorch and the like, which saves most of the 
 import argparse
 import ast
 import os
+import re
 import shutil
 import signal
 import sys
@@ -51,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--count", type=int, default=40)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--near", action="store_true", help="run the tests of a module alone, or those that import it")
     parser.add_argument("--least", type=float, default=0.0, help="the score in percent that is asked for")
     given = parser.parse_args(arguments)
     folder = given.folder.resolve().relative_to(ROOT)
@@ -60,13 +63,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         copy = copied(Path(place))
         tests = tests_of(folder, copy)
         began = time.monotonic()
-        if run_tests(copy, [tests], limit_s=3600) != "survived":
+        parts = {mutant.module: parts_of(tests, mutant.module, copy, given.near) for mutant in mutants}
+        needed = sorted({test for of_module in parts.values() for part in of_module for test in part})
+        if run_tests(copy, needed if given.near else [tests], limit_s=3600) != "survived":
             print(f"the tests of {folder} fail as they are; nothing is measured")
             return 2
         intact_s = time.monotonic() - began
         print(f"{folder}: {len(mutants)} mutants, {intact_s:.0f} s for the tests", flush=True)
         limit_s = max(PATIENCE * intact_s, LEAST_LIMIT_S)
-        outcomes = Counter(judged(mutant, copy, tests, limit_s) for mutant in mutants)
+        outcomes = Counter(judged(mutant, copy, parts[mutant.module], limit_s) for mutant in mutants)
     killed = outcomes["killed"] + outcomes["too long"]
     score = 100 * killed / max(len(mutants), 1)
     slow = f" ({outcomes['too long']} by taking too long)" if outcomes["too long"] else ""
@@ -152,7 +157,7 @@ def drawn(mutants: list[Mutant], count: int, random: Random) -> list[Mutant]:
     return [by_line[place] for place in sorted(chosen)]
 
 
-def judged(mutant: Mutant, copy: Path, tests: Path, limit_s: float) -> str:
+def judged(mutant: Mutant, copy: Path, parts: list[list[Path]], limit_s: float) -> str:
     """Puts the mutant into the copy, runs the tests and takes it out again; a survivor is printed."""
     from cosmic_ray.mutating import mutate_code
     from cosmic_ray.plugins import get_operator
@@ -166,7 +171,7 @@ def judged(mutant: Mutant, copy: Path, tests: Path, limit_s: float) -> str:
     # bytecode is kept by whole seconds: every mutant has its own
     os.utime(path, times=(next(STAMPS),) * 2)
     try:
-        outcome = run_in_parts(copy, parts_of(tests, mutant.module, copy), limit_s)
+        outcome = run_in_parts(copy, parts, limit_s)
     finally:
         path.write_bytes(intact)
         os.utime(path, times=(stamp, stamp))
@@ -180,17 +185,22 @@ def judged(mutant: Mutant, copy: Path, tests: Path, limit_s: float) -> str:
     return outcome
 
 
-def parts_of(tests: Path, module: Path, copy: Path) -> list[list[Path]]:
-    """The module's own tests, those of the folders it lies in, all: the nearest first."""
+def parts_of(tests: Path, module: Path, copy: Path, near: bool) -> list[list[Path]]:
+    """The module's own tests, those that import it, those of the folders it lies in, all: the nearest first; if `near`, one part."""
     if tests.suffix:
         return [[tests]]
-    parts = [sorted(tests.rglob(f"test_{module.stem}.py"))]
-    inside = module.parent.relative_to(PACKAGE)
+    own = sorted(tests.rglob(f"test_{module.stem}.py"))
+    name, stem = ".".join(module.parent.parts[1:]), module.stem
+    import_of = re.compile(rf"^from {re.escape(name)}(\.{stem} import|  *import .*\b{stem}\b)", re.MULTILINE)
+    others = [test for test in sorted(tests.rglob("test_*.py")) if test not in own]
+    importing = [test for test in others if import_of.search(test.read_text())]
+    parts, inside = [own, importing], module.parent.relative_to(PACKAGE)
     for folder in (inside, *inside.parents):
         beside = copy / "tests" / folder
         if tests in beside.parents:
             parts += [[beside] if beside.is_dir() else sorted(tests.rglob(f"test_{folder.name}*.py"))]
-    return [*filter(None, parts), [tests]]
+    parts = [*filter(None, parts), [tests]]
+    return parts[:1] if near else parts
 
 
 def run_in_parts(copy: Path, parts: list[list[Path]], limit_s: float) -> str:
