@@ -1,15 +1,18 @@
 """What a run says of its recording, and when there is nothing to be said."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from rich.progress import Progress, TaskID
 
 from firstsight.errors import InputError
 from firstsight.perceive.execution.jobs import Job, target_of
 from firstsight.perceive.plan import Skip
 from firstsight.perceive.run import (
     Bars,
+    default_folder,
     describe_sensors,
     require_a_frame,
     require_a_stage,
@@ -84,23 +87,24 @@ def test_where_no_frame_can_be_read_it_is_no_success():
     require_a_frame(record(flagged=2), recording())
 
 
-class Told:
+class Told(Progress):
     """A progress bar that only remembers."""
 
     def __init__(self):
-        self.tasks, self.done = [], []
+        super().__init__(disable=True)
+        self.added, self.done = [], []
 
-    def add_task(self, name: str, total: int) -> int:
-        self.tasks.append((name, total))
-        return len(self.tasks) - 1
+    def add_task(self, name: str, total: int) -> TaskID:  # ty: ignore
+        self.added.append((name, total))
+        return TaskID(len(self.added) - 1)
 
-    def update(self, task: int, completed: int) -> None:
-        self.done.append((self.tasks[task][0], completed))
+    def update(self, task: TaskID, completed: int) -> None:  # ty: ignore
+        self.done.append((self.added[task][0], completed))
 
 
 def test_bars_count_frames_done_by_anyone():
     told = Told()
-    bars = Bars(told, 9)  # ty: ignore
+    bars = Bars(told, 9)
     flow, cloud = target_of(FlowStage), target_of(CloudStage)
     bars.show(Job("measure", "flow"), {})
     for frame in (4, 2):
@@ -109,5 +113,18 @@ def test_bars_count_frames_done_by_anyone():
     bars.show(Job("stage", flow), {"frames": 1})
     bars.show(Job("stage", flow), {"frames": 5})
     bars.show(Job("stage", cloud), {"record": {}})
-    assert told.tasks == [("flow", 9), ("map", 9)]
+    assert told.added == [("flow", 9), ("map", 9)]
     assert told.done == [("flow", 1), ("flow", 2), ("map", 3), ("flow", 2), ("flow", 5), ("map", 9)]
+
+
+def test_default_folders(monkeypatch, tmp_path: Path):
+    assert default_folder("sim:street") == Path("runs/sim-street")
+    assert default_folder("sim:street:frames=3,seed=1") == Path("runs/sim-street-frames-3-seed-1")
+    assert default_folder("/data/drive_0001_sync/") == Path("runs/drive_0001_sync")
+    (tmp_path / "my drive").mkdir()
+    monkeypatch.chdir(tmp_path / "my drive")
+    assert default_folder(".") == Path("runs/my drive")
+    assert default_folder("..").name == tmp_path.name
+    assert default_folder("/") == Path("runs/recording")
+    names = ["走廊", "大厅", "走廊 2", "走廊-2", "走廊_2", "(走廊 2)", "-a", "a", ".a", "a.", "a b", "a  b"]
+    assert [default_folder(f"/data/{name}") for name in names] == [Path("runs") / name for name in names]

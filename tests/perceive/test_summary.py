@@ -30,6 +30,7 @@ def test_the_summary_says_where_the_rest_is_and_obeys_nothing(tmp_path: Path, ca
         StageRecord(name="recording", method="rerun", status="skipped", reason=advice),
     ]
     record.metrics = [metric("ATE RMSE", 0.046071), metric("RPE rotation"), metric("disparity error density")]
+    record.flagged_frames = [{"frame": 4, "reason": "dark"}, {"frame": 7, "reason": "torn"}]
     record.findings = [Finding(check="blur", verdict="unfit", measured="\x1b[31mmuch", advice="[bold]hold still")]
     run.write_record(record)
     print_summary(run)
@@ -40,5 +41,7 @@ def test_the_summary_says_where_the_rest_is_and_obeys_nothing(tmp_path: Path, ca
     assert "ATE RMSE      0.04607 m" in lines
     assert "1 more metrics, each with its protocol: report.html and run.json" in lines
     assert "density" not in printed
+    assert "2 frames could not be used fully; the first: frame 4: dark" in lines
+    assert "scale: unknown (one camera alone; distances are in units of their own)" in lines
     assert "doctor: blur: \\x1b[31mmuch. [bold]hold still" in lines
     assert lines[-1] == f"report: {tmp_path}/o[/red]/report.html"
