@@ -1,5 +1,6 @@
 """Many recordings: what one cannot do does not stop the others; Ray gives the same and survives a worker's death."""
 
+import io
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
+from rich.console import Console
 
 from firstsight.errors import InputError
 from firstsight.perceive import fleet
@@ -221,3 +223,9 @@ def test_a_ray_that_does_not_start_is_one_line():
 
     with pytest.raises(InputError, match=r"^Ray did not start \(no ports\); try again, or leave out --engine ray$"):
         fleet.start(Closed(running=False), {})
+
+
+def test_what_becomes_of_each_is_printed_where_it_is_asked_for(tmp_path):
+    printed = io.StringIO()
+    outcomes = perceive_all(("/nowhere",), tmp_path, console=Console(file=printed, width=200))
+    assert f"/nowhere: {outcomes[0].reason}" in printed.getvalue()

@@ -25,6 +25,7 @@ def test_lines_that_will_come_again_and_damaged_ones_are_dropped(tmp_path: Path)
     log.append(3, {"loss": 2.5})
     log.close()
     assert (tmp_path / "metrics.jsonl").read_text().splitlines() == [*lines[:2], '{"step": 3, "loss": 2.5}']
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
     MetricsLog(None, 0).append(1, {"loss": 1.0})
 
 

@@ -8,10 +8,26 @@ import torch
 
 from firstsight.errors import InputError
 from firstsight.formats import png, trajectory
-from firstsight.perceive.stages.depth import LidarDepth, MultiViewDepth, stereo_depth, stereo_geometry
+from firstsight.perceive.stages.depth import (
+    LearnedDepth,
+    LidarDepth,
+    MultiViewDepth,
+    SensorDepth,
+    stereo_depth,
+    stereo_geometry,
+)
 from firstsight.perceive.workspace import Workspace
-from firstsight.recordings.recording import BODY_FROM_FORWARD_CAMERA, Camera, Channel, Lidar, Recording, Rig
-from firstsight.roles import Disparity
+from firstsight.recordings.recording import (
+    BODY_FROM_FORWARD_CAMERA,
+    Camera,
+    Channel,
+    DepthImage,
+    Lidar,
+    Recording,
+    Rig,
+    Scan,
+)
+from firstsight.roles import Depth, DepthEstimator, Disparity
 from firstsight.run_folder import RunFolder
 
 
@@ -78,3 +94,34 @@ def test_an_instant_without_a_sweep_is_said(tmp_path: Path):
     stage = LidarDepth(workspace(tmp_path, rig, [0], 0.0, frames=1, scans=Channel(1, lambda _: None)))
     with pytest.raises(InputError, match="frame 0: no LiDAR sweep at this instant; its depth is left out"):
         stage.read(0)
+
+
+class ByHand(DepthEstimator):
+    """Says the same of every image."""
+
+    scale = "metric"
+
+    def estimate(self, image: torch.Tensor) -> Depth:
+        return Depth(torch.tensor([[[[254.5, 255.0, 3.0]]]]), torch.tensor([[[[True, True, False]]]]))
+
+
+def test_of_one_image_no_depth_is_kept_that_files_do_not_hold(tmp_path: Path):
+    LearnedDepth.solve(ByHand(), {"image": np.zeros((1, 3, 3), np.uint8)}, tmp_path / "d.png")
+    values, valid = png.read_scaled(tmp_path / "d.png")
+    assert (values.tolist(), valid.tolist()) == ([[254.5, 0, 0]], [[True, False, False]])
+
+
+def test_what_sensors_measured_is_read(tmp_path: Path):
+    """A point 4 m ahead of the LiDAR, which is at the camera, lies at the principal point (4.5, 2.5), drawn into a pixel there."""
+    depth = DepthImage(np.full((6, 8), 2, np.float32), np.ones((6, 8), bool))
+    image = np.zeros((6, 8, 3), np.uint8)
+    scan = Scan(np.array([[4, 0, 0]], np.float32))
+    rig = Rig(cameras=PAIR.cameras[:1], lidar=Lidar(body_from_lidar=np.eye(4)))
+    parts = {"depth": Channel(1, lambda _: depth), "images": {"left": Channel(1, lambda _: image)}}
+    work = workspace(tmp_path, rig, [0], 0.0, frames=1, scans=Channel(1, lambda _: scan), **parts)
+    assert SensorDepth(work).read(0)["depth"] is depth.depth
+    sparse = LidarDepth(work).read(0)["sparse"]
+    assert sparse["depth"][sparse["valid"]].tolist() == [4]
+    row, column = np.argwhere(sparse["valid"])[0].tolist()
+    assert row in (2, 3)
+    assert column in (4, 5)
