@@ -10,6 +10,7 @@ from firstsight.evaluation.object_masks import (
     ObjectMaskErrors,
     ari,
     best_overlap,
+    clustered_ids,
     foreground_ari,
     ids_of,
     matched_overlap,
@@ -139,3 +140,16 @@ def test_fewer_masks_than_objects_leave_objects_unmatched():
     true = two_squares()
     assert matched_overlap(np.ones((10, 10), np.int64), true) == pytest.approx(0.12 / 2)
     assert best_overlap(np.ones((10, 10), np.int64), true) == pytest.approx((0.09 + 0.12) / 2)
+
+
+@pytest.mark.parametrize("upright", [False, True])
+@pytest.mark.parametrize(("greys", "first"), [((0, 0, 60, 60, 60, 60), 2), ((0, 20, 20, 20, 20, 20), 3)])
+def test_clusters_weigh_colours_and_places_of_0_to_1(upright, greys, first):
+    """Six pixels in a row. 2 + 4 of them cost 0.15 and 3 + 3 cost 0.22 where greys differ by 60; 1 + 5 cost 0.28 and 3 + 3 cost
+    0.12 where they differ by 20."""
+    image = np.array(greys, np.uint8)[None, :, None].repeat(3, 2)
+    ids = clustered_ids(image.transpose(1, 0, 2) if upright else image, 2)
+    assert ids.shape == ((6, 1) if upright else (1, 6))
+    one, other = sorted({*ids.ravel().tolist()}, key=lambda found: found != ids[0, 0])
+    assert ids.ravel().tolist() == [one] * first + [other] * (6 - first)
+    assert {one, other} == {1, 2}

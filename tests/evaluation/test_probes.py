@@ -99,6 +99,21 @@ def test_the_linear_probe_is_the_least_of_its_objective(monkeypatch):
     assert fit_linear(known, 1.0).weights[:, :-1].std() < 0.3 * probe.weights[:, :-1].std()
 
 
+def test_the_linear_probe_of_two_samples():
+    """Features -1 and 3 are -1 and 1 when standardised. Of weights -w and w: w (1 + exp 2w) = 1 / 0.001, so w = 2.9171."""
+    probe = fit_linear(Labelled(torch.tensor([[-1.0], [3.0]]), torch.tensor([0, 1])))
+    assert (probe.mean.item(), probe.std.item()) == pytest.approx((1, 2))
+    assert probe.weights == pytest.approx(np.array([[-2.9171, 0], [2.9171, 0]]), abs=1e-3)
+    assert probe.labels(torch.tensor([[1.5], [0.5]])).tolist() == [1, 0]
+
+
+def test_biases_do_not_decay():
+    """With weights held at 0 two of three samples say: twice as likely, ln 2 apart."""
+    probe = fit_linear(Labelled(torch.tensor([[-1.0], [3.0], [1.0]]), torch.tensor([0, 1, 0])), decay=1e6)
+    assert probe.weights[:, 0] == pytest.approx(np.zeros(2), abs=1e-5)
+    assert probe.weights[0, 1] - probe.weights[1, 1] == pytest.approx(0.6931, abs=1e-4)
+
+
 def test_the_gradient_of_the_cross_entropy():
     known = blobs(50, 0)
     weights = np.random.default_rng(1).normal(size=(3, 7))

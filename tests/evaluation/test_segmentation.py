@@ -45,6 +45,9 @@ def test_perfect_masks_under_other_ids_are_perfect() -> None:
     assert values["moving mask IoU"] == values["moving mask precision"] == values["moving mask recall"] == 1
     assert values["moving objects found"] == 100
     assert values["id switches per object"] == 0
+    words = {metric.name: metric.protocol for metric in errors.metrics()}
+    assert "over 3 frames" in words["moving mask IoU"]
+    assert "of 6 appearances" in words["moving objects found"]
 
 
 def test_a_lost_id_is_one_switch_even_after_frames_without_it() -> None:

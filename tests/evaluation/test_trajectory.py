@@ -242,6 +242,7 @@ def test_a_turn_of_a_degree_in_100_m_is_a_drift_of_one_degree() -> None:
     pieces = {100 * n: 90 - 10 * n for n in range(1, 9)}
     expected = sum(count * (length + 1) / length for length, count in pieces.items()) / 360
     assert metrics["drift rotation"].value == pytest.approx(expected, abs=1e-6)
+    assert "all 900 overlapping steps of 1 frame;" in metrics["RPE rotation"].protocol
     assert "mean over 360 pieces of 100-800 m" in metrics["drift rotation"].protocol
     assert metrics["RPE rotation"].value == pytest.approx(0.01, abs=1e-9)
 

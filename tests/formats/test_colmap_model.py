@@ -83,6 +83,42 @@ def test_names_that_colmap_would_cut_are_refused(tmp_path):
         write_colmap(tmp_path, scene()._replace(names=("my photo.jpg", "b", "c", "d")))
 
 
+def test_what_is_written_of_two_photos(tmp_path):
+    """The second photo is turned by the quaternion w x y z = (1, 2, 4, 10) / 11; both see point 1, the second also point 3."""
+    camera_from_world = np.eye(4)
+    camera_from_world[:3, :3] = np.array([[-111, -4, 48], [36, -87, 76], [32, 84, 81]]) / 121
+    camera_from_world[:3, 3] = 1, 2, 3
+    intrinsics = np.array([[[400.0, 0, 300], [0, 450, 200], [0, 0, 1]], [[500.0, 0, 310], [0, 500, 210], [0, 0, 1]]])
+    model = Reconstruction(
+        ("a.png", "b.png"),
+        np.stack([np.eye(4), np.linalg.inv(camera_from_world)]),
+        np.array([1, 0]),
+        Lenses(np.array([[480, 640], [90, 120]]), intrinsics, np.array([[0.1, 0.2], [0.0, 0.3]])),
+        np.array([[1.0, 2, 3], [4, 5, 6], [7, 8, 9]]),
+        np.array([[10, 20, 30], [40, 50, 60], [70, 80, 90]], np.uint8),
+        Observations(np.array([1, 0, 1]), np.array([2, 0, 0]), np.array([[11.0, 12], [13, 14], [15, 16.25]])),
+    )
+    write_colmap(tmp_path, model)
+    assert (tmp_path / "cameras.txt").read_text().splitlines()[1:] == [
+        "1 OPENCV 640 480 400.0 450.0 300.5 200.5 0.1 0.2 0.0 0.0",
+        "2 RADIAL 120 90 500.0 310.5 210.5 0.0 0.3",
+    ]
+    images = [line.split() for line in (tmp_path / "images.txt").read_text().splitlines()[2:]]
+    assert images[0] == ["1", "1.0", "0.0", "0.0", "0.0", "0.0", "0.0", "0.0", "2", "a.png"]
+    assert images[1] == ["13.5", "14.5", "1"]
+    assert [float(word) for word in images[2][:9]] == pytest.approx([2, 1 / 11, 2 / 11, 4 / 11, 10 / 11, 1, 2, 3, 1])
+    assert images[2][9:] == ["b.png"]
+    assert images[3] == ["11.5", "12.5", "3", "15.5", "16.75", "1"]
+    assert (tmp_path / "points3D.txt").read_text().splitlines()[1:] == [
+        "1 1.0 2.0 3.0 10 20 30 -1 1 0 2 1",
+        "2 4.0 5.0 6.0 40 50 60 -1",
+        "3 7.0 8.0 9.0 70 80 90 -1 2 0",
+    ]
+    again = read_colmap(tmp_path)
+    np.testing.assert_allclose(again.world_from_camera, model.world_from_camera, atol=1e-14)
+    assert again.observations.point.tolist() == [0, 2, 0]
+
+
 def test_tracks_name_each_keypoint(tmp_path):
     made = scene()
     write_colmap(tmp_path, made)

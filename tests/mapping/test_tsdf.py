@@ -429,3 +429,15 @@ def test_beside_an_edge_no_pixel_is_usable_however_noisy_the_surfaces(noise):
     assert not usable[:, 40:42].any()
     assert usable[1:-1, 1:40].mean() > 0.97
     assert usable[1:-1, 42:-1].mean() > 0.97
+
+
+def test_of_each_block_it_is_kept_how_often_and_when_it_was_seen_last():
+    """A wall 4 m ahead twice, then one 8 m ahead: the blocks of the first were seen in two frames, last in the second."""
+    tsdf = fused([np.full((PIXELS, PIXELS), 4.0)] * 2, [np.eye(4)] * 2, COARSE)
+    first = tsdf.used
+    assert first > 0
+    assert tsdf.table.seen[:first, 1:].tolist() == [[2, 2]] * first
+    tsdf.integrate(frame(np.full((PIXELS, PIXELS), 8.0)), torch.eye(4, dtype=torch.float64))
+    assert tsdf.used > first
+    assert tsdf.table.seen[:first, 1:].tolist() == [[2, 2]] * first
+    assert tsdf.table.seen[first : tsdf.used, 1:].tolist() == [[1, 3]] * (tsdf.used - first)

@@ -89,6 +89,36 @@ def test_a_matrix_that_is_not_positive_names_a_vertex():
     assert 0 <= failure.value.vertex < vertices
 
 
+def test_blocks_of_pairs_lie_as_they_are_given_whichever_way_round_and_add_up():
+    """Blocks without symmetry; the pair (2, 0) is given in both ways, and (3, 1) twice."""
+    pairs = np.array([[2, 0], [0, 2], [3, 1], [3, 1], [1, 2]])
+    rng = np.random.default_rng(8)
+    across, diagonal = rng.normal(size=(5, 3, 3)), np.tile(30 * np.eye(3), (4, 1, 1))
+    dense = np.kron(np.eye(4), 30 * np.eye(3))
+    for (a, b), block in zip(pairs.tolist(), across, strict=True):
+        dense[3 * a : 3 * a + 3, 3 * b : 3 * b + 3] += block
+        dense[3 * b : 3 * b + 3, 3 * a : 3 * a + 3] += block.T
+    structure = analyse(pairs, np.full(4, 3))
+    places = (structure.offset[:, None] + np.arange(3)).ravel()
+    matrix, right = matrix_of(structure, diagonal, across), rng.normal(size=12)
+    permuted = np.empty(12)
+    permuted[places] = right
+    np.testing.assert_allclose(matrix.quadratic_form(permuted), right @ dense @ right, rtol=1e-12)
+    np.testing.assert_allclose(Factor(matrix).solve(permuted)[places], np.linalg.solve(dense, right), atol=1e-12)
+
+
+@pytest.mark.parametrize("bad", range(5))
+def test_the_vertex_that_is_not_positive_is_the_one_that_is_named(bad):
+    """A chain, each alone at 4 but one at -4: eliminating its neighbours makes no other negative."""
+    pairs = np.array([[0, 1], [1, 2], [2, 3], [3, 4]])
+    structure = analyse(pairs, np.full(5, 2))
+    diagonal = np.tile(4 * np.eye(2), (5, 1, 1))
+    diagonal[bad] *= -1
+    with pytest.raises(NotPositiveError) as failure:
+        Factor(matrix_of(structure, diagonal, np.tile(-0.1 * np.eye(2), (4, 1, 1))))
+    assert failure.value.vertex == bad
+
+
 def fill_by_elimination(pairs: np.ndarray, order: np.ndarray) -> int:
     """Entries of U for vertices of one unknown: eliminate, and join the neighbours."""
     beside = {int(v): set() for v in order}

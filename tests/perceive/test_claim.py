@@ -117,6 +117,22 @@ def test_half_written_files_of_a_killed_process_do_not_count(tmp_path: Path):
     assert files(tmp_path) == ["run.json"]
 
 
+def test_what_only_looks_half_written_stays(tmp_path: Path):
+    """Somebody's own hidden file, a folder, and what is in folders that no run has."""
+    begin(RunFolder(tmp_path), record())
+    for name in (".thesis.part-two", ".notes.part", "chapters/.one.12.part.txt", ".box.7.part/inside"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("mine")
+    begin(RunFolder(tmp_path), record())
+    assert files(tmp_path) == [
+        ".box.7.part/inside",
+        ".notes.part",
+        ".thesis.part-two",
+        "chapters/.one.12.part.txt",
+        "run.json",
+    ]
+
+
 def test_another_run_is_refused_by_the_part_that_differs(tmp_path: Path):
     begin(RunFolder(tmp_path), record())
     with pytest.raises(InputError, match=r"another frames \(2\)"):

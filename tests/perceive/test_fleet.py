@@ -1,5 +1,6 @@
 """Many recordings: what one cannot do does not stop the others; Ray gives the same and survives a worker's death."""
 
+import io
 import json
 import os
 import signal
@@ -8,12 +9,14 @@ import sys
 import threading
 import time
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
+from rich.console import Console
 
 from firstsight.errors import InputError
-from firstsight.perceive.fleet import import_ray, local_settings, perceive_all
+from firstsight.perceive import fleet
+from firstsight.perceive.fleet import Outcome, import_ray, local_settings, perceive_all
 from firstsight.perceive.run import Settings
 
 SOURCES = ("sim:street:frames=3,height=48,width=160", "sim:rooms:frames=3,height=48,width=64")
@@ -146,3 +149,83 @@ def test_a_cluster_that_is_joined_is_left_as_it_is(monkeypatch):
     import_ray()
     assert local_settings() == {}
     assert "RAY_AUTH_TOKEN" not in os.environ
+
+
+class LostError(Exception):
+    """What a Ray made by hand raises for a worker that has died."""
+
+
+class HandMadeRay(ModuleType):
+    """Does a task when it is waited for, the last one first; of the source that is called "dies" the worker dies."""
+
+    exceptions = SimpleNamespace(RayError=LostError)
+
+    def __init__(self, running: bool):
+        super().__init__("ray")
+        self.running, self.calls = running, []
+
+    def is_initialized(self) -> bool:
+        return self.running
+
+    def init(self, **settings: object) -> None:
+        self.calls.append(("init", settings))
+
+    def shutdown(self) -> None:
+        self.calls.append(("shutdown", {}))
+
+    def remote(self, **options: object):
+        self.calls.append(("remote", options))
+        return lambda _: SimpleNamespace(remote=lambda *task, **more: (task, tuple(more.items())))
+
+    def wait(self, waiting: list, num_returns: int):
+        return waiting[-1:], waiting[:-1]
+
+    def get(self, ready: tuple) -> Outcome:
+        (source, folder, _, _), more = ready
+        assert more == (("workers", 1),)
+        if source.endswith("dies"):
+            raise LostError
+        return Outcome(source, folder, "dark" if source.endswith("night") else "")
+
+
+@pytest.mark.parametrize("running", [False, True])
+def test_what_workers_answer_is_told_as_it_comes_and_a_lost_one_by_its_source(monkeypatch, tmp_path, running: bool):
+    ray = HandMadeRay(running)
+    monkeypatch.setattr(fleet, "import_ray", lambda: ray)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.chdir(tmp_path)
+    tasks = [(source, Path(f"out/{source}"), Settings(), False) for source in ("day", "night", "dies")]
+    found = list(fleet.side_by_side(tasks))
+    assert found == [
+        Outcome("dies", Path("out/dies"), "its worker failed 4 times (LostError); try it alone"),
+        Outcome("night", Path("out/night"), "dark"),
+        Outcome("day", Path("out/day"), ""),
+    ]
+    names = [name for name, _ in ray.calls]
+    assert names == (["remote"] if running else ["init", "remote", "shutdown"])
+    assert dict(ray.calls)["remote"] == {"num_cpus": 1, "max_retries": 3}
+
+
+def test_workers_are_told_whole_paths(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    settings = Settings(use=("mine", "lucas-kanade"))
+    source, folder, told, overwrite = fleet.absolute(("drive", Path("out/drive"), settings, True))
+    assert (source, folder, overwrite) == (str(tmp_path / "drive"), tmp_path / "out" / "drive", True)
+    assert told.use == (str(tmp_path / "mine"), "lucas-kanade")
+    assert fleet.absolute(("sim:street", Path("out"), settings, False))[0] == "sim:street"
+
+
+def test_a_ray_that_does_not_start_is_one_line():
+    class Closed(HandMadeRay):
+        def init(self, **settings: object) -> None:
+            raise RuntimeError("no ports\nleft")
+
+    with pytest.raises(InputError, match=r"^Ray did not start \(no ports\); try again, or leave out --engine ray$"):
+        fleet.start(Closed(running=False), {})
+
+
+def test_what_becomes_of_each_is_printed_where_it_is_asked_for(tmp_path):
+    printed = io.StringIO()
+    outcomes = perceive_all(("/nowhere",), tmp_path, console=Console(file=printed, width=200))
+    assert f"/nowhere: {outcomes[0].reason}" in printed.getvalue()

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from firstsight.errors import InputError
 from firstsight.formats.storage.lock import locked
-from firstsight.perceive.run import Settings, default_folder, perceive
+from firstsight.perceive.run import Settings, perceive
 from firstsight.run_folder import RunFolder
 
 STREET = "sim:street:frames=8,height=96,width=320"
@@ -189,19 +189,6 @@ def test_missing_calibration_names_the_file(drive: Path, tmp_path: Path):
     assert ended.returncode == 2
     assert ended.stderr.count("\n") == 1
     assert "calib_cam_to_cam.txt" in ended.stderr
-
-
-def test_default_folders(monkeypatch, tmp_path: Path):
-    assert default_folder("sim:street") == Path("runs/sim-street")
-    assert default_folder("sim:street:frames=3,seed=1") == Path("runs/sim-street-frames-3-seed-1")
-    assert default_folder("/data/drive_0001_sync/") == Path("runs/drive_0001_sync")
-    (tmp_path / "my drive").mkdir()
-    monkeypatch.chdir(tmp_path / "my drive")
-    assert default_folder(".") == Path("runs/my drive")
-    assert default_folder("..").name == tmp_path.name
-    assert default_folder("/") == Path("runs/recording")
-    names = ["走廊", "大厅", "走廊 2", "走廊-2", "走廊_2", "(走廊 2)", "-a", "a", ".a", "a.", "a b", "a  b"]
-    assert [default_folder(f"/data/{name}") for name in names] == [Path("runs") / name for name in names]
 
 
 def test_paths_may_be_text_and_one_name_a_tuple(drive: Path, tmp_path: Path):

@@ -5,7 +5,16 @@ import pytest
 
 from firstsight.errors import InputError
 from firstsight.perceive import choice, stage
-from firstsight.perceive.plan import Skip, alternatives, check_use, describe_plan, make_plan, scale_of, unused
+from firstsight.perceive.plan import (
+    Skip,
+    alternatives,
+    check_use,
+    describe_plan,
+    make_plan,
+    scale_of,
+    unused,
+    waits_for,
+)
 from firstsight.perceive.stages.depth import DepthStage, MultiViewDepth, StereoDepth
 from firstsight.perceive.stages.flow import FlowStage
 from firstsight.perceive.stages.lidar_camera_motion import LidarCameraMotion
@@ -207,6 +216,29 @@ def test_a_new_stage_and_a_new_role_need_no_edit_of_the_plan(monkeypatch):
         "needs masks",
         "needs a camera and depth",
     ]
+
+
+class Careful(NewStage):
+    """It needs what the first gives, heeds that and what the second gives."""
+
+    name = "careful"
+    needs = frozenset({"masks"})
+    heeds = frozenset({"masks", "lines"})
+
+
+class Lines(NewStage):
+    name = "lines"
+    gives = frozenset({"lines"})
+
+
+def test_a_stage_waits_for_what_it_needs_and_for_what_it_heeds():
+    waits = waits_for([NewStage, Skip("flow", ""), Lines, AfterIt, Careful])
+    assert {name: sorted(others) for name, others in waits.items()} == {
+        "masks": [],
+        "lines": [],
+        "boxes": ["masks"],
+        "careful": ["boxes", "lines", "masks"],
+    }
 
 
 def test_a_metric_odometry_of_one_camera_may_stand_beside_stereo(monkeypatch):

@@ -221,3 +221,11 @@ def test_a_list_with_a_byte_order_mark(tmp_path):
     table = write_asl(tmp_path) / "mav0" / "cam0" / "data.csv"
     table.write_text(table.read_text(), encoding="utf-8-sig")
     assert len(euroc.read(tmp_path)) == 3
+
+
+def test_a_list_may_have_more_columns_comments_and_empty_lines(tmp_path):
+    listed = write_asl(tmp_path) / "mav0" / "cam0" / "data.csv"
+    listed.write_text("# ns, file, exposure\n\n" + "".join(f"{stamp} , {stamp}.png , 0.01\n" for stamp in STAMPS))
+    recording = euroc.read(tmp_path)
+    np.testing.assert_array_equal(recording.stamps_ns, STAMPS)
+    assert recording.images["cam0"][2][0, 0, 0] == 20

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from firstsight.errors import InputError
-from firstsight.formats.trajectory import time_ns
 from firstsight.recordings import files
 
 
@@ -33,6 +32,17 @@ def test_a_damaged_first_image_does_not_lose_the_recording(tmp_path):
     assert files.image_kind(paths).size == (4, 6)
     with pytest.raises(InputError, match="none of its 1 images"):
         files.image_kind(paths[:1])
+
+
+def test_where_all_of_a_few_are_damaged_the_first_that_can_be_read_decides(tmp_path):
+    """Of eight images the numbers 0, 1, 3, 5 and 7 are looked at first; 2 uses 10 bits, 4 uses 12 and has another size."""
+    paths = [tmp_path / f"{number}.png" for number in range(8)]
+    for path in paths:
+        path.write_bytes(b"not an image")
+    cv2.imwrite(str(paths[2]), np.full((4, 6), 700, np.uint16))
+    cv2.imwrite(str(paths[4]), np.full((5, 7), 2049, np.uint16))
+    assert files.image_kind(paths) == ((4, 6), 1023)
+    assert [files.votes(count) for count in (1, 3, 5, 8)] == [[0], [0, 1, 2], [0, 1, 2, 3, 4], [0, 1, 3, 5, 7]]
 
 
 def test_an_image_that_lies_about_its_size_loses_its_frame_only(tmp_path):
@@ -125,39 +135,6 @@ def test_a_scan_that_is_cut_off_is_an_error(tmp_path, content):
     (tmp_path / "0.bin").write_bytes(content)
     with pytest.raises(InputError, match="not rows of 4 float32"):
         files.read_velodyne(tmp_path / "0.bin")
-
-
-def test_seconds_are_exact_nanoseconds():
-    assert time_ns("1305031102.175304123", "s", Path("rgb.txt")) == 1305031102175304123
-    assert time_ns("1.5e-1", "s", Path("times.txt")) == 150_000_000
-
-
-def test_times_of_other_units_are_exact_nanoseconds():
-    assert time_ns("1403715273262142976", "ns", "data.csv") == 1403715273262142976
-    assert time_ns("2011-09-26 13:02:25.964389445", "date", "timestamps.txt") == 1317042145964389445
-    assert time_ns("1969-12-31 23:59:59.75", "date", "timestamps.txt") == -250_000_000
-
-
-@pytest.mark.parametrize(
-    ("text", "unit", "cure"),
-    [
-        ("1305031102175304", "s", "it looks like microseconds: divide the column by 1000000"),
-        ("1403715273.5", "ns", "it looks like seconds: multiply it by 1000000000"),
-        ("7000000000000", "s", "fix or remove the row"),
-        ("2317-09-26 13:02:25", "date", "fix or remove the row"),
-        ("today", "date", "fix or remove the row"),
-        ("2011-09-26 13:02:25.1e3", "date", "fix or remove the row"),
-    ],
-)
-def test_what_a_time_looks_like_is_said(text, unit, cure):
-    with pytest.raises(InputError, match=f"list: '{text}' is not a time in .*; {cure}"):
-        time_ns(text, unit, "list")
-
-
-@pytest.mark.parametrize("text", ["yesterday", "nan", "inf", "", "1e30", "-1e10", "1e999999", "1e999999999999999999"])
-def test_what_is_no_time_is_an_error(text):
-    with pytest.raises(InputError, match="is not a time in seconds"):
-        time_ns(text, "s", Path("rgb.txt"))
 
 
 def test_files_without_a_number_are_named(tmp_path):

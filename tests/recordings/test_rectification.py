@@ -223,3 +223,36 @@ def test_three_coefficients_are_named():
     bent = Distortion(model="radial-tangential", coefficients=(0.1, 0.01, 0.001))
     with pytest.raises(InputError, match=r"^drive: its cameras cannot be rectified"):
         rectify(bare_pair(bent, bent, right_m=0.1))
+
+
+@pytest.mark.parametrize(
+    ("aside_m", "turn_rad", "focal_px", "principal_px", "same_rows"),
+    [
+        # rows of points ten baselines away, 5 m, differ by 192 px times what is aside per 5 m, and by 192 px times the turn,
+        # by a tenth more since the left camera is then aside as the right one sees it
+        ((0.0, 0.0129), 0.0, 192.0, (161.0, 118.0), True),
+        ((0.0, 0.0131), 0.0, 192.0, (161.0, 118.0), False),
+        ((0.0129, 0.0), 0.0, 192.0, (161.0, 118.0), True),
+        ((-0.0131, 0.0), 0.0, 192.0, (161.0, 118.0), False),
+        ((0.0, 0.0), 0.0023, 192.0, (161.0, 118.0), True),
+        ((0.0, 0.0), -0.0025, 192.0, (161.0, 118.0), False),
+        ((0.0, 0.0), 0.0, 192.04, (175.0, 118.04), True),
+        ((0.0, 0.0), 0.0, 192.06, (161.0, 118.0), False),
+        ((0.0, 0.0), 0.0, 192.0, (161.0, 117.94), False),
+    ],
+)
+def test_rows_that_agree_to_half_a_pixel_correspond(aside_m, turn_rad, focal_px, principal_px, same_rows):
+    """A right camera 0.5 m aside, `aside_m` lower and farther ahead, turned about its z axis."""
+    left = Camera(
+        name="left",
+        size=SIZE,
+        intrinsics=np.array([[192.0, 0, 161.0], [0, 192.0, 118.0], [0, 0, 1]]),
+        body_from_camera=BODY_FROM_FORWARD_CAMERA,
+    )
+    left_from_right = np.eye(4)
+    left_from_right[:3, :3], left_from_right[:3, 3] = cv2.Rodrigues(np.array([0, 0, turn_rad]))[0], (0.5, *aside_m)
+    intrinsics = np.array([[focal_px, 0, principal_px[0]], [0, focal_px, principal_px[1]], [0, 0, 1]])
+    right = replace(
+        left, name="right", intrinsics=intrinsics, body_from_camera=BODY_FROM_FORWARD_CAMERA @ left_from_right
+    )
+    assert rows_correspond(Rig(cameras=(left, right), stereo=("left", "right"))) == same_rows

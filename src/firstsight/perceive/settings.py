@@ -42,4 +42,4 @@ class Settings:
     @classmethod
     def of_json(cls, content: Mapping[str, Any]) -> "Settings":
         """The inverse of `as_json`."""
-        return cls(**content)
+        return cls(**{**content, "use": tuple(content["use"])})

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from firstsight.errors import InputError
-from firstsight.formats.storage.state import fingerprint, read_state, write_state
+from firstsight.formats.storage.state import Checkpoint, fingerprint, read_state, write_state
 
 
 def test_what_is_written_is_read(tmp_path: Path):
@@ -105,3 +105,54 @@ def test_a_packing_that_is_not_known_is_refused(tmp_path: Path):
     (tmp_path / "state.npz").write_bytes(content[: entry + 10] + b"\x63\x00" + content[entry + 12 :])
     with pytest.raises(InputError, match=r"state\.npz: not a readable state"):
         read_state(tmp_path / "state.npz")
+
+
+def kept(number: int) -> dict:
+    return {"frame": number, "method": {"grows": [{"at": k} for k in range(number)], "gain": 0.5}}
+
+
+def test_of_a_list_that_grows_each_item_is_written_once(tmp_path: Path):
+    checkpoint = Checkpoint(tmp_path / "state.npz")
+    assert checkpoint.read() is None
+    checkpoint.write(kept(2))
+    names = ["method.000000.npz", "method.000001.npz"]
+    assert sorted(path.name for path in (tmp_path / "state").iterdir()) == names
+    # an item that were written again would be 0 again
+    write_state(tmp_path / "state" / names[0], {"at": 70})
+    checkpoint.write(kept(3))
+    again = Checkpoint(tmp_path / "state.npz")
+    assert again.read() == {"frame": 3, "method": {"grows": [{"at": 70}, {"at": 1}, {"at": 2}], "gain": 0.5}}
+    write_state(tmp_path / "state" / names[1], {"at": 71})
+    again.write(kept(4))
+    found = Checkpoint(tmp_path / "state.npz").read()
+    assert found is not None
+    assert [item["at"] for item in found["method"]["grows"]] == [70, 71, 2, 3]
+
+
+@pytest.mark.parametrize("damage", ["state.npz", "state/method.000001.npz", "missing"])
+def test_a_damaged_checkpoint_is_none_and_nothing_is_left_of_it(tmp_path: Path, damage: str):
+    checkpoint = Checkpoint(tmp_path / "state.npz")
+    checkpoint.write(kept(2))
+    if damage == "missing":
+        (tmp_path / "state.npz").unlink()
+    else:
+        (tmp_path / damage).write_bytes(b"PK")
+    (tmp_path / "other.txt").touch()
+    assert checkpoint.read() is None
+    assert [path.name for path in tmp_path.iterdir()] == ["other.txt"]
+    checkpoint.write(kept(1))
+    assert checkpoint.read() == {"frame": 1, "method": {"grows": [{"at": 0}], "gain": 0.5}}
+
+
+def test_what_was_linked_or_a_folder_is_dropped_and_the_target_of_a_link_stays(tmp_path: Path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "thesis").touch()
+    (tmp_path / "state").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "state.npz").mkdir()
+    Checkpoint(tmp_path / "state.npz").drop()
+    assert [path.name for path in tmp_path.iterdir()] == ["elsewhere"]
+    assert (tmp_path / "elsewhere" / "thesis").exists()
+    (tmp_path / "state.npz").symlink_to(tmp_path / "elsewhere")
+    Checkpoint(tmp_path / "state.npz").drop()
+    assert [path.name for path in tmp_path.iterdir()] == ["elsewhere"]
+    assert (tmp_path / "elsewhere" / "thesis").exists()

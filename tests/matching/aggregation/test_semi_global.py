@@ -227,3 +227,39 @@ def test_integers_too_large_for_16_bits_are_refused():
     cost, images = random_problem((4, 5, 32), np.uint16, 12)
     with pytest.raises(InputError, match="65534"):
         aggregate(cost, settings(images, Penalties(p1=100, p2=65_500), 8))
+
+
+def test_paths_come_from_every_direction_once():
+    """Along rows and columns, then diagonals, then the moves of a knight, each way."""
+    straight = {(1, 0), (-1, 0), (0, 1), (0, -1)}
+    diagonal = {(1, 1), (-1, -1), (-1, 1), (1, -1)}
+    knight = {(2, 1), (-2, -1), (-2, 1), (2, -1), (1, 2), (-1, -2), (-1, 2), (1, -2)}
+    for count, expected in ((4, straight), (8, straight | diagonal), (16, straight | diagonal | knight)):
+        found = [(sign * dx, sign * dy) for dx, dy in STEPS[: count // 2] for sign in (1, -1)]
+        assert len(found) == count
+        assert set(found) == expected
+    assert SemiGlobal(np.zeros((1, 1), np.uint8), Penalties()).directions == 8
+
+
+@pytest.mark.parametrize(
+    ("dtype", "highest", "directions", "types"),
+    [
+        (np.uint8, 144, 8, (np.uint8, np.uint16)),
+        (np.uint8, 145, 8, (np.uint16, np.uint16)),
+        (np.uint16, 144, 8, (np.uint16, np.uint16)),
+        (np.uint16, 8081, 8, (np.uint16, np.uint16)),
+        (np.uint16, 8082, 8, (np.uint16, np.uint32)),
+        (np.uint16, 3985, 16, (np.uint16, np.uint16)),
+        (np.uint16, 3986, 16, (np.uint16, np.uint32)),
+        (np.uint16, 65424, 4, (np.uint16, np.uint32)),
+        (np.float32, 1e9, 16, (np.float32, np.float32)),
+    ],
+)
+def test_the_smallest_types_that_hold_paths_and_sums(dtype, highest, directions, types):
+    """With penalties of 110 together: 254 fits into 8 bits, 8 x 8191 and 16 x 4095 into 16, 65534 is the largest path."""
+    assert path_types(np.dtype(dtype), highest, Penalties(p1=10, p2=100), directions) == types
+
+
+def test_a_path_that_16_bits_do_not_hold_is_refused():
+    with pytest.raises(InputError, match="costs and penalties add up to 65535"):
+        path_types(np.dtype(np.uint16), 65425, Penalties(p1=10, p2=100), 4)

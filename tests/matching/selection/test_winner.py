@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from firstsight.matching.costs.volumes import no_cost
-from firstsight.matching.selection.winner import find_peaks, take_winners
+from firstsight.matching.selection.winner import between_candidates, find_peaks, take_winners
 
 DTYPES = [np.uint16, np.uint32, np.float32]
 
@@ -69,3 +69,31 @@ def test_peaks_equal_plain_loops():
             assert lowest[y, x] == total[y, x, best]
             assert abs(position[y, x] - best) <= 0.5
             assert ratio[y, x] == pytest.approx(total[y, x, best] / elsewhere)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_between_three_costs_by_hand(dtype):
+    """Costs 9, 4 and 5: lines meet (9 - 5) / (2 (9 - 4)) = 0.4 behind the middle, the parabola's bottom is 4 / 12 behind it."""
+    costs, nothing = np.array([20, 9, 4, 5, 20], dtype), dtype(no_cost(dtype))
+    found = [between_candidates(costs, 2, fit, nothing) for fit in (0, 1, 2)]
+    assert found == pytest.approx([2, 2.4, 2 + 4 / 12])
+    assert between_candidates(costs[::-1].copy(), 2, 1, nothing) == pytest.approx(1.6)
+    assert between_candidates(np.array([7, 7, 7], dtype), 1, 2, nothing) == 1
+    for beside in (1, 3):
+        lone = costs.copy()
+        lone[beside] = nothing
+        assert [between_candidates(lone, 2, fit, nothing) for fit in (1, 2)] == [2, 2]
+
+
+@pytest.mark.parametrize(("apart", "ratio"), [(3, 0.25), (4, 0.25), (5, 0.5), (-4, 0.25), (-5, 0.5)])
+def test_a_second_best_counts_beyond_what_is_beside(apart, ratio):
+    """5 at candidate 12, 10 at another, 20 elsewhere: the tenth counts from the fifth candidate on."""
+    total = np.full((1, 1, 32), 20, np.uint16)
+    total[0, 0, 12], total[0, 0, 12 + apart] = 5, 10
+    assert find_peaks(total, beside=4).ratio[0, 0] == pytest.approx(ratio)
+
+
+def test_two_costs_of_nothing_are_no_division_by_nothing():
+    total = np.full((1, 1, 32), 20.0, np.float32)
+    total[0, 0, [3, 20]] = 0
+    assert find_peaks(total, beside=4).ratio[0, 0] == 0

@@ -99,6 +99,16 @@ def test_without_workers_no_frames_are_shared():
     assert not [job for step in steps for job in step.jobs if job.kind == "frame"]
 
 
+def test_each_stage_waits_for_its_own_frames():
+    after = {step.name: set(step.after) for step in steps_of(street_plan(), record(), share_frames=True)}
+    assert (after["depth"], after["flow"]) == ({"frames of depth"}, {"frames of flow"})
+    assert (after["frames of depth"], after["frames of flow"], after["examine"]) == (set(), set(), set())
+    assert after["motion"] == {"depth"}
+    assert after["measure occupancy"] == {"motion", "loops", "occupancy"}
+    everything = {"depth", "flow", "motion", "loops", "moving", "map", "occupancy", "places", "mesh"}
+    assert after["export"] == after["draw"] == everything
+
+
 def test_a_stage_is_found_by_its_text():
     assert target_of(StereoDepth) == "firstsight.perceive.stages.depth:StereoDepth"
     assert class_of(target_of(StereoDepth)) is StereoDepth

@@ -9,14 +9,16 @@ import time
 from collections import deque
 from pathlib import Path
 
+import cv2
 import pytest
+import torch
 from rich.console import Console
 
 from firstsight.errors import InputError
 from firstsight.perceive.execution import running, workers
 from firstsight.perceive.execution.jobs import Job, JobRunner, target_of
 from firstsight.perceive.execution.schedule import Schedule, Step
-from firstsight.perceive.execution.workers import Workers, workers_for
+from firstsight.perceive.execution.workers import Workers, one_thread, workers_for
 from firstsight.perceive.execution.working import work_off
 from firstsight.perceive.run import perceive
 from firstsight.perceive.settings import Settings
@@ -181,3 +183,16 @@ def test_perceive_on_two_cores_is_perceive_on_one(tmp_path: Path, monkeypatch: p
         (stage.name, stage.status, stage.reason, stage.frames) for stage in two.stages
     ]
     assert [m.value for m in one.metrics] == pytest.approx([m.value for m in two.metrics], abs=0, nan_ok=True)
+
+
+def test_within_the_block_there_is_one_thread_and_after_it_as_many_as_before():
+    before = torch.get_num_threads(), cv2.getNumThreads()
+    try:
+        torch.set_num_threads(3)
+        cv2.setNumThreads(2)
+        with one_thread():
+            assert (torch.get_num_threads(), cv2.getNumThreads()) == (1, 1)
+        assert (torch.get_num_threads(), cv2.getNumThreads()) == (3, 2)
+    finally:
+        torch.set_num_threads(before[0])
+        cv2.setNumThreads(before[1])

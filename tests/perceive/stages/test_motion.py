@@ -1,15 +1,18 @@
 """The motion stage states where the way is broken: in the trajectory, the record, the flagged frames and the drawing."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
 from firstsight.perceive.execution.running import run_stage
-from firstsight.perceive.stages.motion import CameraMotion
+from firstsight.perceive.stages.motion import CameraMotion, DepthCameraMotion, brief, metric_scale
 from firstsight.perceive.workspace import Workspace
 from firstsight.recordings.opening import open_recording
+from firstsight.recordings.recording import Recording, Rig
 from firstsight.roles import Observation, Odometry, Trajectory
 from firstsight.run_folder import RunFolder
 from firstsight.show.path_drawings import plan_figure, read_paths
@@ -66,3 +69,31 @@ def test_a_broken_way_is_stated_everywhere(tmp_path: Path):
     drawing = plan_figure(work.run, paths)
     assert "broken: the motion between was not measured" in drawing
     assert "<title>breaks</title>" in drawing
+
+
+def straight(*x_m: float) -> np.ndarray:
+    poses = np.tile(np.eye(4), (len(x_m), 1, 1))
+    poses[:, 0, 3] = x_m
+    return poses
+
+
+def test_the_scale_is_that_of_ways():
+    estimated, metric = straight(0.0, 1.0, 2.0, 4.0), straight(5.0, 7.5, 10.0, 15.0)
+    assert metric_scale(estimated, metric, np.ones(4, bool)) == pytest.approx(2.5)
+    estimated[1, 0, 3] = 900
+    assert metric_scale(estimated, metric, np.array([True, False, True, True])) == pytest.approx(2.5)
+    assert metric_scale(estimated, metric, np.zeros(4, bool)) == 1
+
+
+def test_one_camera_knows_no_metres_unless_odometry_tells_them(tmp_path: Path):
+    recording = Recording(source="", format="", rig=Rig(), stamps_ns=np.arange(2, dtype=np.int64))
+    told = replace(recording, odometry=np.tile(np.eye(4), (2, 1, 1)))
+    assert [CameraMotion.scale(each, ()) for each in (recording, told)] == ["unknown", "metric"]
+    assert DepthCameraMotion.scale(recording, ()) == "metric"
+
+
+def test_of_many_frames_the_first_few_are_named():
+    assert brief(np.array([3])) == "3"
+    assert brief(np.arange(6)) == "0, 1, 2, 3, 4, 5"
+    assert brief(np.arange(10, 19)) == "10, 11, 12, 13, 14, 15 and 3 more"
+    assert brief(np.arange(4), most=2) == "0, 1 and 2 more"

@@ -12,7 +12,9 @@ from rosbags.typesys import Stores, get_typestore
 
 from firstsight.errors import InputError
 from firstsight.recordings.opening import available_sensors, open_recording
+from firstsight.recordings.recording import Camera, Recording, Rig
 from firstsight.recordings.ros import bag as ros_bag
+from firstsight.recordings.ros.odometry import BodyPoses
 
 START_NS = 1_700_000_000_123_456_789
 PERIOD_NS = 100_000_000
@@ -508,3 +510,19 @@ def test_the_real_ros_1_bag_of_tf_alone(shared_data):
     assert len(recording) == 517
     assert recording.remarks == ("topics: odometry /tf odom -> base_footprint",)
     np.testing.assert_allclose(recording.odometry[0][:2, 3], [1.16037969, -2.94242689], atol=1e-8)
+
+
+def test_frames_outside_of_the_odometry_s_times_are_said_with_their_number():
+    """Odometry from 2 to 4 s and frames at 1, 2, 3.5, 4 and 5 s: two lie outside."""
+    poses = np.tile(np.eye(4), (3, 1, 1))
+    poses[:, 0, 3] = 10.0, 20.0, 40.0
+    known = BodyPoses("/odom", None, np.array([2, 3, 4]) * 10**9, poses)
+    camera = Camera(name="a", size=SIZE, intrinsics=np.eye(3), body_from_camera=np.eye(4))
+    stamps = np.array([1_000_000_000, 2_000_000_000, 3_500_000_000, 4_000_000_000, 5_000_000_000])
+    recording = Recording(source="", format="", rig=Rig(cameras=(camera,)), stamps_ns=stamps)
+    moved = ros_bag._with_odometry(recording, known)
+    assert moved.odometry is not None
+    assert moved.odometry[:, 0, 3].tolist() == pytest.approx([10, 10, 30, 40, 40])
+    assert [remark.split()[0] for remark in moved.remarks] == ["2"]
+    inside = ros_bag._with_odometry(recording[1:4], known)
+    assert inside.remarks == ()
