@@ -42,4 +42,5 @@ class Settings:
     @classmethod
     def of_json(cls, content: Mapping[str, Any]) -> "Settings":
         """The inverse of `as_json`."""
-        return cls(**{**content, "use": tuple(content["use"])})
+        given: dict[str, Any] = {**content, "use": tuple(content["use"])}
+        return cls(**given)
