@@ -1,6 +1,7 @@
 """The command: what it writes and who can read it, that a killed run continues, and one clear line for bad input."""
 
 import json
+import os
 import pickle
 import shutil
 import subprocess
@@ -209,6 +210,15 @@ def test_a_folder_in_the_place_of_kept_work_is_one_line_and_no_lost_photo(photos
     (kept / "pairs").write_text("")
     with pytest.raises(InputError, match=r"pairs: is a file, where a folder of this reconstruction belongs; remove it"):
         reconstruct_folder(photos, tmp_path / "model")
+
+
+@pytest.mark.parametrize("place", ["summary.json", ".work/settings.json"])
+def test_a_pipe_in_the_place_of_a_record_is_not_waited_for(tmp_path, place):
+    pipe = tmp_path / "model" / place
+    pipe.parent.mkdir(parents=True)
+    os.mkfifo(pipe)
+    with pytest.raises(InputError, match=r"model.*; choose another --out"):
+        Scratch(tmp_path / "model", {}).begin(overwrite=False)
 
 
 def test_pairs_of_other_features_are_found_anew(tmp_path):

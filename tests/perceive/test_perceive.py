@@ -52,7 +52,7 @@ def test_the_run_folder_is_complete(street: RunFolder):
         "places.json",
         "objects.json",
     }
-    expected |= {"report.html", "recording.rrd", "depth", "flow", "moving"}
+    expected |= {"report.html", "recording.rrd", "depth", "flow", "flow_error", "moving"}
     assert {path.name for path in street.path.iterdir()} == expected
     assert len(list((street.path / "depth").iterdir())) == 8
     assert len(list((street.path / "flow").iterdir())) == 7

@@ -64,13 +64,13 @@ def test_what_a_recording_offers_in_words():
 
 
 class Doubling(FrameStage):
-    """Writes twice the frame's number; frame 1 has nothing to be done."""
+    """Writes an image of twice the frame's number; frame 1 has nothing to be done."""
 
     name = "doubling"
     default = "by hand"
 
     def path(self, frame: int) -> Path:
-        return self.work.scratch / str(frame)
+        return self.work.scratch / f"{frame}.png"
 
     def read(self, frame: int) -> State | None:
         return None if frame == 1 else {"number": frame}
@@ -78,17 +78,18 @@ class Doubling(FrameStage):
     @staticmethod
     def solve(method: Any, inputs: State, path: Path) -> None:
         assert method is None
-        path.write_text(str(2 * inputs["number"]))
+        png.write_ids(path, np.full((2, 3), 2 * inputs["number"]))
 
 
 def test_a_frame_that_is_done_or_has_nothing_to_do_is_left(tmp_path: Path):
     work = Workspace(recording(), RunFolder(tmp_path))
     work.scratch.mkdir()
-    (work.scratch / "2").write_text("was there")
+    png.write_ids(work.scratch / "2.png", np.full((2, 3), 77))
     stage = Doubling(work)
     for frame in range(3):
         stage.process(frame)
-    assert {path.name: path.read_text() for path in work.scratch.iterdir()} == {"0": "0", "2": "was there"}
+    found = {path.stem: png.read_sixteen_bit(path)[1, 2] for path in work.scratch.iterdir()}
+    assert found == {"0": 0, "2": 77}
     assert (stage.method, stage.finish(), stage.state()) == ("by hand", "", {})
 
 

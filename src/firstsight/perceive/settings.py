@@ -1,7 +1,7 @@
 """What decides a run's results: the recording and how it is used."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from firstsight.recordings.opening import open_recording
@@ -42,4 +42,5 @@ class Settings:
     @classmethod
     def of_json(cls, content: Mapping[str, Any]) -> "Settings":
         """The inverse of `as_json`."""
-        return replace(cls(**content), use=tuple(content["use"]))
+        given: dict[str, Any] = {**content, "use": tuple(content["use"])}
+        return cls(**given)

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from firstsight.errors import InputError
 from firstsight.formats.storage.atomic import write_text
+from firstsight.formats.storage.configuration import read_json
 from firstsight.formats.storage.state import fingerprint, read_state, write_state
 from firstsight.roles.state import State
 from firstsight.slam.photos.features import Features
@@ -41,7 +42,7 @@ class Scratch:
         summary = self.folder / "summary.json"
         if summary.exists() and not overwrite:
             raise InputError(f"{self.folder}: holds a reconstruction; choose another --out, or --overwrite it")
-        if overwrite or read_json(self.path / "settings.json") != self.settings:
+        if overwrite or noted(self.path / "settings.json") != self.settings:
             self.clear()
             summary.unlink(missing_ok=True)
             write_text(self.path / "settings.json", json.dumps(self.settings))
@@ -103,7 +104,7 @@ def refuse_others(folder: Path) -> None:
 
 def is_begun(folder: Path) -> bool:
     """Whether a folder holds nothing yet, or the work of a reconstruction that was killed."""
-    settings = read_json(folder / ".work" / "settings.json")
+    settings = noted(folder / ".work" / "settings.json")
     if isinstance(settings, dict) and set(settings) >= SETTINGS_KEYS:
         return True
     files = (path for path in folder.rglob("*") if not path.is_dir())
@@ -112,15 +113,15 @@ def is_begun(folder: Path) -> bool:
 
 def is_summary(path: Path) -> bool:
     """Whether a file is the summary of a reconstruction."""
-    content = read_json(path)
+    content = noted(path)
     return isinstance(content, dict) and set(content) >= SUMMARY_KEYS
 
 
-def read_json(path: Path) -> Any:
-    """The content of a JSON file; None where there is none, or it is damaged."""
+def noted(path: Path) -> dict[str, Any] | None:
+    """The object in a JSON file; None where there is none, or it is damaged."""
     try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        return read_json(path)
+    except InputError:
         return None
 
 

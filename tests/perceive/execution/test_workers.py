@@ -76,7 +76,7 @@ def test_workers_write_the_bytes_of_one_process_though_one_is_killed(alone: dict
     finally:
         crew.close()
     assert written(tmp_path) == alone
-    assert len(alone) == 5
+    assert len(alone) == 10, "five flows and their errors"
     frames = [job.frame for job, answer in heard if job.kind == "frame"]
     assert sorted(frames) == [0, 1, 2, 3, 4, 5]
     assert heard[-1][1]["record"]["frames"] == 6
@@ -105,6 +105,7 @@ def test_images_that_a_stopped_machine_left_unfinished_are_made_anew(alone: dict
         path.write_bytes(content)
     (tmp_path / "flow" / "000001.png").write_bytes(alone["flow/000001.png"][:100])
     (tmp_path / "flow" / "000003.png").write_bytes(bytes(len(alone["flow/000003.png"])))
+    (tmp_path / "flow_error" / "000004.png").write_bytes(alone["flow_error/000004.png"][:80])
     kept = (tmp_path / "flow" / "000002.png").stat().st_mtime_ns
     runner(tmp_path).run(Job("stage", FLOW), lambda frames: None)
     assert written(tmp_path) == alone

@@ -30,6 +30,12 @@ class FlowStage(FrameStage):
         images = {"a": self.work.recording[frame].image(), "b": self.work.recording[frame + 1].image()}
         return {**images, "error_path": str(self.work.run.flow_error_path(frame))}
 
+    def process(self, frame: int) -> None:
+        error_path = self.work.run.flow_error_path(frame)
+        if error_path.exists() and not self.work.run.holds(error_path):
+            self.path(frame).unlink(missing_ok=True)  # what one of the two lost, both get anew
+        super().process(frame)
+
     @staticmethod
     def solve(method: FlowEstimator, inputs: State, path: Path) -> None:
         flow, valid, error_px = method(to_tensor(inputs["a"]), to_tensor(inputs["b"]))
