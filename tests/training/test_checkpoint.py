@@ -103,3 +103,9 @@ def test_a_checkpoint_of_another_version_is_named(tmp_path: Path):
     with pytest.raises(InputError, match="written by another version"):
         damage_of(path)
     assert newest(tmp_path / "empty", print) is None
+
+
+def test_a_setting_that_is_null_differs_from_one_that_is_missing():
+    assert difference({"a": 1, "b": None}, {"a": 1}) == "b: None there, None here"
+    assert difference({"a": 1}, {"a": 1, "c": 2}) == "c: None there, 2 here"
+    assert difference({"a": {"x": 1, "y": 2}}, {"a": {"x": 1, "y": 3}}) == "a: y: 2 there, 3 here"

@@ -74,7 +74,8 @@ def fixed(recipe: Any) -> Any:
 def difference(theirs: Any, mine: Any) -> str:
     """The first setting that differs, and how."""
     if isinstance(theirs, Mapping) and isinstance(mine, Mapping):
-        name = next(key for key in {**theirs, **mine} if theirs.get(key) != mine.get(key))
+        # One that is null is not one that is missing.
+        name = next(key for key in {**theirs, **mine} if key not in theirs or theirs[key] != mine.get(key, ...))
         return f"{name}: {difference(theirs.get(name), mine.get(name))}"
     return f"{theirs} there, {mine} here"
 
@@ -180,6 +181,10 @@ def read(checkpoint: Path, training: Training, record: Record, world: World) -> 
     """Restores a whole checkpoint; returns the number of steps done. Raises InputError for one of another training."""
     state = read_json(checkpoint / "state.json")
     require_same(state, record, checkpoint / "state.json")
+    if not (
+        isinstance(state.get("scaler"), dict) and isinstance(state.get("processes"), int) and state["processes"] > 0
+    ):
+        raise InputError(f"{checkpoint / 'state.json'}: not as it was written; restore it, or overwrite the training")
     load_into(training.method, load_weights(checkpoint / "model.safetensors"), checkpoint / "model.safetensors")
     # a process that there was not before takes the buffers of one that there was
     own = world.rank % int(state["processes"])
