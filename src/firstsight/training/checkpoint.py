@@ -181,9 +181,8 @@ def read(checkpoint: Path, training: Training, record: Record, world: World) -> 
     """Restores a whole checkpoint; returns the number of steps done. Raises InputError for one of another training."""
     state = read_json(checkpoint / "state.json")
     require_same(state, record, checkpoint / "state.json")
-    if not (
-        isinstance(state.get("scaler"), dict) and isinstance(state.get("processes"), int) and state["processes"] > 0
-    ):
+    kinds = {"step": int, "processes": int, "scaler": dict}
+    if not all(isinstance(state.get(name), kind) for name, kind in kinds.items()) or state["processes"] < 1:
         raise InputError(f"{checkpoint / 'state.json'}: not as it was written; restore it, or overwrite the training")
     load_into(training.method, load_weights(checkpoint / "model.safetensors"), checkpoint / "model.safetensors")
     # a process that there was not before takes the buffers of one that there was
