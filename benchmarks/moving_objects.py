@@ -13,11 +13,10 @@ from firstsight import method
 from firstsight.evaluation.segmentation import MIN_OBJECT_PX, MaskErrors
 from firstsight.geometry import se3
 from firstsight.geometry.images import to_tensor
-from firstsight.geometry.warp import disparity_to_depth
 from firstsight.motion.moving_objects import MovingObjectSegmentation
+from firstsight.perceive.stages.depth import stereo_depth
 from firstsight.recordings.opening import open_recording
 from firstsight.recordings.recording import Recording
-from firstsight.roles import Depth
 
 LARGE_PX = 400
 
@@ -30,12 +29,9 @@ def judge(name: str, recording: Recording, frames: range) -> None:
     intrinsics, poses = torch.from_numpy(left.intrinsics), torch.from_numpy(recording.truth.world_from_camera)
     for i in frames:
         image, later = (to_tensor(recording.images[left.name][i + k]) for k in (0, 1))
-        disparity, valid = matching(image, to_tensor(recording.images[right.name][i]))
-        depth = disparity_to_depth(disparity, left.intrinsics[0, 0], recording.rig.baseline_m)
-        valid &= torch.isfinite(depth) & (disparity > 0)
-        depth = torch.where(valid, depth, torch.zeros_like(depth))
+        depth = stereo_depth(recording.rig, matching(image, to_tensor(recording.images[right.name][i])))
         motion = se3.inverse(poses[i + 1]) @ poses[i]
-        seen = segmentation.step(Depth(depth, valid), flow_method(image, later), motion, intrinsics).ids.numpy()
+        seen = segmentation.step(depth, flow_method(image, later), motion, intrinsics).ids.numpy()
         true = np.zeros_like(seen) if recording.truth.moving is None else recording.truth.moving[i].astype(np.int64)
         errors.add(seen, true)
         ids |= set(np.unique(seen).tolist()) - {0}

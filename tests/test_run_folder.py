@@ -112,6 +112,7 @@ def with_images(folder: Path, height: int, width: int) -> None:
     ones = np.ones((height, width), bool)
     png.write_scaled(folder / "depth" / "000003.png", 2.5 * ones.astype(np.float32), ones)
     png.write_flow(folder / "flow" / "000003.png", np.full((height, width, 2), [1.5, -0.25], np.float32), ones)
+    png.write_scaled(folder / "flow_error" / "000003.png", 0.75 * ones.astype(np.float32), ones)
     png.write_ids(folder / "moving" / "000003.png", 7 * ones.astype(np.int64))
 
 
@@ -120,12 +121,14 @@ def test_images_of_frames_come_back_at_the_size_of_the_record(tmp_path: Path):
     with_images(tmp_path, 12, 16)
     assert run.read_depth(3).depth[11, 15] == 2.5
     assert run.read_flow(3).flow[11, 15].tolist() == [1.5, -0.25]
+    assert run.read_flow_error(3)[11, 15] == 0.75
     assert run.read_moving(3)[11, 15] == 7
+    assert run.read_flow_error(4) is run.read_moving(4) is run.read_flow(4) is None
     assert run.holds(run.depth_path(3))
     assert (run.read_depth(4), run.holds(run.depth_path(4))) == (None, False)
 
 
-@pytest.mark.parametrize("name", ["depth", "flow", "moving"])
+@pytest.mark.parametrize("name", ["depth", "flow", "flow_error", "moving"])
 @pytest.mark.parametrize(("height", "width"), [(16, 12), (12, 17), (11, 16)])
 def test_an_image_of_another_size_is_one_line_and_not_held(tmp_path: Path, name: str, height: int, width: int):
     run = written(tmp_path, {"sensors": {"cameras": [CAMERA]}})

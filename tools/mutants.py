@@ -3,8 +3,8 @@
 Cosmic Ray says what can be changed in the folder's modules (operators, numbers, comparisons, conditions, loops, ...). Of these
 `count` are drawn by seed, equally often from each module as its share of lines. Each is put into a copy of the repository,
 where the folder's tests run, the module's own ones first, then those that import it, until one fails: the mutant is killed.
-Survivors are printed. With `--near` a module's own are run alone (where it has
-none, those that import it): of a folder whose tests are long that is a lower bound of the score.
+Survivors are printed. With `--near` a module's own are run alone (where it has none, those that import it): of a folder whose
+tests are long that is a lower bound of the score.
 
 Left out is what no test could see: annotations, docstrings, decorators, messages of errors. Each mutant is run in a process
 forked from one that has imported PyTorch and the like, which saves most of the time.

@@ -1,9 +1,10 @@
 """The run folder: what `perceive` writes and everything else reads. The layout is a frozen interface (docs/run_folder.md)."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, TypedDict, TypeVar
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int64, UInt16
@@ -13,6 +14,8 @@ from firstsight.formats import png, trajectory
 from firstsight.formats.storage.atomic import write_json
 from firstsight.formats.storage.configuration import from_json, read_json
 from firstsight.recordings.recording import DepthImage, FlowImage
+
+Pixels = TypeVar("Pixels", bound=np.ndarray | tuple[np.ndarray, ...])
 
 
 @dataclass(kw_only=True)
@@ -198,52 +201,43 @@ class RunFolder:
             return False
         return self.image_size in (None, size)
 
-    def _require_size(self, size: tuple[int, ...], path: Path) -> None:
-        """Raises InputError where an image of the run is not of the size of its recording's."""
-        if self.image_size is not None and size[:2] != self.image_size:
+    def _read(self, path: Path, read: Callable[[Path], Pixels]) -> Pixels | None:
+        """What `read` makes of the image of a frame, None where there is none.
+
+        Raises InputError where it is damaged, or not of the size of the run's images.
+        """
+        if not path.exists():
+            return None
+        content = read(path)
+        size = (content[0] if isinstance(content, tuple) else content).shape[:2]
+        if self.image_size not in (None, size):
             height, width = self.image_size
             raise InputError(
                 f"{path}: is {size[1]}x{size[0]}, the run's images are {width}x{height}; make the run anew (--overwrite)"
             )
+        return content
 
     def read_depth(self, frame: int) -> DepthImage | None:
         """Depth in metres. Raises InputError, as all that read an image, where it is damaged or of another size."""
-        path = self.depth_path(frame)
-        if not path.exists():
-            return None
-        depth, valid = png.read_scaled(path)
-        self._require_size(depth.shape, path)
-        return DepthImage(depth, valid)
+        stored = self._read(self.depth_path(frame), png.read_scaled)
+        return None if stored is None else DepthImage(*stored)
 
     def write_depth(self, frame: int, depth: DepthImage) -> None:
         png.write_scaled(self.depth_path(frame), depth.depth, depth.valid)
 
     def read_flow(self, frame: int) -> FlowImage | None:
         """Flow of frame -> frame + 1; what is valid is also what was found visible."""
-        path = self.flow_path(frame)
-        if not path.exists():
-            return None
-        flow, valid = png.read_flow(path)
-        self._require_size(flow.shape, path)
-        return FlowImage(flow, valid, valid)
+        stored = self._read(self.flow_path(frame), png.read_flow)
+        return None if stored is None else FlowImage(*stored, stored[1])
 
     def read_flow_error(self, frame: int) -> Float32[np.ndarray, "height width"] | None:
         """The error that the flow's method expects, px as a standard deviation, 0 where it is not valid; None if not told."""
-        path = self.flow_error_path(frame)
-        if not path.exists():
-            return None
-        error, _ = png.read_scaled(path)
-        self._require_size(error.shape, path)
-        return error
+        stored = self._read(self.flow_error_path(frame), png.read_scaled)
+        return None if stored is None else stored[0]
 
     def read_moving(self, frame: int) -> UInt16[np.ndarray, "height width"] | None:
         """Ids of moving objects, 0 where nothing moves by itself."""
-        path = self.moving_path(frame)
-        if not path.exists():
-            return None
-        ids = png.read_sixteen_bit(path)
-        self._require_size(ids.shape, path)
-        return ids
+        return self._read(self.moving_path(frame), png.read_sixteen_bit)
 
     def read_trajectory(self) -> tuple[Int64[np.ndarray, " rows"], Float64[np.ndarray, "rows 4 4"]] | None:
         return trajectory.read_tum(self.trajectory_path) if self.trajectory_path.exists() else None

@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from firstsight.geometry import pixels, se3, warp
@@ -79,9 +80,10 @@ def test_forward_backward_flags_what_does_not_return():
     forward[:, 0] = 3
     backward = -forward.clone()
     backward[..., 10:] = 5
-    consistent, _ = warp.there_and_back(forward, backward)
+    consistent, gap_px = warp.forward_backward_check(forward, backward)
     assert consistent[..., :7].all()
     assert not consistent[..., 7:].any()
+    assert gap_px[0, 0, 4, [2, 6, 7, 12]].tolist() == pytest.approx([0, 0, 89**0.5, 89**0.5]), "3 + 5 and 5 px"
 
 
 def test_depth_from_disparity_with_offset_and_without_parallax():

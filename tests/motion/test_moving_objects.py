@@ -7,7 +7,15 @@ import torch
 
 from firstsight.geometry.se3 import se3_exp
 from firstsight.geometry.warp import rigid_flow
-from firstsight.motion.moving_objects import Config, MovingObjectSegmentation, gather_evidence, recall, surprise
+from firstsight.motion.moving_objects import (
+    Config,
+    Evidence,
+    MovingObjectSegmentation,
+    gather_evidence,
+    pieces,
+    recall,
+    surprise,
+)
 from firstsight.motion.object_tracks import Carried
 from firstsight.motion.residual_flow import (
     Comparison,
@@ -391,6 +399,54 @@ def test_memory_has_no_say_on_the_ground():
     assert evidence.ground[road].mean() > 0.95
     assert np.median(evidence.vote[road]) == pytest.approx(-2.0, abs=0.01)
     assert np.median(evidence.vote[:30]) == pytest.approx(0.0, abs=0.01), "still, but remembered"
+
+
+def test_chance_in_the_mean_and_error_of_the_flow_count_as_noise():
+    """A fifth of 0.1^2 and an error of 0.03 px; of inverse depth half of 0.01^2 x 10^2 along the lines, not a fifth.
+
+    Along: 0.19 / (0.0029 + 0.005) / 16 is 1.5; across: 0.0696 / 0.0029 / 16 as well.
+    """
+    shape = (30, 40)
+    scene = flat_scene(shape, np.zeros((2, *shape)))
+    scene.variance[:] = 0.03**2
+    gradient = np.zeros((*shape, 2), np.float32) + np.array([10.0, 0.0], np.float32)
+    share = np.full(shape, 0.2, np.float32)
+    for residual in ([-(0.1896**0.5), 0.0], [0.0, 0.0696**0.5]):
+        seen_flow = np.zeros((*shape, 2), np.float32) + np.array(residual, np.float32)
+        comparison = Comparison(seen_flow, gradient, Noise(0.1, 0.0, 0.01), scene.known, share)
+        evidence = gather_evidence(scene, comparison, scene.rho * 0, Config())
+        np.testing.assert_allclose(evidence.vote, 0.5, atol=1e-3)
+        assert evidence.moving.all()
+
+
+def test_what_is_not_seen_now_stands_still_unless_an_object_is_expected_there():
+    shape = (30, 40)
+    scene = flat_scene(shape, np.zeros((2, *shape)))
+    unseen = scene._replace(known=np.zeros(shape, bool), variance=np.full(shape, 100, np.float32))
+    moved = np.zeros((*shape, 2), np.float32) + np.array([0.0, 3.0], np.float32)
+    comparison = Comparison(moved, np.ones_like(moved), Noise(0.1, 0.0, 0.001), np.ones(shape, bool), scene.rho * 0 + 1)
+    memory = np.zeros(shape, np.float32)
+    memory[:, 25:] = 1.5
+    evidence = gather_evidence(unseen, comparison, memory, Config())
+    assert evidence.decided.sum() == 30 * 25
+    np.testing.assert_allclose(evidence.vote[:, :25], 9 / 100 / 16 - 1, atol=1e-3)
+    np.testing.assert_allclose(evidence.vote[:, 25:], 1.5 - 0.3, atol=1e-5)
+
+
+def test_what_is_seen_to_move_may_stand_before_something_as_far_away():
+    """A patch of 20 px on a wall; of the 3 px around it, 276 px, 3 x 26 are known to stand still: 28 %."""
+    shape = (60, 60)
+    patch, beside = np.zeros(shape, bool), np.zeros(shape, bool)
+    patch[20:40, 20:40] = beside[17:43, 17:20] = True
+    flat = np.zeros(shape, np.float32)
+    still_mean = Comparison(np.zeros((*shape, 2), np.float32), np.ones((*shape, 2), np.float32), Noise(0.1, 0.0, 0.001), ~patch, flat + 1)  # fmt: skip
+    found = []
+    for moving in (patch, patch & False):
+        vote = np.where(patch, np.float32(1), np.float32(-1))
+        evidence = Evidence(vote, flat + 1, patch | ~patch, moving, beside, patch & False)
+        found.append(pieces(still_mean, evidence, flat + 2, Config(reach_px=0.2)))
+    assert (found[0] > 0).tolist() == patch.tolist()
+    assert not found[1].any(), "28 % are more than a quarter"
 
 
 def test_what_moves_does_not_bend_the_camera_s_motion():

@@ -56,6 +56,7 @@ def test_the_run_folder_is_complete(street: RunFolder):
     assert {path.name for path in street.path.iterdir()} == expected
     assert len(list((street.path / "depth").iterdir())) == 8
     assert len(list((street.path / "flow").iterdir())) == 7
+    assert len(list((street.path / "flow_error").iterdir())) == 7
     assert len(list((street.path / "moving").iterdir())) == 7
     assert all(stage.status == "done" for stage in street.read_record().stages)
 

@@ -131,6 +131,13 @@ def test_images_depth_and_flow_are_tensors_with_rows_before_columns(tmp_path: Pa
     assert moved is not None
     assert moved.flow[0, :, 1, 1].tolist() == [5, -5]
     assert moved.valid.tolist() == read.valid.tolist()
+    assert moved.error_px is None
+    png.write_scaled(work.run.flow_error_path(0), np.array([[0.25, 1.5, 2], [3, 0.125, 7]], np.float32), depth.valid)
+    told = work.flow(0)
+    assert told is not None
+    assert told.flow.tolist() == moved.flow.tolist()
+    assert told.error_px is not None
+    assert told.error_px.tolist() == [[[[0.25, 1.5, 2], [3, 0.125, 0]]]]
 
 
 def test_a_sweep_comes_with_its_instant_and_a_missing_one_is_said(tmp_path: Path):

@@ -5,7 +5,7 @@ Idea:   patches on a grid each find their displacement by Lucas-Kanade steps who
         the first image ("inverse"); overlapping patches are averaged where they explain the image, coarse to fine, and a
         few steps of variational refinement smooth the result (sections 2.1-2.4)      -> cv2.DISOpticalFlow, search()
         What is not consistent takes the flow of what is around it and looks alike                         -> filled()
-        valid = |f + f'|^2 < relative (|f|^2 + |f'|^2) + absolute      (UnFlow, eq. 2) -> warp.there_and_back()
+        valid = |f + f'|^2 < relative (|f|^2 + |f'|^2) + absolute      (UnFlow, eq. 2) -> warp.forward_backward_check()
 Differs: OpenCV's implementation, which also hands good displacements from patch to patch (spatial propagation). It
         starts from a quick search corrected by coarse block matches, which finds small things that move far     -> start()
         and goes on to full resolution where the image is small enough; the paper stops at a half or a quarter of it.
@@ -23,9 +23,9 @@ from torch import Tensor
 
 from firstsight.errors import InputError
 from firstsight.flow.coarse_matches import Matches, coarse_matches
-from firstsight.flow.expected_error import expected_errors_px
+from firstsight.flow.expected_error import expected_error_px
 from firstsight.geometry.images import to_grey
-from firstsight.geometry.warp import there_and_back
+from firstsight.geometry.warp import forward_backward_check
 from firstsight.matching.selection.edge_aware import smooth
 from firstsight.roles import Flow, FlowEstimator, Images
 
@@ -157,15 +157,17 @@ class DenseInverseSearch(FlowEstimator):
                 f"images of {width}x{height} px: flow needs at least {MIN_PX} px each way; use larger ones"
             )
         pairs = [self._pair(a[None], b[None]) for a, b in zip(image_a, image_b, strict=True)]
-        flow, valid, gap = (torch.cat(parts) for parts in zip(*pairs, strict=True))
-        device = image_a.device
-        return Flow(flow.to(device), valid.to(device), expected_errors_px(image_a, gap, valid))
+        return Flow(*(torch.cat(parts).to(image_a.device) for parts in zip(*pairs, strict=True)))
 
     def _pair(self, image_a: Images, image_b: Images) -> tuple[Tensor, Tensor, Tensor]:
-        """(flow, valid, how far the way back misses in px) of one pair."""
+        """(flow, valid, error in px) of one pair."""
         grey_a, grey_b = to_grey(image_a), to_grey(image_b)
         flows = displacements(grey_a, grey_b, self.config)
         there, back = (torch.from_numpy(flow.transpose(2, 0, 1).copy())[None] for flow in flows)
-        valid, gap = there_and_back(there, back, self.config.consistency_relative, self.config.consistency_absolute_px2)
-        dense = filled(flows[0], valid[0, 0].numpy(), grey_a)
-        return torch.from_numpy(dense.transpose(2, 0, 1).copy())[None], valid, gap
+        valid, gap = forward_backward_check(
+            there, back, self.config.consistency_relative, self.config.consistency_absolute_px2
+        )
+        seen = valid[0, 0].numpy()
+        dense = filled(flows[0], seen, grey_a).transpose(2, 0, 1).copy()
+        error = expected_error_px(grey_a, gap[0, 0].numpy(), seen)
+        return torch.from_numpy(dense)[None], valid, torch.from_numpy(error)[None, None]

@@ -12,7 +12,7 @@ Idea:   brightness constancy, linearised around the flow u0 so far: g (u - u0) +
         u = u0 + G^+ (r - G u0), G^+ the inverse on what is known, so the rest stays as it was                 -> step()
         repeated, then carried to the next finer image                                               -> lucas_kanade()
         at last only what is known is kept, which is the shortest flow that explains the windows              -> known()
-        valid = full flow that is found again on the way back                          -> warp.there_and_back()
+        valid = full flow that is found again on the way back                          -> warp.forward_backward_check()
 Differs: gradients are averaged over both frames (with those of the first alone, windows that reach over a motion
         boundary or out of the image converge worse), and a step moves a pixel by at most MAX_STEP_PX of its level.
         Reading b between pixels blurs it and not a: fine texture is off by some hundredths of a pixel.
@@ -37,7 +37,7 @@ from firstsight.flow.expected_error import expected_errors_px
 from firstsight.flow.point_tracking import level_count, window_profile
 from firstsight.geometry.images import luma
 from firstsight.geometry.pixels import pixel_grid, sample
-from firstsight.geometry.warp import there_and_back
+from firstsight.geometry.warp import forward_backward_check
 from firstsight.roles import Flow, FlowEstimator, Images
 
 # of its level, that a step moves a pixel
@@ -292,7 +292,7 @@ class LucasKanade(FlowEstimator):
         flow_ab, kind, _ = self.windows(image_a, image_b)
         flow_ba = self.windows(image_b, image_a).flow
         c = self.config
-        found, gap = there_and_back(flow_ab, flow_ba, c.consistency_relative, c.consistency_absolute_px2)
+        found, gap = forward_backward_check(flow_ab, flow_ba, c.consistency_relative, c.consistency_absolute_px2)
         valid = found & (kind == Kind.FULL)
         return Flow(flow_ab, valid, expected_errors_px(image_a, gap, valid))
 

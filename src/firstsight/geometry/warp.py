@@ -49,7 +49,7 @@ def rigid_flow(
     return pixels - pixel_grid(height, width, depth_a.dtype, depth_a.device), before
 
 
-def there_and_back(
+def forward_backward_check(
     flow_ab: Float[Tensor, "batch 2 height width"],
     flow_ba: Float[Tensor, "batch 2 height width"],
     relative: float = 0.01,

@@ -2,7 +2,7 @@
 
 Paper:  Yin, Shi. GeoNet: Unsupervised Learning of Dense Depth, Optical Flow and Camera Pose. CVPR 2018 (eq. 1, the rigid flow;
         section 3.4, two flows disagree if they differ by more than max(alpha, beta |f|)).
-Idea:   r = f - f_rigid(rho), its mean over the last frames, and the noise of flow and depth    -> residual_flow.compare()
+Idea:   r = f - f_rigid(rho), its mean over the last frames, and the noise of flow and depth           -> residual_flow
         What that noise cannot explain is motion; an error of depth shows along the epipolar line alone, with g = df / drho:
         surprise = r_across^2 / v + r_along^2 / (v + sigma_rho^2 |g|^2),  v = share (a^2 + b^2 |f|^2) + error^2
                                                                                                    -> surprise()
@@ -22,14 +22,24 @@ from typing import NamedTuple, final, no_type_check
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, Float64
+from jaxtyping import Float32, Float64
 from numba import njit
 from torch import Tensor
 
 from firstsight.matching.selection.edge_aware import smooth
 from firstsight.motion.object_tracks import Carried, ObjectTracks
 from firstsight.motion.regions import Labels, keep, label, open_share
-from firstsight.motion.residual_flow import MIN_DEPTH, Comparison, ResidualMemory, Scene, read_scene, unexplained
+from firstsight.motion.residual_flow import (
+    MIN_DEPTH,
+    Comparison,
+    Map,
+    Mask,
+    ResidualMemory,
+    Scene,
+    read_scene,
+    same_surface,
+    unexplained,
+)
 from firstsight.motion.support_planes import on_support
 from firstsight.roles import Depth, Flow, MotionSegmenter, MovingObjects
 from firstsight.roles.state import State
@@ -39,13 +49,10 @@ DOUBTFUL_VOTE = -0.1  # of one whose flow may come from a depth nearby; its weig
 GROUND_VOTE = -1.0
 GROUND_SHARE = 0.08  # of the still pixels, that the ground holds at least
 GROUND_SIGMAS, GROUND_RELATIVE = 1.5, 0.05  # how far from it a pixel may be; 5 % of the depth: 8 cm seen from 1.6 m
-MEMORY_VOTE, MEMORY_DEPTH = 2.0, 0.15  # at full belief; difference of log depth
+MEMORY_VOTE = 2.0  # at full belief
 FAR_SIGMAS = 3.0  # inverse depth below so many sigmas is no depth
 LEAST_RHO_SHARE = 0.5  # of the variance of inverse depth: its errors stay with the texture, and hardly average out
 PIECE_DEPTH, PIECE_RESIDUAL_PX = 0.2, 5.0  # steps of log depth and residual flow that separate pieces
-
-Map = Float32[np.ndarray, "height width"]
-Mask = Bool[np.ndarray, "height width"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,8 +108,7 @@ def recall(scene: Scene, carried: Carried | None, beliefs: Float32[np.ndarray, "
     """Votes of pixels where an object believed to move is expected, if they are as far away as it was."""
     if carried is None:
         return np.zeros_like(scene.rho)
-    ratio = np.maximum(carried.depth, MIN_DEPTH) * np.maximum(scene.rho, MIN_DEPTH)
-    there = (carried.ids > 0) & (np.abs(np.log(ratio)) < MEMORY_DEPTH)
+    there = (carried.ids > 0) & same_surface(carried.depth, scene.rho)
     return (MEMORY_VOTE * np.minimum(1.5 * beliefs[carried.ids], 1) * there).astype(np.float32)
 
 

@@ -11,13 +11,13 @@ Idea:   an object's mask is carried to the next frame by its flow, and where tha
 """
 
 from dataclasses import asdict, dataclass, field
-from typing import NamedTuple, no_type_check
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int32
-from numba import njit
 from scipy.ndimage import find_objects
 
+from firstsight.motion.forward_splat import forward_splat
 from firstsight.roles.state import State
 
 COVERED = 0.25  # share of a region that an object must cover to be found in it
@@ -32,27 +32,6 @@ class Carried(NamedTuple):
 
     ids: Ids
     depth: Float32[np.ndarray, "height width"]
-
-
-@njit(cache=True)
-@no_type_check
-def splat(ids, depth, flow, known, default):
-    """Moves ids and depth (h, w) by flow (2, h, w), or by default[id] (n, 2) where it is not known; the nearest stays on top."""
-    height, width = ids.shape
-    moved, moved_depth = np.zeros_like(ids), np.zeros_like(depth)
-    for y in range(height):
-        for x in range(width):
-            if ids[y, x] == 0:
-                continue
-            dx, dy = default[ids[y, x], 0], default[ids[y, x], 1]
-            if known[y, x]:
-                dx, dy = flow[0, y, x], flow[1, y, x]
-            u, v = int(np.round(x + dx)), int(np.round(y + dy))
-            if not (0 <= v < height and 0 <= u < width):
-                continue
-            if moved[v, u] == 0 or depth[y, x] < moved_depth[v, u]:
-                moved[v, u], moved_depth[v, u] = ids[y, x], depth[y, x]
-    return moved, moved_depth
 
 
 @dataclass
@@ -175,4 +154,6 @@ class ObjectTracks:
             inside = (ids == i) & known
             if inside.any():
                 track.flow_px = (float(np.median(flow[0][inside])), float(np.median(flow[1][inside])))
-        self.carried = Carried(*splat(ids, depth, flow, known, self.flows()))
+        moves = np.where(known, flow, self.flows()[ids].transpose(2, 0, 1))
+        carried, carried_depth = forward_splat(ids[..., None], depth, moves, ids > 0)
+        self.carried = Carried(carried[..., 0], carried_depth)

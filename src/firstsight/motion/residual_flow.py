@@ -17,6 +17,7 @@ from numba import njit
 from scipy.optimize import nnls
 from torch import Tensor
 
+from firstsight.motion.forward_splat import forward_splat
 from firstsight.optimisation.pnp import PosePrior, refine_pose, reprojection_error_px
 from firstsight.roles import Depth, Flow
 from firstsight.roles.state import State
@@ -32,10 +33,8 @@ SAME_DEPTH = 0.15  # difference of log depth by which what was carried is still 
 DECAY = 0.7  # of what was seen, per frame
 LEAST_WEIGHT = 0.4  # of what is remembered to be known: seen two frames ago
 MOTION_SIGMA_RAD = 1e-3  # how far the given motion may be off; in translation by this share of the median depth
-MOTION_SAMPLES, MOTION_WEIGHT = (
-    5000,
-    200,
-)  # pixels that correct the motion, and how many independent ones they are worth
+# Pixels that correct the motion, and how many independent ones they are worth.
+MOTION_SAMPLES, MOTION_WEIGHT = 5000, 200
 
 Map = Float32[np.ndarray, "height width"]
 Mask = Bool[np.ndarray, "height width"]
@@ -50,7 +49,7 @@ class Noise(NamedTuple):
     relative: float
     rho: float
 
-    def flow_variance(self, flow: Float[np.ndarray, "2 *pixels"]) -> Float[np.ndarray, " *pixels"]:
+    def flow_variance(self, flow: Float[np.ndarray, "2 ..."]) -> Float[np.ndarray, "..."]:
         return np.float32(self.flow_px**2) + np.float32(self.relative**2) * (flow**2).sum(0)
 
 
@@ -182,22 +181,9 @@ def unexplained(scene: Scene, b_from_a: Motion) -> tuple[Vectors, Vectors]:
     return explain(scene.rho, scene.flow, corrected, scene.intrinsics)
 
 
-@njit(cache=True)
-@no_type_check
-def carried_along(values, depth, flow):
-    """(values, depth) of the next frame, (h, w, k) and (h, w), 0 where nothing comes; flow (2, h, w). The nearest stays on top."""
-    height, width, count = values.shape
-    moved, moved_depth = np.zeros_like(values), np.zeros_like(depth)
-    for y in range(height):
-        for x in range(width):
-            u, v = int(np.round(x + flow[0, y, x])), int(np.round(y + flow[1, y, x]))
-            if depth[y, x] == 0 or not (0 <= v < height and 0 <= u < width):
-                continue
-            if moved_depth[v, u] == 0 or depth[y, x] < moved_depth[v, u]:
-                moved_depth[v, u] = depth[y, x]
-                for k in range(count):
-                    moved[v, u, k] = values[y, x, k]
-    return moved, moved_depth
+def same_surface(depth: Map, rho: Map) -> Mask:
+    """Where what was carried from `depth` is about as far away as what is seen there, at inverse depth `rho`."""
+    return np.abs(np.log(np.maximum(depth, MIN_DEPTH) * np.maximum(rho, MIN_DEPTH))) < SAME_DEPTH
 
 
 class Comparison(NamedTuple):
@@ -224,8 +210,7 @@ class ResidualMemory:
         """The mean with this frame's residual where it is known; what is no longer as far away is forgotten."""
         sums = np.dstack([residual, np.ones_like(scene.rho)]) * scene.known[..., None]
         if self.sums is not None and self.depth is not None:
-            ratio = np.maximum(self.depth, MIN_DEPTH) * np.maximum(scene.rho, MIN_DEPTH)
-            same = (self.depth > 0) & (np.abs(np.log(ratio)) < SAME_DEPTH)
+            same = (self.depth > 0) & same_surface(self.depth, scene.rho)
             sums += np.float32(DECAY) * self.sums * same[..., None]
         self.sums = sums
         weight = sums[..., 2]
@@ -237,7 +222,7 @@ class ResidualMemory:
 
     def carry(self, depth: Map, flow: Float32[np.ndarray, "2 height width"]) -> None:
         """Moves the sums to the next frame by a flow that is known everywhere."""
-        self.sums, self.depth = carried_along(self.sums, depth, flow)
+        self.sums, self.depth = forward_splat(self.sums, depth, flow, depth > 0)
 
     def state(self) -> State:
         return {"sums": self.sums, "depth": self.depth}

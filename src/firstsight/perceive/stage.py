@@ -126,8 +126,11 @@ class FrameStage(Stage):
     def solve(method: Any, inputs: State, path: Path) -> None:
         """Does the frame's work and writes its file. Depends on nothing else, so that any process can do it."""
 
+    def is_done(self, frame: int) -> bool:
+        """Whether the frame's result is there, and whole."""
+        return self.work.run.holds(self.path(frame))
+
     def process(self, frame: int) -> None:
-        path = self.path(frame)
-        inputs = None if self.work.run.holds(path) else self.read(frame)
+        inputs = None if self.is_done(frame) else self.read(frame)
         if inputs is not None:
-            self.solve(self.solver, inputs, path)
+            self.solve(self.solver, inputs, self.path(frame))

@@ -186,11 +186,11 @@ def read(checkpoint: Path, training: Training, record: Record, world: World) -> 
         raise InputError(f"{checkpoint / 'state.json'}: not as it was written; restore it, or overwrite the training")
     load_into(training.method, load_weights(checkpoint / "model.safetensors"), checkpoint / "model.safetensors")
     # a process that there was not before takes the buffers of one that there was
-    own = world.rank % int(state["processes"])
+    own = world.rank % state["processes"]
     _restore_buffers(training.method, load_weights(checkpoint / f"process-{own}.safetensors"))
     _restore_optimiser(training, load_weights(checkpoint / "optimiser.safetensors"))
     training.scaler.load_state_dict(state["scaler"])
-    return int(state["step"])
+    return state["step"]
 
 
 def _restore_buffers(method: nn.Module, tensors: Mapping[str, Tensor]) -> None:

@@ -30,11 +30,10 @@ class FlowStage(FrameStage):
         images = {"a": self.work.recording[frame].image(), "b": self.work.recording[frame + 1].image()}
         return {**images, "error_path": str(self.work.run.flow_error_path(frame))}
 
-    def process(self, frame: int) -> None:
+    def is_done(self, frame: int) -> bool:
+        """Whether the flow is there, and its error too where one was written; not every method tells it."""
         error_path = self.work.run.flow_error_path(frame)
-        if error_path.exists() and not self.work.run.holds(error_path):
-            self.path(frame).unlink(missing_ok=True)  # what one of the two lost, both get anew
-        super().process(frame)
+        return super().is_done(frame) and (not error_path.exists() or self.work.run.holds(error_path))
 
     @staticmethod
     def solve(method: FlowEstimator, inputs: State, path: Path) -> None:
