@@ -74,7 +74,8 @@ def test_a_part_that_breaks_off_keeps_the_id_only_at_the_same_distance():
     log_depth = np.where(np.arange(SHAPE[1]) < 20, 0.0, 1.0).astype(np.float32) * np.ones((SHAPE[0], 1), np.float32)
     assert set(np.unique(frame(near, parts))) == {0, 1}
     assert set(np.unique(frame(far, parts, log_depth=log_depth))) == {0, 1, 2}
-    assert far.tracks[2].belief == far.tracks[1].belief, "it inherits what was known"
+    assert far.tracks[1].belief == 0.75
+    assert far.tracks[2].belief == 0.625, "it inherits half of 0.5, and all of it is seen to move"
 
 
 def test_belief_follows_what_was_seen():

@@ -23,6 +23,7 @@ from firstsight.roles.state import State
 COVERED = 0.25  # share of a region that an object must cover to be found in it
 SAME_DEPTH = 0.2  # difference of log depth between parts of one object
 BELIEF_RATE = 0.5
+INHERITED = 0.5  # of the belief in an object, by what is found in its place at another depth
 
 Ids = Int32[np.ndarray, "height width"]
 
@@ -106,7 +107,7 @@ class ObjectTracks:
         matches = [int(i) for i in np.flatnonzero(covered >= COVERED * len(expected))]
         free = [i for i in matches if abs(distances.get(i, distance) - distance) < SAME_DEPTH]
         if not free:
-            free = [self._start(max((self.tracks[i].belief for i in matches), default=0.0))]
+            free = [self._start(INHERITED * max((self.tracks[i].belief for i in matches), default=0.0))]
         distances |= {i: distance for i in free if i not in distances}
         main = max(free, key=lambda i: covered[i] if i < len(covered) else 0)
         return np.where(np.isin(expected, free), expected, main).astype(np.int32)
