@@ -17,7 +17,7 @@ from solver_problems import with_false_groups, with_false_loops
 from firstsight.formats.g2o import read_g2o
 from firstsight.roles.pose_graph import PoseGraph
 from firstsight.slam.pose_graphs.descent import Config
-from firstsight.slam.pose_graphs.loop_consistency import loops_of
+from firstsight.slam.pose_graphs.false_loops.consistency import loops_of
 from firstsight.slam.pose_graphs.pose_graph import optimise
 
 try:

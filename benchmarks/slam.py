@@ -39,10 +39,10 @@ from firstsight.slam.landmarks.graph_slam import GraphSlam
 from firstsight.slam.pose_graphs import similarity_graph
 from firstsight.slam.pose_graphs.descent import Config
 from firstsight.slam.pose_graphs.factors import State, chain_pairs, factors_of, inverse, linearise
+from firstsight.slam.pose_graphs.false_loops.consistency import logs, loops_of
 from firstsight.slam.pose_graphs.graph_check import check
 from firstsight.slam.pose_graphs.graph_problem import structure_of
 from firstsight.slam.pose_graphs.incremental import IncrementalPoseGraph
-from firstsight.slam.pose_graphs.loop_consistency import logs, loops_of
 from firstsight.slam.pose_graphs.pose_graph import optimise
 
 GAUSS_NEWTON, EKF_NOISE = Config(method="gauss_newton"), EkfConfig()

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypedDict, TypeVar
+from typing import Any, Literal, NotRequired, TypedDict, TypeVar
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int64, UInt16
@@ -58,10 +58,14 @@ class FlaggedFrame(TypedDict):
 
 
 class FoundLoops(TypedDict):
-    """The content of loops.json: pairs of frames that show one place, of how many pairs that were tried."""
+    """The content of loops.json: pairs of frames that show one place, of how many pairs that were tried.
+
+    `disputed` are pairs that two methods to find false loops judge differently.
+    """
 
     tried: int
     loops: list[tuple[int, int]]
+    disputed: NotRequired[list[tuple[int, int]]]
 
 
 @dataclass(kw_only=True)

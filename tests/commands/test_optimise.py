@@ -18,6 +18,7 @@ from firstsight.roles.pose_graph import Between, pose_graph
 from firstsight.show import pose_graph_image
 from firstsight.slam.pose_graphs import starts
 from firstsight.slam.pose_graphs.factors import inverse
+from firstsight.slam.pose_graphs.false_loops.second_opinion import Opinion
 from firstsight.slam.pose_graphs.pose_graph import optimise
 
 
@@ -68,9 +69,9 @@ def test_where_two_methods_differ_it_is_said():
     assert second_line(result, second, ids) == "checked     graduated rejects the same loops"
     poses = result.after.world_from_node.copy()
     poses[:, 1, 2] += 3
-    confidence = second.confidence.copy()
-    confidence[-3] = 1
-    line = second_line(result, second._replace(world_from_node=poses, confidence=confidence), ids)
+    otherwise = second.otherwise.copy()
+    otherwise[-3] = True
+    line = second_line(result, Opinion(second.solution._replace(world_from_node=poses), otherwise), ids)
     assert line == "checked     graduated judges 1 loops otherwise, poses 3 m apart; look at: 90-440"
     assert optimised(odometry_start(street_walk(80, seed=1)), Settings(false_loops="consistent")).second is None
 

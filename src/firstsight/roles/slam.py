@@ -16,11 +16,15 @@ from firstsight.roles.state import Resumable
 
 
 class ClosedLoops(NamedTuple):
-    """Poses of the frames taken so far, after their loops; `loops` are pairs of frames found to show one place, of `tried` pairs."""
+    """Poses of the frames taken so far, after their loops; `loops` are pairs of frames found to show one place, of `tried` pairs.
+
+    `disputed` are pairs of which two methods to find false loops judge differently: one to look at where a map is wrong.
+    """
 
     world_from_sensor: Float64[np.ndarray, "frames 4 4"]
     loops: Int64[np.ndarray, "loops 2"]
     tried: int
+    disputed: Int64[np.ndarray, "disputed 2"]
 
 
 class LoopCloser(Resumable):

@@ -41,9 +41,11 @@ def test_loops_of_views_are_told_by_their_frames():
         travelled.move_to(np.eye(4))
         if frame in (1, 4, 6):
             travelled.keep(f"view of {frame}")
-    closed = travelled.closed(np.tile(np.eye(4), (3, 1, 1)), [(0, 2), (1, 2)], tried=5)
+    closed = travelled.closed(np.tile(np.eye(4), (3, 1, 1)), [(0, 2), (1, 2)], tried=5, disputed=[(0, 1)])
     assert closed.loops.tolist() == [[1, 6], [4, 6]]
     assert closed.tried == 5
+    assert closed.disputed.tolist() == [[1, 4]]
+    assert travelled.unchanged(3, [(1, 2)]).disputed.tolist() == [[4, 6]]
     assert travelled.state(lambda view: {"text": view})["grows"] == [
         {"frame": 1, "text": "view of 1"},
         {"frame": 4, "text": "view of 4"},

@@ -12,14 +12,14 @@ from firstsight.optimisation.least_squares import Descent
 from firstsight.optimisation.robust_kernels import Kernel
 from firstsight.roles import PoseGraphOptimiser
 from firstsight.roles.pose_graph import Between, Priors, Sightings, planar, pose_graph
-from firstsight.slam.pose_graphs import false_loops
 from firstsight.slam.pose_graphs.descent import Config, problem_of
 from firstsight.slam.pose_graphs.factors import State, cost, factors_of, inverse, linearise
+from firstsight.slam.pose_graphs.false_loops import treatment
+from firstsight.slam.pose_graphs.false_loops.consistency import logs
 from firstsight.slam.pose_graphs.graph_check import GraphError
 from firstsight.slam.pose_graphs.graph_problem import structure_of
 from firstsight.slam.pose_graphs.incremental import IncrementalPoseGraph
 from firstsight.slam.pose_graphs.initialisation import chordal, spanning_tree
-from firstsight.slam.pose_graphs.loop_consistency import logs
 from firstsight.slam.pose_graphs.pose_graph import PoseGraphOptimisation, covariances, optimise
 
 EXACT = {"relative_tolerance": 0.0, "absolute_tolerance": 1e-24}
@@ -198,8 +198,8 @@ def test_switches_go_on_with_shorter_steps_where_all_steps_of_a_round_lost(synth
     problem, loops = problem_of(graph, config, None), np.arange(len(graph.between.a) + 1) >= 29
     loops[-1] = False  # the prior
     start = State(graph.world_from_node, graph.landmarks)
-    _, expected = false_loops.switched(problem, start, np.ones(len(loops)), loops, config)
-    descend, rules = false_loops.descend, []
+    _, expected = treatment.switched(problem, start, np.ones(len(loops)), loops, config)
+    descend, rules = treatment.descend, []
 
     def losing_twice(problem, state, config, most, rule):
         rules.append(rule)
@@ -207,8 +207,8 @@ def test_switches_go_on_with_shorter_steps_where_all_steps_of_a_round_lost(synth
             return Descent(state, problem.cost(state), 3, False)
         return descend(problem, state, config, 1 if len(rules) == 1 else most, rule)
 
-    monkeypatch.setattr(false_loops, "descend", losing_twice)
-    _, found = false_loops.switched(problem, start, np.ones(len(loops)), loops, config)
+    monkeypatch.setattr(treatment, "descend", losing_twice)
+    _, found = treatment.switched(problem, start, np.ones(len(loops)), loops, config)
     assert len(rules) > 4
     assert rules[2] is rules[1]
     assert rules[3] is rules[1]

@@ -1,6 +1,6 @@
 """The command `firstsight optimise`: a pose graph's file in, the optimised file and an image of both out."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
@@ -17,10 +17,11 @@ from firstsight.progress import waiting
 from firstsight.roles.pose_graph import Between, PoseGraph, pose_graph
 from firstsight.slam.pose_graphs.descent import Config
 from firstsight.slam.pose_graphs.factors import State, cost, factors_of
+from firstsight.slam.pose_graphs.false_loops.consistency import loops_of
+from firstsight.slam.pose_graphs.false_loops.second_opinion import Opinion, rejected_loops, second_opinion
 from firstsight.slam.pose_graphs.graph_check import GraphError, check
 from firstsight.slam.pose_graphs.initialisation import chordal, place_landmarks, spanning_tree
-from firstsight.slam.pose_graphs.loop_consistency import loops_of
-from firstsight.slam.pose_graphs.pose_graph import Solution, optimise
+from firstsight.slam.pose_graphs.pose_graph import Solution
 from firstsight.slam.pose_graphs.starts import best_of_starts, looks_bad
 from firstsight.terminal import say
 
@@ -31,8 +32,6 @@ METHODS: dict[str, Any] = {
 }
 # Rejected loops that are named by their ids.
 NAMED_LOOPS = 8
-# The confidence of a motion below which it is shown as false.
-HALF = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +55,7 @@ class Result(NamedTuple):
     loops: np.ndarray
     rejected: np.ndarray
     errors: dict[str, float]
-    second: Solution | None
+    second: Opinion | None
 
 
 def optimise_file(path: Path, out: Path | None, settings: Settings) -> None:
@@ -128,10 +127,7 @@ def optimised(graph: PoseGraph, settings: Settings) -> Result:
     start, solution, errors = tried
     after = graph._replace(world_from_node=solution.world_from_node, landmarks=solution.landmarks)
     loops = loops_of(graph.between.a, graph.between.b)
-    rejected = loops & (solution.confidence < HALF)
-    second = None
-    if settings.false_loops == "consistent" and (rejected.any() or looks_bad(graph, solution.error)):
-        second = optimise(graph, replace(config, false_loops="graduated"))
+    rejected, second = rejected_loops(graph, solution), second_opinion(graph, solution, config)
     return Result(start, after, error_of(start), solution, seconds, loops, rejected, errors, second)
 
 
@@ -184,18 +180,15 @@ def report_lines(result: Result, node_ids: np.ndarray) -> list[str]:
     return lines
 
 
-def second_line(result: Result, second: Solution, node_ids: np.ndarray) -> str:
-    """Returns what another method makes of the loops: no method is safe alone, and where two differ a map may be wrong."""
-    other = result.loops & (second.confidence < HALF)
-    differ = other != result.rejected
-    if not differ.any():
+def second_line(result: Result, second: Opinion, node_ids: np.ndarray) -> str:
+    """Returns what another method makes of the loops."""
+    count = int(second.otherwise.sum())
+    if not count:
         return "checked     graduated rejects the same loops"
-    away = result.after.world_from_node[:, :-1, -1] - second.world_from_node[:, :-1, -1]
+    away = result.after.world_from_node[:, :-1, -1] - second.solution.world_from_node[:, :-1, -1]
     apart = float(np.sqrt((away**2).sum(1).mean()))
-    named = loop_names(result.before, differ, node_ids)
-    return (
-        f"checked     graduated judges {int(differ.sum())} loops otherwise, poses {apart:.3g} m apart; look at{named}"
-    )
+    named = loop_names(result.before, second.otherwise, node_ids)
+    return f"checked     graduated judges {count} loops otherwise, poses {apart:.3g} m apart; look at{named}"
 
 
 def loop_names(graph: PoseGraph, chosen: np.ndarray, node_ids: np.ndarray) -> str:

@@ -94,9 +94,11 @@ class LoopsStage(Stage):
             return "no trajectory to close"
         closed = self.closing.close()
         frames = np.array(self.frames, np.int64)
-        loops = [[int(frames[a]), int(frames[b])] for a, b in closed.loops]
-        write_json(self.work.run.loops_path, {"tried": closed.tried, "loops": loops})
+        loops, disputed = (frames[pairs].tolist() for pairs in (closed.loops, closed.disputed))
+        write_json(self.work.run.loops_path, {"tried": closed.tried, "loops": loops, "disputed": disputed})
         remark = f"{len(loops)} loops of {closed.tried} pairs tried"
+        if disputed:
+            remark += f", another method judges {len(disputed)} otherwise ({self.work.run.loops_path.name})"
         if not loops:
             write_bytes(self.work.run.trajectory_path, read_bytes(self.work.run.odometry_path, "trajectory"))
             return f"{remark}: the trajectory stays as it is"

@@ -115,8 +115,8 @@ class LidarLoopClosing(LoopCloser):
         scans = scans_of(self.travelled.views, self.config.scans)
         found = find_loops(scans, chain_of(scans.world_from_lidar, scans.distance, self.config.drift), self.config)
         if not found.loops:
-            return self.travelled.unchanged(found.tried)
-        return self.travelled.closed(found.world_from_view, found.pairs, found.tried)
+            return self.travelled.unchanged(found.tried, found.disputed)
+        return self.travelled.closed(found.world_from_view, found.pairs, found.tried, found.disputed)
 
     def state(self) -> State:
         """The frames so far; "grows" are the scans."""

@@ -109,13 +109,13 @@ class LoopClosing(LoopCloser):
         chain = chain_of(seen.world_from_camera, seen.distance, self.config.drift)
         found = find_loops(seen, chain, self.config)
         if not found.loops:
-            return self.travelled.unchanged(found.tried)
+            return self.travelled.unchanged(found.tried, found.disputed)
         used = agreeing(seen, matches, self.config.verification)
         used |= overlapping(seen, found, matches, self.config.verification)
         closed = found.world_from_view
         if used:
             closed = adjusted(seen, chain, found, used, self.config.adjustment)
-        return self.travelled.closed(closed, found.pairs, found.tried)
+        return self.travelled.closed(closed, found.pairs, found.tried, found.disputed)
 
     def seen(self, intrinsics: Intrinsics) -> tuple[CameraViews, Matches]:
         """The views, triangulated where no depth was measured, and matches of neighbours."""

@@ -22,7 +22,8 @@ from firstsight.roles.pose_graph import Between, pose_graph
 from firstsight.slam.loops.travelled import Distances, Poses, Transform, angle_rad, path_length
 from firstsight.slam.pose_graphs import pose_graph as graphs
 from firstsight.slam.pose_graphs import similarity_graph
-from firstsight.slam.pose_graphs.loop_consistency import cycle_errors, odometry_of
+from firstsight.slam.pose_graphs.false_loops.consistency import cycle_errors, odometry_of
+from firstsight.slam.pose_graphs.false_loops.second_opinion import HALF, second_opinion
 
 # errors of features or points side by side are not independent: variances are so many times larger
 CORRELATED = 4.0
@@ -68,9 +69,13 @@ class Chain(NamedTuple):
 
 
 class Found(NamedTuple):
-    """The loops that hold, of `tried` pairs, and where views then are; `scale` is that of their lengths, 1 if metric."""
+    """The loops that hold, of `tried` pairs, and where views then are; `scale` is that of their lengths, 1 if metric.
+
+    `disputed` are pairs, among these loops or not, that two methods judge differently.
+    """
 
     loops: list[Loop]
+    disputed: list[tuple[int, int]]
     tried: int
     world_from_view: Poses
     scale: Float64[np.ndarray, " views"]
@@ -114,15 +119,19 @@ def is_near(motion: Transform, distance: float, share: float) -> bool:
 
 def nothing_found(chain: Chain, tried: int) -> Found:
     """None of the pairs tried is a loop: views are where odometry has them."""
-    return Found([], tried, chain.world_from_view, np.ones(len(chain.world_from_view)))
+    return Found([], [], tried, chain.world_from_view, np.ones(len(chain.world_from_view)))
 
 
 def close_graph(chain: Chain, loops: list[Loop], tried: int, config: graphs.Config) -> Found:
     """The loops that agree, and views where these and odometry have them."""
     edges = joined(chain.motions, between_of(loops))
-    solution = graphs.optimise(pose_graph(chain.world_from_view, edges), config)
-    kept = confident(loops, solution.confidence[len(chain.motions.a) :])
-    return Found(kept, tried, solution.world_from_node, np.ones(len(chain.world_from_view)))
+    graph = pose_graph(chain.world_from_view, edges)
+    solution = graphs.optimise(graph, config)
+    first = len(chain.motions.a)
+    kept, second = confident(loops, solution.confidence[first:]), second_opinion(graph, solution, config)
+    otherwise = [] if second is None else np.flatnonzero(second.otherwise[first:]).tolist()
+    disputed = [(loops[k].a, loops[k].b) for k in otherwise]
+    return Found(kept, disputed, tried, solution.world_from_node, np.ones(len(chain.world_from_view)))
 
 
 def close_similarities(chain: Chain, loops: list[Loop], tried: int, drift: DriftConfig) -> Found:
@@ -136,12 +145,12 @@ def close_similarities(chain: Chain, loops: list[Loop], tried: int, drift: Drift
     solution = similarity_graph.solve(chain.world_from_view, edges)
     kept = confident(loops, solution.confidence[len(motions.a) :])
     world_from_view = similarity_graph.without_scale(solution.world_from_node)
-    return Found(kept, tried, world_from_view, similarity_graph.scales(solution.world_from_node))
+    return Found(kept, [], tried, world_from_view, similarity_graph.scales(solution.world_from_node))
 
 
 def confident(loops: list[Loop], confidence: Float64[np.ndarray, " loops"]) -> list[Loop]:
     """Those that the graph believes more than not."""
-    return [loop for loop, share in zip(loops, confidence, strict=True) if share > 0.5]
+    return [loop for loop, share in zip(loops, confidence, strict=True) if share > HALF]
 
 
 def between_of(loops: Sequence[Loop]) -> Between:

@@ -1,6 +1,6 @@
 """The path of a recording: poses of its frames, what is kept of some of them, and how it follows where those turn out to be."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -16,6 +16,7 @@ from firstsight.roles.state import State
 Transform = Float64[np.ndarray, "4 4"]
 Frames = Float64[np.ndarray, "frames 4 4"]
 Poses = Float64[np.ndarray, "views 4 4"]
+Pairs = Sequence[tuple[int, int]]
 Distances = Float64[np.ndarray, " views"]
 """How far away things are in each view: what lengths are relative to."""
 
@@ -48,14 +49,18 @@ class Travelled(Generic[V]):
         """Poses of all frames, as they were given."""
         return np.array(self.poses).reshape(-1, 4, 4)
 
-    def unchanged(self, tried: int = 0) -> ClosedLoops:
+    def unchanged(self, tried: int = 0, disputed: Pairs = ()) -> ClosedLoops:
         """The trajectory as it was given, where none of the pairs tried is a loop."""
-        return ClosedLoops(self.world_from_sensor, np.zeros((0, 2), np.int64), tried)
+        return ClosedLoops(self.world_from_sensor, self.frames_of(()), tried, self.frames_of(disputed))
 
-    def closed(self, world_from_view: Poses, loops: list[tuple[int, int]], tried: int) -> ClosedLoops:
-        """The trajectory with its views there; `loops` are pairs of views."""
-        frames = np.array(self.frames)
-        return ClosedLoops(follow(self.world_from_sensor, frames, world_from_view), frames[np.array(loops)], tried)
+    def closed(self, world_from_view: Poses, loops: Pairs, tried: int, disputed: Pairs = ()) -> ClosedLoops:
+        """The trajectory with its views there; loops are pairs of views."""
+        poses = follow(self.world_from_sensor, np.array(self.frames), world_from_view)
+        return ClosedLoops(poses, self.frames_of(loops), tried, self.frames_of(disputed))
+
+    def frames_of(self, pairs: Pairs) -> Int64[np.ndarray, "pairs 2"]:
+        """The frames of pairs of views."""
+        return np.array(self.frames, np.int64)[np.array(pairs, np.int64).reshape(-1, 2)]
 
     def state(self, packed: Callable[[V], State]) -> State:
         """Poses, and under "grows" what `packed` makes of each view, with its frame."""

@@ -6,7 +6,7 @@ Idea:   minimise F(x) = sum rho(e' Omega e) / 2 over poses and landmarks, e as i
         H = sum w J' Omega J,  g = sum w J' Omega e                                            -> factors.linearise()
         Gauss-Newton, Levenberg-Marquardt or dogleg: x = x exp(xi)             optimisation/least_squares.py, descent.py
         The sparse Cholesky factor's structure depends on the graph alone: found once        graph_problem.py
-        loops that may be false                                                                  false_loops.py
+        loops that may be false                                                                false_loops/
         covariance of a node: its block of H^-1 at the solution         selected_inverse.py -> covariances()
 Differs: landmarks are not eliminated first as in GraphSLAM; the order of elimination sees to it. Without any prior the
         first node is held where it is by a prior without error, which changes no optimum.
@@ -24,9 +24,9 @@ from firstsight.optimisation.sparse_cholesky.solve import Factor, NotPositiveErr
 from firstsight.optimisation.sparse_cholesky.symbolic import Structure
 from firstsight.roles import PoseGraphOptimiser
 from firstsight.roles.pose_graph import PoseGraph
-from firstsight.slam.pose_graphs import false_loops
 from firstsight.slam.pose_graphs.descent import Config, descend, problem_of
 from firstsight.slam.pose_graphs.factors import State
+from firstsight.slam.pose_graphs.false_loops import treatment
 from firstsight.slam.pose_graphs.graph_check import GraphError, check, kind_of
 
 
@@ -53,11 +53,11 @@ def optimise(graph: PoseGraph, config: Config | None = None, structure: Structur
     state = State(np.array(graph.world_from_node, order="C"), np.array(graph.landmarks, order="C"))
     try:
         if config.false_loops == "graduated":
-            problem, found = false_loops.graduated(problem, state, config)
+            problem, found = treatment.graduated(problem, state, config)
         elif config.false_loops == "switchable":
-            problem, found = false_loops.switchable(problem, state, config)
+            problem, found = treatment.switchable(problem, state, config)
         elif config.false_loops == "consistent":
-            problem, found = false_loops.consistent(graph, problem, state, config)
+            problem, found = treatment.consistent(graph, problem, state, config)
         else:
             found = descend(problem, state, config)
     except NotPositiveError as failure:

@@ -6,7 +6,7 @@ import pytest
 from firstsight.gallery.figures.slam.pose_graph_loops import experiment, numbers
 from firstsight.gallery.worlds.street_walk import odometry_start, street_walk
 from firstsight.slam.pose_graphs.factors import inverse
-from firstsight.slam.pose_graphs.loop_consistency import logs
+from firstsight.slam.pose_graphs.false_loops.consistency import logs
 
 
 @pytest.fixture(scope="module")

@@ -22,8 +22,8 @@ from firstsight.roles.pose_graph import PoseGraph
 from firstsight.run_folder import Metric
 from firstsight.show.pose_graph_image import FALSE, LOOP, PATH, draw_graph
 from firstsight.slam.pose_graphs.factors import State, chain_pairs, factors_of, squared_errors
+from firstsight.slam.pose_graphs.false_loops.consistency import loops_of
 from firstsight.slam.pose_graphs.graph_problem import structure_of
-from firstsight.slam.pose_graphs.loop_consistency import loops_of
 from firstsight.slam.pose_graphs.pose_graph import Solution, optimise
 
 NODES, SEED, LOOP_SHARE = 600, 3, 0.3

@@ -4,7 +4,7 @@ Paper:  Yang, Antonante, Tzoumas, Carlone. Graduated Non-Convexity. IEEE RA-L 5(
         Suenderhauf, Protzel. Switchable Constraints for Robust Pose Graph SLAM. IROS 2012.
 Idea:   weights of loops by graduated non-convexity around the solver                    robust_kernels.py, graduated()
         a switch for each loop, solved for with the poses                                               -> switchable()
-        loops kept that fit what odometry and the others say       loop_consistency.py, loop_groups.py, -> consistent()
+        loops kept that fit what odometry and the others say                   consistency.py, groups.py -> consistent()
 Differs: graduated weights begin with the errors at the given start, not at the least-squares solution, which false loops can
         carry far off. Switches are not unknowns of the same step: for given poses the best ones are known in closed form.
 """
@@ -25,9 +25,7 @@ from firstsight.optimisation.sparse_cholesky.solve import Factor, NotPositiveErr
 from firstsight.roles.pose_graph import Between, PoseGraph
 from firstsight.slam.pose_graphs.descent import Config, descend, problem_of, step_rule
 from firstsight.slam.pose_graphs.factors import State, inverse
-from firstsight.slam.pose_graphs.graph_problem import GraphProblem
-from firstsight.slam.pose_graphs.initialisation import chordal
-from firstsight.slam.pose_graphs.loop_consistency import (
+from firstsight.slam.pose_graphs.false_loops.consistency import (
     Held,
     Odometry,
     adjoints,
@@ -41,7 +39,9 @@ from firstsight.slam.pose_graphs.loop_consistency import (
     odometry_of,
     right_inverses,
 )
-from firstsight.slam.pose_graphs.loop_groups import groups_of, next_groups, posterior_bound, standing
+from firstsight.slam.pose_graphs.false_loops.groups import groups_of, next_groups, posterior_bound, standing
+from firstsight.slam.pose_graphs.graph_problem import GraphProblem
+from firstsight.slam.pose_graphs.initialisation import chordal
 
 # for the same weights; with many, early weights carry the poses off
 GRADUATED_ITERATIONS = 3

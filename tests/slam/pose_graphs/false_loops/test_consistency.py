@@ -6,8 +6,7 @@ import pytest
 from firstsight.roles.pose_graph import Between
 from firstsight.slam.pose_graphs.descent import Config, problem_of
 from firstsight.slam.pose_graphs.factors import State, inverse
-from firstsight.slam.pose_graphs.false_loops import loop_errors
-from firstsight.slam.pose_graphs.loop_consistency import (
+from firstsight.slam.pose_graphs.false_loops.consistency import (
     adjoints,
     carried,
     confirmed,
@@ -22,6 +21,7 @@ from firstsight.slam.pose_graphs.loop_consistency import (
     odometry_of,
     outvoted,
 )
+from firstsight.slam.pose_graphs.false_loops.treatment import loop_errors
 from firstsight.slam.pose_graphs.pose_graph import optimise
 
 GATE, ODDS = 11.34, float(np.log(1000))

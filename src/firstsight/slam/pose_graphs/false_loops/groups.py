@@ -9,7 +9,7 @@ Idea:   loops whose ends lie near each other along the path, at both ends, and t
         true groups over false ones, as far as they are known, are the odds of another one before it is looked at; those
         that are unsure are let in a few at a time, the surest first       -> posterior_bound(), next_groups()
 Differs: groups are of loops that agree in what they measure, not of all that are near each other in time.
-Units:  as in loop_consistency.py.
+Units:  as in consistency.py.
 """
 
 import numpy as np
@@ -18,7 +18,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from firstsight.roles.pose_graph import Between
-from firstsight.slam.pose_graphs.loop_consistency import (
+from firstsight.slam.pose_graphs.false_loops.consistency import (
     Odometry,
     cycle_errors,
     neighbours,

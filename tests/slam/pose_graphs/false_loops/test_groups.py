@@ -6,8 +6,8 @@ import pytest
 from firstsight.roles.pose_graph import Between, PoseGraph, planar, pose_graph
 from firstsight.slam.pose_graphs.descent import Config
 from firstsight.slam.pose_graphs.factors import inverse
-from firstsight.slam.pose_graphs.loop_consistency import log_space, odometry_of
-from firstsight.slam.pose_graphs.loop_groups import groups_of, next_groups, posterior_bound, standing
+from firstsight.slam.pose_graphs.false_loops.consistency import log_space, odometry_of
+from firstsight.slam.pose_graphs.false_loops.groups import groups_of, next_groups, posterior_bound, standing
 from firstsight.slam.pose_graphs.pose_graph import optimise
 
 GATE, ODDS = 11.34, float(np.log(1000))
