@@ -76,6 +76,14 @@ def test_a_compressed_image_with_an_absurd_header():
         messages.image(SimpleNamespace(format="bgr8; png", data=content), 65535, WHERE)
 
 
+@pytest.mark.parametrize("codec", ["h264", "bgr8; H265"])
+def test_a_video_in_pieces_is_not_called_damaged(codec: str):
+    piece = SimpleNamespace(format=codec, data=bytes([0, 0, 0, 1, 0x67, 0x42, 0, 0x1E]))
+    for read in (messages.image, lambda message, white, where: messages.size_of(message, where)):
+        with pytest.raises(InputError, match=rf"^{WHERE}: a video in pieces \('{codec}'\), not images; decode it"):
+            read(piece, 65535, WHERE)
+
+
 def test_a_point_cloud_with_two_z_per_point():
     fields = [
         SimpleNamespace(name=name, offset=4 * index, datatype=7, count=1 + (name == "z"))

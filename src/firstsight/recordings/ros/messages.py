@@ -19,6 +19,7 @@ DEPTH_PER_METRE = 1000.0  # of 16-bit depth (REP 118)
 DEPTH_ENCODINGS = frozenset({"16UC1", "32FC1"})
 LIGHT_ENCODINGS = ("mono16", "16UC1")
 COMPRESSED_DEPTH_HEADER = 12  # bytes in front of the PNG or RVL
+VIDEO_CODECS = ("h264", "h265", "hevc", "av1", "vp8", "vp9", "theora")  # whose messages are no images by themselves
 
 # Encoding -> channels and OpenCV's conversion to RGB. OpenCV's own Bayer names are shifted by a row and a column; these are not.
 COLOUR_CONVERSIONS = {
@@ -124,7 +125,12 @@ def _compressed_depth(message: Any, source: str) -> np.ndarray:
 
 
 def _decompressed(message: Any, flags: int, source: str) -> np.ndarray:
-    content = bytes(message.data)
+    """Raises InputError where the message is damaged, or holds a part of a video instead of an image."""
+    content, kind = bytes(message.data), message.format.lower()
+    if any(codec in kind for codec in VIDEO_CODECS):
+        raise InputError(
+            f"{source}: a video in pieces ('{message.format}'), not images; decode it to JPEG, PNG or raw images"
+        )
     if "compressedDepth" in message.format:
         content = content[COMPRESSED_DEPTH_HEADER:]
     return decode_bytes(content, source, flags)
