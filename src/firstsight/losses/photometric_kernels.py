@@ -7,31 +7,14 @@ Sums over windows are centred at their means: in float32 E[a^2] - E[a]^2 would l
 from typing import no_type_check
 
 import numpy as np
-from llvmlite import ir
 from numba import njit
 
-from firstsight.kernels.lanes import FLOAT_LANES, broadcast, call, lanewise, load, store
+from firstsight.kernels.float_lanes import copy_sign, distance, least, minus, most, over, plus, times
+from firstsight.kernels.lanes import FLOAT_LANES, broadcast, load, store
 
-CONTRACT = ("contract",)  # a product and a sum may become one instruction
 C1, C2 = 0.01**2, 0.03**2  # for images in [0, 1]
 MIN_WIDTH = FLOAT_LANES + 2
 TERMS = 6  # that the backward keeps of each window
-
-
-def _copy_sign(builder, scalar, size, like):
-    zero = ir.Constant(like.type, [0.0] * FLOAT_LANES)
-    negative = builder.select(builder.fcmp_ordered("<", like, zero), builder.fneg(size), zero)
-    return builder.select(builder.fcmp_ordered(">", like, zero), size, negative)
-
-
-plus = lanewise(lambda builder, scalar, a, b: builder.fadd(a, b, flags=CONTRACT))
-minus = lanewise(lambda builder, scalar, a, b: builder.fsub(a, b, flags=CONTRACT))
-times = lanewise(lambda builder, scalar, a, b: builder.fmul(a, b, flags=CONTRACT))
-over = lanewise(lambda builder, scalar, a, b: builder.fdiv(a, b))
-distance = lanewise(lambda builder, scalar, a, b: call(builder, "fabs", scalar, builder.fsub(a, b)))
-least = lanewise(lambda builder, scalar, a, b: call(builder, "minnum", scalar, a, b))
-most = lanewise(lambda builder, scalar, a, b: call(builder, "maxnum", scalar, a, b))
-copy_sign = lanewise(_copy_sign)  # 0 where `like` is
 
 
 @njit(cache=True)
