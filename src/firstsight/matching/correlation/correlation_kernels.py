@@ -59,7 +59,8 @@ def _four_scores(a, b, starts, sizes, weight, out, at):
     here, there = starts
     channels, width, wide, step, pixels = sizes
     zero = broadcast(np.float32(0))
-    first, second, third, fourth = zero, zero, zero, zero
+    first, second = zero, zero
+    third, fourth = zero, zero
     for c in range(channels):
         values, k = load(a, here + c * width), there + c * wide
         first = plus(first, times(values, load(b, k)))
@@ -95,7 +96,8 @@ def gather(scores, other, window, side, scale, out, rows):
 def _places(scores, other, window, side, place, row):
     """Where the scores and the other map's values of a row of the window begin, for its first column; -1 outside."""
     first_row, _, first_column, columns, step, _ = window
-    (sign, left_of_scores, left), (y, x, c) = side, place
+    sign, left_of_scores, left = side
+    y, x, c = place
     there = y + sign * step * (first_row + row)
     if there < 0 or there >= other.shape[0]:
         return -1, -1
@@ -114,7 +116,8 @@ def _four_channels(scores, other, window, side, place, weight, out):
     move = side[0] * step
     next_score = scores.shape[2] + (move if side[0] == -1 else 0)
     zero = broadcast(np.float32(0))
-    first, second, third, fourth = zero, zero, zero, zero
+    first, second = zero, zero
+    third, fourth = zero, zero
     for row in range(row_count):
         at, k = _places(scores, other, window, side, place, row)
         if at < 0:
