@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from firstsight.evaluation.trajectory import absolute_errors_m, on_frames, root_mean_square
 from firstsight.perceive.execution.running import run_stage
@@ -13,6 +14,7 @@ from firstsight.perceive.stages.motion import LidarMotion
 from firstsight.perceive.workspace import Workspace
 from firstsight.recordings.recording import Channel, Recording
 from firstsight.recordings.simulated import simulate
+from firstsight.roles import Trajectory
 from firstsight.run_folder import RunFolder
 
 
@@ -55,3 +57,15 @@ def test_in_the_dark_the_sweeps_alone_are_used(street: Recording, tmp_path: Path
     assert record.method == "lidar-odometry"
     assert record.reason.startswith("by the sweeps alone: the camera lost its way")
     assert ate_m(work) < 0.1
+
+
+def test_pairs_of_sweeps_are_those_with_both_known(street: Recording, tmp_path: Path):
+    """Of twelve frames four can begin a pair eight apart; the sweep of the second, and of the eleventh, has no pose."""
+    stage = LidarCameraMotion(begun(street, tmp_path))
+    stage.frames = list(range(12))
+    known, segments = torch.ones(12, dtype=torch.bool), torch.zeros(12, dtype=torch.int64)
+    sweeps = Trajectory(torch.eye(4, dtype=torch.float64).repeat(12, 1, 1), known.clone(), segments)
+    sweeps.valid[[1, 10]] = False
+    assert stage.pairs(sweeps, sweeps._replace(valid=known)) == [(0, 8), (3, 11)]
+    assert stage.pairs(sweeps._replace(valid=known), sweeps) == [], "the corners lack frames that the sweeps have"
+    assert stage.pairs(sweeps, sweeps._replace(valid=known, segments=segments + known)) == []

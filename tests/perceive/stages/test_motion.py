@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from firstsight.perceive.execution.running import run_stage
-from firstsight.perceive.stages.motion import CameraMotion, DepthCameraMotion, brief, metric_scale
+from firstsight.perceive.stages.motion import CameraMotion, DepthCameraMotion, RecordedMotion, brief, metric_scale
 from firstsight.perceive.workspace import Workspace
 from firstsight.recordings.opening import open_recording
 from firstsight.recordings.recording import Recording, Rig
@@ -97,3 +97,16 @@ def test_of_many_frames_the_first_few_are_named():
     assert brief(np.arange(6)) == "0, 1, 2, 3, 4, 5"
     assert brief(np.arange(10, 19)) == "10, 11, 12, 13, 14, 15 and 3 more"
     assert brief(np.arange(4), most=2) == "0, 1 and 2 more"
+
+
+def test_odometry_alone_is_the_trajectory(tmp_path: Path):
+    odometry = np.tile(np.eye(4), (3, 1, 1))
+    odometry[:, :3, 3] = [[0, 0, 0], [0.5, -0.25, 0], [1.25, -0.5, 0.125]]
+    stamps_ns = np.array([10, 30, 45]) * 10**8
+    recording = Recording(source="wheels", format="test", rig=Rig(), stamps_ns=stamps_ns, odometry=odometry)
+    work = Workspace(recording, RunFolder(tmp_path))
+    record = run_stage(RecordedMotion(work), lambda frames: None)
+    assert record.reason == "as recorded: no sensor to better it"
+    found_ns, poses = work.run.read_trajectory()
+    assert found_ns.tolist() == stamps_ns.tolist()
+    np.testing.assert_allclose(poses, odometry, atol=1e-6)
