@@ -209,3 +209,9 @@ def test_what_cannot_be_judged_is_one_line(encoder, tmp_path):
     ]:
         with pytest.raises(InputError, match=words):
             evaluate(name, source)
+
+
+def test_flow_is_judged_on_drawn_pairs():
+    metrics = {metric.name: metric.value for metric in evaluate("lucas-kanade", "sim:layers:pairs=9", frames="1:4")}
+    assert 0 < metrics["flow EPE visible"] < metrics["flow EPE"]
+    assert metrics["flow EPE visible density"] < 100

@@ -183,7 +183,7 @@ def test_only_the_kernels_import_triton():
     importers = [
         path for path in source.rglob("*.py") if re.search(r"^\s*(import|from) triton\b", path.read_text(), re.M)
     ]
-    assert importers == [source / "matching" / "aggregation" / "triton_kernels.py"]
+    assert {path.name for path in importers} == {"triton_kernels.py"}
 
 
 COMPILE = """

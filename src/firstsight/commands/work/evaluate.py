@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import cv2
 import numpy as np
 import torch
+from torch import Tensor
 
 from firstsight import catalogue, pretrained
 from firstsight.commands.methods import learns
@@ -24,7 +25,7 @@ from firstsight.perceive.measure import item
 from firstsight.perceive.stages.depth import matched, stereo_depth
 from firstsight.perceive.workspace import depth_image, depth_tensors
 from firstsight.progress import progress_bars
-from firstsight.recordings.opening import open_recording
+from firstsight.recordings.opening import frame_indices, open_recording
 from firstsight.recordings.recording import Channel, FlowImage, Frame, Recording
 from firstsight.roles import (
     Depth,
@@ -49,9 +50,12 @@ from firstsight.training.data.batch import ImageBatch
 from firstsight.training.data.images import Images, scaled, split_names
 from firstsight.training.data.opening import open_source
 from firstsight.training.data.wanted import Wanted
+from firstsight.training.data.wanted import frames as clip_of
+from firstsight.training.layered.pairs import LayeredPairs, TrueFlow, is_layers
 
 T = TypeVar("T")
 Metrics = tuple[Metric, ...]
+Pair = tuple[Tensor, Tensor, FlowImage]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,16 +166,32 @@ def depth(method: DepthEstimator, source: str, frames: str | None, protocol: Pro
 
 
 def flow(method: FlowEstimator, source: str, frames: str | None, _: Protocol) -> Metrics:
+    errors = FlowErrors()
+    for image_a, image_b, true in drawn_pairs(source, frames) if is_layers(source) else recorded_pairs(source, frames):
+        found = method(image_a, image_b)
+        valid = found.valid[0, 0].numpy()
+        errors.add(FlowImage(found.flow[0].permute(1, 2, 0).numpy(), valid, valid), true)
+    return errors.metrics()
+
+
+def recorded_pairs(source: str, frames: str | None) -> Iterable[Pair]:
+    """Each frame of a recording, the next one, and the true flow."""
     recording = open_recording(source, frames=frames)
     truth = known(recording.truth.flow, source, "flow")
-    errors = FlowErrors()
     for frame, true in judged(recording, truth, len(recording) - 1):
-        found = method(to_tensor(frame.image()), to_tensor(recording[frame.index + 1].image()))
-        estimate = FlowImage(
-            found.flow[0].permute(1, 2, 0).numpy(), found.valid[0, 0].numpy(), found.valid[0, 0].numpy()
-        )
-        errors.add(estimate, true)
-    return errors.metrics()
+        yield to_tensor(frame.image()), to_tensor(recording[frame.index + 1].image()), true
+
+
+def drawn_pairs(source: str, frames: str | None) -> Iterable[Pair]:
+    """Pairs of moving layers, and the true flow."""
+    pairs = LayeredPairs(source, Wanted(TrueFlow, clip=clip_of(0, 1)))
+    chosen = range(len(pairs)) if frames is None else frame_indices(frames, len(pairs))
+    with progress_bars() as bars:
+        for index in bars.track(chosen, total=len(chosen), description="evaluating"):
+            row = pairs.sample(index)
+            image_a, image_b = (torch.from_numpy(image) for image in row["images"])
+            true = FlowImage(row["flow_ab"].transpose(1, 2, 0), row["valid"][0], ~row["occluded"][0])
+            yield image_a, image_b, true
 
 
 def odometry(method: Odometry, source: str, frames: str | None, _: Protocol) -> Metrics:

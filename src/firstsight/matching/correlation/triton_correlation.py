@@ -5,7 +5,6 @@ CPU, and Triton's interpreter runs the same kernels, slowly.
 """
 
 import torch
-import triton.language as tl
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -52,6 +51,6 @@ def gathered(arriving: Tensor, other: Tensor, window: Window, sign: int) -> Tens
 
 
 def numbers_of(window: Window, maps: Tensor) -> tuple:
-    """First row, first column, step, rows, columns, type of sums, channels and pixels at once, as the kernels take them."""
-    total = tl.float64 if maps.dtype == torch.float64 else tl.float32
-    return window.rows[0], window.columns[0], window.step, *window.shape, total, CHANNELS, PIXELS
+    """First row, first column, step, rows, columns, whether in float64, channels and pixels at once, as the kernels take them."""
+    exact = maps.dtype == torch.float64
+    return window.rows[0], window.columns[0], window.step, *window.shape, exact, CHANNELS, PIXELS

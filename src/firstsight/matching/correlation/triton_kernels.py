@@ -17,9 +17,10 @@ EXTENTS = ["channels", "height", "width", "first_row", "first_column", "step"]
 @no_type_check
 def correlate(
     a, b, out, channels, height, width, first_row, first_column, step,
-    ROWS: tl.constexpr, COLUMNS: tl.constexpr, SUM: tl.constexpr, CHANNELS: tl.constexpr, PIXELS: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, EXACT: tl.constexpr, CHANNELS: tl.constexpr, PIXELS: tl.constexpr,
 ):  # fmt: skip
     """out of a and b, for one row of the window: a's features stay while the displacements of the row go by."""
+    SUM: tl.constexpr = tl.float64 if EXACT else tl.float32
     line, row = tl.program_id(0), tl.program_id(2)
     sample, y = line // height, line % height
     x = tl.program_id(1) * PIXELS + tl.arange(0, PIXELS)
@@ -44,9 +45,10 @@ def correlate(
 @no_type_check
 def gather(
     scores, other, out, sign, channels, height, width, first_row, first_column, step,
-    ROWS: tl.constexpr, COLUMNS: tl.constexpr, SUM: tl.constexpr, CHANNELS: tl.constexpr, PIXELS: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, EXACT: tl.constexpr, CHANNELS: tl.constexpr, PIXELS: tl.constexpr,
 ):  # fmt: skip
     """out, the derivative by `a` (sign 1, other is b) or by `b` (sign -1, other is a), where `scores` arrive."""
+    SUM: tl.constexpr = tl.float64 if EXACT else tl.float32
     line = tl.program_id(0)
     sample, y = line // height, line % height
     x = tl.program_id(1) * PIXELS + tl.arange(0, PIXELS)

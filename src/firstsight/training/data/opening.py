@@ -8,6 +8,7 @@ desk@depth-per-metre=1000          depth images whose unit is known
 images.zip, images.tar.gz      images in an archive
 shards/                            a folder of tar files, for millions of images
 log.npz, logs/                     arrays by name, in one file or in a folder of them
+sim:layers                         pairs of images with true flow and disparity, drawn as they are asked for (layered.pairs)
 """
 
 import re
@@ -30,6 +31,7 @@ from firstsight.training.data.dataset import Dataset, Joined
 from firstsight.training.data.images import Images, image_folder, takes_single_images
 from firstsight.training.data.taught import finished_run
 from firstsight.training.data.wanted import Wanted
+from firstsight.training.layered.pairs import LayeredPairs, is_layers
 
 SETTINGS = ("frames", "fov-deg", "taught", "depth-per-metre")
 
@@ -106,6 +108,9 @@ def open_dataset(sources: Sequence[str], wanted: Wanted, scratch: Path, method: 
 def open_source(text: str, wanted: Wanted, scratch: Path) -> Dataset:
     """All samples of a source, those for testing included."""
     source = parse_source(text)
+    if is_layers(source.name):
+        require_settings(source, set(), "drawn pairs")
+        return LayeredPairs(source.name, wanted)
     if source.path.exists() and not is_recording(source):
         if holds_arrays(source.path):
             require_settings(source, set(wanted.fields), "arrays")
@@ -126,7 +131,7 @@ def require_settings(source: Source, known: set[str], what: str) -> None:
     given = {name for name, value in zip(SETTINGS, source.main, strict=True) if value is not None}
     given |= set(source.others)
     if unknown := sorted(given - known):
-        raise InputError(f"{source.name}@{unknown[0]}=: {what} can have {', '.join(sorted(known))}")
+        raise InputError(f"{source.name}@{unknown[0]}=: {what} can have {', '.join(sorted(known)) or 'no settings'}")
 
 
 def is_recording(source: Source) -> bool:
