@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from firstsight import catalogue, pretrained
-from firstsight.commands.methods import learns, trainable
+from firstsight.commands.methods import trainable
 from firstsight.commands.work import train
 from firstsight.commands.work.presets import presets_of
 from firstsight.errors import InputError
@@ -136,7 +136,7 @@ def test_what_is_no_trained_method_is_one_line(trained, tmp_path):
             pretrained.load(tmp_path / "saved")
 
 
-@pytest.mark.parametrize("name", [entry.name for entry in catalogue.entries() if learns(entry)])
+@pytest.mark.parametrize("name", [entry.name for entry in catalogue.entries() if entry.learns])
 def test_every_trainable_method_has_both_presets(name):
     entry = trainable(name)
     presets = presets_of(entry)

@@ -1,11 +1,7 @@
 """`firstsight methods`: the catalogue."""
 
-import ast
 import shutil
 from collections.abc import Sequence
-from functools import cache
-from importlib.util import find_spec
-from pathlib import Path
 from textwrap import shorten
 from typing import Annotated, Any
 
@@ -52,7 +48,7 @@ def chosen(name: str | None, role: str | None, trainable: bool) -> list[catalogu
     """Returns the methods that are asked for. Raises InputError for an unknown name or role."""
     if name is not None:
         return [catalogue.find(name)]
-    entries = [entry for entry in catalogue.entries() if not trainable or learns(entry)]
+    entries = [entry for entry in catalogue.entries() if not trainable or entry.learns]
     if role is None:
         return entries
     roles = {role_of(entry) for entry in catalogue.entries()}
@@ -64,8 +60,8 @@ def chosen(name: str | None, role: str | None, trainable: bool) -> list[catalogu
 def trainable(name: str) -> catalogue.Entry:
     """Raises InputError where there is no such method, or where it is not trainable."""
     entry = catalogue.find(name)
-    if not learns(entry):
-        learning = [other.name for other in catalogue.entries() if learns(other)]
+    if not entry.learns:
+        learning = [other.name for other in catalogue.entries() if other.learns]
         raise InputError(f"{name}: is not trainable; methods that are: {', '.join(learning)}")
     return entry
 
@@ -89,7 +85,7 @@ def described(entry: catalogue.Entry) -> dict[str, Any]:
         "name": entry.name,
         "family": entry.family,
         "role": role_of(entry),
-        "trainable": learns(entry),
+        "trainable": entry.learns,
         "summary": summary(entry),
         "paper": entry.section("Paper"),
         "class": entry.target.replace(":", "."),
@@ -104,15 +100,3 @@ def role_of(entry: catalogue.Entry) -> str:
     """Returns the name of the role that a method fulfils."""
     role_line = entry.section("Role")
     return "".join(letter if letter.isalnum() else " " for letter in role_line).split()[0] if role_line else ""
-
-
-@cache
-def learns(entry: catalogue.Entry) -> bool:
-    """Returns whether a method is trainable, read from its source without importing it."""
-    module, name = entry.target.split(":")
-    spec = find_spec(module)
-    assert spec is not None, entry.target
-    assert spec.origin is not None, entry.target
-    tree = ast.parse(Path(spec.origin).read_text())
-    classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name]
-    return any("Trainable" in ast.unparse(base) for node in classes for base in node.bases)

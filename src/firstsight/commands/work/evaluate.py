@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from firstsight import catalogue, pretrained
-from firstsight.commands.methods import learns
 from firstsight.errors import InputError
 from firstsight.evaluation.depth import DepthErrors, DepthProtocol, DisparityErrors
 from firstsight.evaluation.flow import FlowErrors
@@ -111,7 +110,7 @@ def subject_of(name: str, source: str | None) -> Subject:
         kind, text = "training", f"training of {pretrained.name(name)}"
     else:
         entry = catalogue.find(name)
-        if learns(entry):
+        if entry.learns:
             raise InputError(f"{name}: must be trained first: firstsight train {name} SOURCE; then evaluate its folder")
         kind, text = "method", f"method of the family {entry.family}"
     if source is None:
