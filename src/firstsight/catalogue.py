@@ -23,6 +23,7 @@ class Line(NamedTuple):
 
 METHODS = {
     "semi-global-matching": Line("firstsight.depth.semi_global_matching:SemiGlobalMatching", "StereoEstimator"),
+    "mc-cnn": Line("firstsight.depth.mc_cnn:McCnn", "StereoEstimator", learns=True),
     "plane-sweep": Line("firstsight.depth.plane_sweep:PlaneSweep", "MultiViewDepthEstimator"),
     "monodepth": Line("firstsight.depth.monodepth:Monodepth", "DepthEstimator", learns=True),
     "monodepth2": Line("firstsight.depth.monodepth2:Monodepth2", "DepthEstimator", learns=True),

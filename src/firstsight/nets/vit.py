@@ -25,8 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from firstsight.errors import InputError
-from firstsight.formats.storage.weights import load_into, load_weights
-from firstsight.reading import require_regular
+from firstsight.formats.storage.weights import load_into, read_published
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 PUBLISHED_HEAD_WIDTH = 64
@@ -227,16 +226,7 @@ def load_published(path: Path, heads: int | None = None) -> VisionTransformer:
 
     Raises InputError for a file that cannot be read or is not of a vision transformer of one of the four layouts.
     """
-    if path.suffix == ".safetensors":
-        return from_published(load_weights(path), path, heads)
-    if not path.exists():
-        raise InputError(f"{path}: missing; it holds weights, restore it")
-    require_regular(path, "file of weights")
-    try:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # a damaged pickle may raise anything
-        raise InputError(f"{path}: not a file of weights alone; save its state dict as safetensors") from None
-    return from_published(weights, path, heads)
+    return from_published(read_published(path), path, heads)
 
 
 def from_published(weights: Any, path: Path, heads: int | None = None) -> VisionTransformer:

@@ -232,4 +232,5 @@ class Bar(Callback):
         self.console.print(line, markup=False, soft_wrap=True)
 
     def on_checkpoint(self, step: int, preview: Mapping[str, Tensor]) -> None:
-        write_sheet(self.out / "preview.png", preview)
+        if preview:  # not every method has something to look at
+            write_sheet(self.out / "preview.png", preview)

@@ -29,6 +29,22 @@ def load_weights(path: Path) -> dict[str, Tensor]:
         raise InputError(f"{path}: not readable as safetensors ({error}); copy it again") from None
 
 
+def read_published(path: Path) -> Any:
+    """What a file of somebody else's weights holds: safetensors, or torch's own format without code in it.
+
+    Raises InputError for a file that cannot be read, or that holds more than weights and plain values.
+    """
+    if path.suffix == ".safetensors":
+        return load_weights(path)
+    if not path.exists():
+        raise InputError(f"{path}: missing; it holds weights, restore it")
+    require_regular(path, "file of weights")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:  # a damaged pickle may raise anything
+        raise InputError(f"{path}: not a file of weights alone; save its state dict as safetensors") from None
+
+
 def load_into(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
     """Raises InputError naming the first weight that does not fit, or is not finite."""
     own = module.state_dict()
