@@ -4,7 +4,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from firstsight.geometry.epipolar import essential_matrix, parallax_angle, sampson_distance, triangulate
+from firstsight.geometry.epipolar import (
+    essential_matrix,
+    midpoint_depths,
+    parallax_angle,
+    sampson_distance,
+    triangulate,
+)
 from firstsight.geometry.se3 import inverse, se3_exp, transform
 
 
@@ -91,6 +97,34 @@ def test_parallel_rays_meet_far_away_not_at_nan():
     point = triangulate(seen, cameras)
     assert point.isfinite().all()
     assert point.norm() > 1e6
+
+
+@pytest.mark.parametrize("batch", [(), (2, 3)])
+def test_depths_where_rays_are_nearest(batch):
+    """Rays that meet do so at the points; rays that do not, at the depths of least squares, one pair at a time."""
+    b_from_a, points, in_a, in_b = scene(batch)
+    found = midpoint_depths(in_a, in_b, b_from_a)
+    assert (found.depth_a - points[..., 2]).abs().max() < 1e-9
+    assert (found.depth_b - transform(b_from_a, points)[..., 2]).abs().max() < 1e-9
+    off_b = in_b + 0.03
+    found = midpoint_depths(in_a, off_b, b_from_a)
+    first = (0,) * len(batch)
+    turned = np.append(in_a[first][5].numpy(), 1) @ b_from_a[first][:3, :3].numpy().T
+    seen = np.append(off_b[first][5].numpy(), 1)
+    depths = np.linalg.lstsq(np.column_stack([-turned, seen]), b_from_a[first][:3, 3].numpy(), rcond=None)[0]
+    assert (float(found.depth_a[first][5]), float(found.depth_b[first][5])) == pytest.approx(tuple(depths))
+
+
+def test_depths_by_hand():
+    """From (0, 0, 0) and (1, 0, 0), facing alike: (0.25, 0) and (-0.25, 0) meet at (0.5, 0, 2), under 2 atan(1 / 4)."""
+    b_from_a = torch.eye(4, dtype=torch.float64)
+    b_from_a[0, 3] = -1
+    in_a = torch.tensor([[0.25, 0.0], [0.25, 0.0], [-0.25, 0.0]], dtype=torch.float64)
+    in_b = torch.tensor([[-0.25, 0.0], [0.25, 0.0], [0.25, 0.0]], dtype=torch.float64)
+    found = midpoint_depths(in_a, in_b, b_from_a)
+    assert found.depth_a.tolist() == pytest.approx([2.0, np.inf, -2.0])
+    assert found.depth_b.tolist() == pytest.approx([2.0, np.inf, -2.0])
+    assert found.parallax_rad.tolist() == pytest.approx([0.4899573, 0.0, 0.4899573])
 
 
 def test_parallax_angle_by_hand():

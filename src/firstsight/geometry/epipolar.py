@@ -5,10 +5,14 @@ Points are on the plane z = 1 of their camera (geometry.camera.normalise), so no
     E = hat(t) R of b_from_a,   (x_b, 1)' E (x_a, 1) = 0                                       -> essential_matrix()
     r = x_b' E x_a / sqrt((E x_a)_1^2 + (E x_a)_2^2 + (E' x_b)_1^2 + (E' x_b)_2^2)             -> sampson_residual()
     d = r^2                                                                                    -> sampson_distance()
+    z_b x_b = z_a R x_a + t in least squares; with y = R x_a and n = y x x_b,
+    z_a = n . (x_b x t) / |n|^2,   z_b = n . (y x t) / |n|^2                                   -> midpoint_depths()
     rows x P_3 - P_1 and y P_3 - P_2 of every view, times X, are 0: least singular vector      -> triangulate()
 
 Source: Hartley and Zisserman, Multiple View Geometry (2004), eqs. 9.12 and 11.9, section 12.2.
 """
+
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -56,6 +60,38 @@ def triangulate(
     smallest = torch.finfo(least.dtype).tiny
     w = torch.where(least[..., 3:].abs() < smallest, smallest, least[..., 3:])
     return least[..., :3] / w
+
+
+class MidpointDepths(NamedTuple):
+    """Depths along both cameras' axes where two rays are nearest to each other, and the angle between the rays.
+
+    A depth below 0 lies behind its camera; both are infinite where the rays are parallel.
+    """
+
+    depth_a: Float[Tensor, "... points"]
+    depth_b: Float[Tensor, "... points"]
+    parallax_rad: Float[Tensor, "... points"]
+
+
+def midpoint_depths(
+    points_a: Float[Tensor, "... points 2"],
+    points_b: Float[Tensor, "... points 2"],
+    b_from_a: Float[Tensor, "... 4 4"],
+) -> MidpointDepths:
+    """Where the rays of pairs of points are nearest, in the unit of the motion; differentiable, but for the angle."""
+    translation = b_from_a[..., None, :3, 3]
+    turned, seen = homogeneous(points_a) @ b_from_a[..., :3, :3].transpose(-1, -2), homogeneous(points_b)
+    normal = torch.linalg.cross(turned, seen)
+    squared = normal.square().sum(-1)
+    crossing = squared > torch.finfo(squared.dtype).eps ** 2 * turned.square().sum(-1) * seen.square().sum(-1)
+    safe = torch.where(crossing, squared, 1)
+    depth_a, depth_b = (
+        torch.where(crossing, (normal * torch.linalg.cross(ray, translation.expand_as(ray))).sum(-1) / safe, torch.inf)
+        for ray in (seen, turned)
+    )
+    with torch.no_grad():
+        parallax = torch.atan2(squared.sqrt(), (turned * seen).sum(-1))
+    return MidpointDepths(depth_a, depth_b, parallax)
 
 
 def parallax_angle(

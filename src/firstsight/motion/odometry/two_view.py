@@ -27,7 +27,13 @@ import torch
 from jaxtyping import Bool, Float64
 from scipy.optimize import least_squares
 
-from firstsight.geometry.epipolar import essential_matrix, parallax_angle, sampson_residual, triangulate
+from firstsight.geometry.epipolar import (
+    essential_matrix,
+    midpoint_depths,
+    parallax_angle,
+    sampson_residual,
+    triangulate,
+)
 from firstsight.geometry.points import normalise_pixels
 from firstsight.motion.odometry.tracking import Pixels
 from firstsight.optimisation.pnp import reprojection_error_px
@@ -180,15 +186,10 @@ def share_before(
 ) -> float:
     """The share of the points that fit the motion and have parallax that lie before both cameras; 0 if there are none."""
     fits = np.abs(sampson_distance(b_from_a, rays_a, rays_b)) < INLIER_LIMITS * limit
-    turned = rays_a[fits] @ b_from_a[:3, :3].T
-    seen = rays_b[fits]
-    # depths z_a and z_b of least squares in z_b x_b = z_a R x_a + t
-    aa, ab, bb = (np.einsum("ni,ni->n", p, q) for p, q in ((turned, turned), (turned, seen), (seen, seen)))
-    ta, tb = turned @ b_from_a[:3, 3], seen @ b_from_a[:3, 3]
-    determinant = aa * bb - ab**2
-    parallax = determinant > np.sin(config.min_parallax_rad) ** 2 * aa * bb
-    before = (ab * tb - bb * ta > 0) & (aa * tb - ab * ta > 0)
-    return float(before[parallax].mean()) if parallax.any() else 0.0
+    pairs = (torch.from_numpy(rays[fits, :2]) for rays in (rays_a, rays_b))
+    depth_a, depth_b, angle = midpoint_depths(*pairs, torch.from_numpy(b_from_a))
+    before = ((depth_a > 0) & (depth_b > 0))[angle > config.min_parallax_rad]
+    return float(before.double().mean()) if len(before) else 0.0
 
 
 def clear_reading(readings: list[Reading], config: TwoViewConfig) -> Reading | None:
