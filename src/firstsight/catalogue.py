@@ -35,6 +35,7 @@ METHODS = {
     "spynet": Line("firstsight.flow.learned.spynet:SpyNet", "FlowEstimator", learns=True),
     "pwc-net": Line("firstsight.flow.learned.pwc_net:PwcNet", "FlowEstimator", learns=True),
     "global-matching": Line("firstsight.flow.learned.global_matching:GlobalMatching", "FlowEstimator", learns=True),
+    "uflow": Line("firstsight.flow.learned.uflow:UFlow", "FlowEstimator", learns=True),
     "visual-odometry": Line("firstsight.motion.visual_odometry:VisualOdometry", "Odometry"),
     "monocular-odometry": Line("firstsight.motion.monocular_odometry:MonocularOdometry", "Odometry"),
     "lidar-odometry": Line("firstsight.motion.lidar_odometry:LidarOdometry", "Odometry"),

@@ -62,7 +62,7 @@ class Config:
     p1: float = 0.3
     p2: float = 2.3
     edge: int = 10  # grey levels
-    cross_passes: int = 0
+    cross_passes: int = 2
     cross_px: int = 5
 
     def __post_init__(self):

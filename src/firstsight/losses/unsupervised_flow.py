@@ -126,7 +126,10 @@ def consistency_term(flow_ab: Flow, flow_ba: Flow) -> Scalar:
 
 
 def masked_mean(values: Float[Tensor, "batch 1 rows columns"], weight: Mask) -> Scalar:
-    """Returns the weighted mean; `values` may lack the same margin of the image at each side. 0 where nothing counts."""
+    """Returns the weighted mean of each sample, 0 where nothing counts, then of all: samples weigh the same however much counts.
+
+    `values` may lack the same margin of the image at each side.
+    """
     margin = (weight.shape[-2] - values.shape[-2]) // 2
     within = weight[..., margin : margin + values.shape[-2], margin : margin + values.shape[-1]]
-    return (within * values).sum() / within.sum().clamp(min=1e-6)
+    return ((within * values).sum((1, 2, 3)) / within.sum((1, 2, 3)).clamp(min=1e-6)).mean()

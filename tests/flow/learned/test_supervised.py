@@ -5,7 +5,8 @@ import torch
 from torch import Tensor
 
 from firstsight.errors import InputError
-from firstsight.flow.learned.supervised import LearnedFlow, check_size, of_scales, on_grid, scale_error
+from firstsight.flow.learned.network_flow import check_size
+from firstsight.flow.learned.supervised import LearnedFlow, of_scales, on_grid, scale_error
 
 
 def maps(*rows: list) -> Tensor:

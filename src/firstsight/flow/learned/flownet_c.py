@@ -4,7 +4,7 @@ Paper:  Dosovitskiy et al. FlowNet: Learning Optical Flow with Convolutional Net
 Idea:   three convolutions, the same for both images, to 1/8 of the resolution                            -> features()
         c(x, k) = <f_a(x), f_b(x + d_k)> / C for |d_k| up to 20 there in steps of 2: 21 x 21 scores  -> matching.correlation.local
         beside them a few of the first image's features; then contraction and decoder as in FlowNetS         -> flows()
-Differs: as FlowNetS does. `reach` and `step` of the window can be chosen.
+Differs: as FlowNetS does; features are normalised before they are compared, as UFlow does. `reach` and `step` of the window can be chosen.
 Role:   FlowEstimator.  Units: px; the network answers in units of 20 px.
 """
 
@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from typing import ClassVar, final
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from firstsight.flow.learned import flownet_s
+from firstsight.flow.learned.comparing import compared
 from firstsight.flow.learned.flownet_s import DECODER_WIDTHS, LAYERS
 from firstsight.flow.learned.supervised import UNIT_PX, LearnedFlow
-from firstsight.matching.correlation.local import Window, correlation
+from firstsight.matching.correlation.local import Window
 from firstsight.nets.depth_net import normalised
-from firstsight.nets.flow_decoder import SLOPE, FlowDecoder, convolution
+from firstsight.nets.flow_decoder import FlowDecoder, convolution
 from firstsight.roles import Images
 from firstsight.training.trainable import Preset
 
@@ -67,7 +67,7 @@ class FlowNetC(LearnedFlow):
     def flows(self, image_a: Images, image_b: Images) -> list[Tensor]:
         quarter, eighth = self.features(torch.cat([image_a, image_b]))
         of_a, of_b = eighth.chunk(2)
-        scores = F.leaky_relu(correlation(of_a, of_b, self.window), SLOPE)
+        scores = compared(of_a, of_b, self.window)
         maps, kept = torch.cat([self.redirect(of_a), scores], 1), [quarter.chunk(2)[0]]
         for i, layer in enumerate(self.contract, SHARED):
             maps = layer(maps)

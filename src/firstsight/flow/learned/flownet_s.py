@@ -14,7 +14,8 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor, nn
 
-from firstsight.flow.learned.supervised import UNIT_PX, LearnedFlow, check_size
+from firstsight.flow.learned.network_flow import check_size
+from firstsight.flow.learned.supervised import UNIT_PX, LearnedFlow
 from firstsight.nets.depth_net import normalised
 from firstsight.nets.flow_decoder import FlowDecoder, convolution
 from firstsight.roles import Images

@@ -20,7 +20,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from firstsight.errors import InputError
-from firstsight.flow.learned.supervised import LearnedFlow, check_size
+from firstsight.flow.learned.network_flow import check_size
+from firstsight.flow.learned.supervised import LearnedFlow
 from firstsight.geometry.pixels import pixel_grid
 from firstsight.nets.depth_net import normalised
 from firstsight.nets.flow_decoder import convolution

@@ -8,6 +8,7 @@ Idea:   features halved at each level, the same network for both images         
         on the finest level a context network of dilated convolutions adds what a wide view says                -> context
 Differs: flow is stored in units of 20 px of the images at every level, so that warping divides by the level's stride (the
         authors' factors 0.625 ... 5); `widths` and the finest level can be chosen. What is warped from outside counts 0.
+        Features are normalised before they are compared, as UFlow does.
 Role:   FlowEstimator.  Units: px.
 """
 
@@ -17,16 +18,17 @@ from itertools import accumulate, pairwise
 from typing import ClassVar, final
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from firstsight.errors import InputError
-from firstsight.flow.learned.supervised import UNIT_PX, LearnedFlow, check_size
+from firstsight.flow.learned.comparing import compared
+from firstsight.flow.learned.network_flow import check_size
+from firstsight.flow.learned.supervised import UNIT_PX, LearnedFlow
 from firstsight.geometry.warp import warp_by_flow
-from firstsight.matching.correlation.local import Window, correlation
+from firstsight.matching.correlation.local import Window
 from firstsight.nets.depth_net import normalised
-from firstsight.nets.flow_decoder import SLOPE, convolution, doubling, flow_convolution
+from firstsight.nets.flow_decoder import convolution, doubling, flow_convolution
 from firstsight.roles import Images
 from firstsight.training.recipe import Recipe
 from firstsight.training.trainable import Preset
@@ -158,7 +160,7 @@ class PwcNet(LearnedFlow):
                 flow = self.up_flow[level](found[-1])
                 beside = [of_a, flow, self.up_maps[level](maps)]
                 of_b = warped(of_b, UNIT_PX * flow, 2 ** (level + self.config.finest))
-            scores = F.leaky_relu(correlation(of_a, of_b, self.window), SLOPE)
+            scores = compared(of_a, of_b, self.window)
             flow, maps = self.estimators[level](torch.cat([scores, *beside], 1))
             found.append(flow)
         found[-1] = found[-1] + self.context(maps)

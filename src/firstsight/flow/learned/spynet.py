@@ -17,7 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from firstsight.errors import InputError
-from firstsight.flow.learned.supervised import UNIT_PX, LearnedFlow, check_size
+from firstsight.flow.learned.network_flow import check_size
+from firstsight.flow.learned.supervised import UNIT_PX, LearnedFlow
 from firstsight.geometry.warp import warp_by_flow
 from firstsight.nets.depth_net import normalised
 from firstsight.nets.flow_decoder import convolution, flow_convolution

@@ -1,0 +1,111 @@
+"""Unsupervised flow: what is asked for when, what a crop teaches, and that video alone makes flow better."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from firstsight.errors import InputError
+from firstsight.evaluation.flow import FlowErrors
+from firstsight.flow.learned import pwc_net
+from firstsight.flow.learned.uflow import Config, Pair, UFlow, taught
+from firstsight.losses import unsupervised_flow as losses
+from firstsight.recordings.recording import FlowImage
+from firstsight.recordings.simulated import simulate
+from firstsight.training.data.clips import Clips
+from firstsight.training.data.dataset import Arrays
+from firstsight.training.fit import Runtime, fit
+from firstsight.training.random_numbers import StepRandom
+from firstsight.training.recipe import Recipe
+from firstsight.training.trainable import StepContext
+
+SMALL = Config(
+    size=(64, 64),
+    pwc=pwc_net.Config(size=(64, 64), pyramid=(8, 12, 16), reach=2, decoder=(16, 8), context=(8, 8, 8, 8, 8, 8)),
+)
+
+
+def test_teaching_begins_late_and_rises():
+    method = UFlow(replace(SMALL, teach_weight=0.6, teach_from=0.5, teach_ramp=0.2))
+    found = [method.teaching_at(progress) for progress in (0.0, 0.49, 0.5, 0.55, 0.7, 1.0)]
+    assert found == pytest.approx([0, 0, 0, 0.15, 0.6, 0.6])
+    assert UFlow(replace(SMALL, teach_ramp=0.0)).teaching_at(0.5) == 0.3
+
+
+def test_occlusion_is_told_from_a_share_on():
+    method = UFlow(replace(SMALL, occlusion_from=0.25))
+    assert [method.terms_at(progress).occlusion for progress in (0.0, 0.24, 0.25)] == ["none", "none", "range-map"]
+
+
+def test_a_crop_teaches_nothing_to_what_finds_the_same_there():
+    """Flow that is 3 px everywhere is 3 * 64 / 52 px in a crop that is enlarged; what says otherwise is taught."""
+    images = torch.rand(1, 3, 64, 64), torch.rand(1, 3, 64, 64)
+
+    def steady(x: float) -> tuple[Tensor, Tensor]:
+        flow = torch.tensor([x, -1.5 * x / 3])[None, :, None, None].expand(1, 2, 64, 64)
+        return flow, -flow
+
+    def unsure(x: float):
+        """The way back does not close, so that the student may be taught."""
+        return lambda image_a, image_b: (steady(x)[0], steady(x)[1] + 40)
+
+    right = taught(unsure(3 * 64 / 52), images, steady(3))
+    wrong = taught(unsure(3 * 64 / 52 + 2), images, steady(3))
+    back_alone = taught(lambda *_: (steady(3 * 64 / 52)[0], steady(3 * 64 / 52)[1]), images, steady(3))
+    assert back_alone.item() < 1e-3
+    assert wrong.item() == pytest.approx(right.item() + 0.5, abs=1e-3), (
+        "2 px of one component, both ways, one of them right"
+    )
+
+
+def test_the_loss_has_the_terms_of_the_settings():
+    torch.manual_seed(0)
+    method = UFlow(SMALL)
+    batch = Pair(torch.randint(0, 255, (2, 2, 3, 64, 64), dtype=torch.uint8))
+    early = method.loss(batch, StepContext(0, 10, StepRandom(0, 0, 2)))
+    late = method.loss(batch, StepContext(7, 10, StepRandom(0, 7, 2)))
+    assert "taught" not in early.parts
+    assert early.total.item() == pytest.approx(sum(early.parts[name].item() for name in ("photometric", "smoothness")))
+    expected = sum(late.parts[name].item() for name in ("photometric", "smoothness", "taught"))
+    assert late.total.item() == pytest.approx(expected)
+    rougher = replace(SMALL, terms=replace(SMALL.terms, smoothness_weight=8.0))
+    torch.manual_seed(0)
+    doubled = UFlow(rougher).loss(batch, StepContext(0, 10, StepRandom(0, 0, 2)))
+    assert doubled.parts["smoothness"].item() == pytest.approx(2 * early.parts["smoothness"].item())
+
+
+def test_shares_out_of_range_are_one_line():
+    with pytest.raises(InputError, match=r"uflow: teach_from 1.2, teach_ramp 0.1: give shares"):
+        Config(teach_from=1.2)
+
+
+def epe(method: UFlow, seed: int) -> float:
+    """Of visible pixels of a street, all answers counted, px."""
+    street = simulate("street", seed=seed, frames=9, height=64, width=192)
+    errors = FlowErrors()
+    for frame in range(0, 8, 2):
+        image_a, image_b = (street.images["left"][frame + k] for k in (0, 1))
+        flow = method.eval()(image_a, image_b).flow[0].permute(1, 2, 0).numpy()
+        everywhere = street.truth.flow[frame].valid | True
+        errors.add(FlowImage(flow, everywhere, everywhere), street.truth.flow[frame])
+    return next(metric.value for metric in errors.metrics() if metric.name == "flow EPE visible")
+
+
+@pytest.mark.slow
+def test_video_alone_makes_flow_better(tmp_path):
+    """On a street that it has not seen, against no flow at all, which is what it begins with."""
+    torch.manual_seed(0)
+    config = replace(UFlow.PRESETS["tiny"].config, terms=losses.Config(smoothness_weight=1.0, smoothness_scale=2))
+    method = UFlow(config)
+    rows = []
+    for seed in (1, 2):
+        clips = Clips(simulate("street", seed=seed, frames=25, height=64, width=192), method.wanted)
+        rows += [clips.sample(i)["images"] for i in range(24)]
+    before = epe(method, 7)
+    recipe = Recipe(steps=300, batch=4, learning_rate=1e-3, warm_up=0.05, schedule="cosine", log_every=100)
+    fit(method, Arrays(method.wanted, {"images": torch.stack([torch.from_numpy(r) for r in rows]).numpy()}), recipe,
+        tmp_path, runtime=Runtime(device="cpu"))  # fmt: skip
+    after = epe(method, 7)
+    print(f"EPE of visible pixels: {before:.3f} px before, {after:.3f} px after")
+    assert after < 0.7 * before
