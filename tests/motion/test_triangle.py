@@ -11,6 +11,7 @@ from torch import Tensor
 from firstsight.geometry.pixels import pixel_grid
 from firstsight.geometry.warp import rigid_flow
 from firstsight.motion.triangle import (
+    Agreement,
     Degeneracy,
     degeneracy,
     depth_from_flow,
@@ -254,3 +255,15 @@ def test_nothing_to_judge_is_said():
     found = judged(curved_depth(), torch.zeros(1, 2, HEIGHT, WIDTH, dtype=torch.float64), motion(), ~EVERYWHERE)
     assert all(math.isnan(value) for value in found)
     assert found.odd_one_out == ""
+
+
+def test_four_fifths_agree_or_somebody_errs():
+    """The shares as they are, with another depth, with another motion; the limit of 0.8 on either side."""
+    for shares, odd in (
+        ((0.81, 0.0, 0.0), ""),
+        ((0.79, 0.81, 0.79), "depth"),
+        ((0.79, 0.79, 0.81), "motion"),
+        ((0.79, 0.81, 0.81), "scale"),
+        ((0.79, 0.79, 0.79), "flow"),
+    ):
+        assert Agreement(1.0, 10.0, *shares).odd_one_out == odd

@@ -49,7 +49,7 @@ MIN_INLIERS = 10
 EXPLAINED_PX, EXPLAINED_SHARE = 1.0, 0.95
 # a pixel agrees within the larger of these (KITTI's limits for flow), and a frame if so many of its pixels do
 AGREEING_PX, AGREEING_RELATIVE = 3.0, 0.05
-AGREEING_SHARE = 0.7
+AGREEING_SHARE = 0.8
 
 
 class DepthFromFlow(NamedTuple):
