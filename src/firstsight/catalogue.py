@@ -25,6 +25,8 @@ METHODS = {
     "semi-global-matching": Line("firstsight.depth.semi_global_matching:SemiGlobalMatching", "StereoEstimator"),
     "mc-cnn": Line("firstsight.depth.mc_cnn:McCnn", "StereoEstimator", learns=True),
     "plane-sweep": Line("firstsight.depth.plane_sweep:PlaneSweep", "MultiViewDepthEstimator"),
+    "cost-volume-net": Line("firstsight.depth.cost_volume_net:CostVolumeNet", "StereoEstimator", learns=True),
+    "supervised-depth": Line("firstsight.depth.supervised_depth:SupervisedDepth", "DepthEstimator", learns=True),
     "monodepth": Line("firstsight.depth.monodepth:Monodepth", "DepthEstimator", learns=True),
     "monodepth2": Line("firstsight.depth.monodepth2:Monodepth2", "DepthEstimator", learns=True),
     "depth-completion": Line("firstsight.fusion.depth_completion:DepthCompletion", "DepthCompleter"),

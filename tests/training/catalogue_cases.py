@@ -16,7 +16,10 @@ from firstsight.training.trainable import DataFacts, Trainable
 
 SAMPLES, CLASSES = 12, ("ash", "birch", "cedar")
 BATCH, KILLED_AFTER = 4, 3
-DIFFERENT_IN_TWO_PROCESSES = {"rbm": "each process has persistent chains of its own"}
+DIFFERENT_IN_TWO_PROCESSES = {
+    "rbm": "each process has persistent chains of its own",
+    "uflow": "on noise rounding grows a hundredfold with a step; of one step test_uflow compares the derivatives",
+}
 
 Noise = Callable[[np.random.Generator, int, tuple[int, int]], np.ndarray]
 """Draws a field of all samples: (generator, frames of a clip, size) -> array."""

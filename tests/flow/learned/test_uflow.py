@@ -75,6 +75,23 @@ def test_the_loss_has_the_terms_of_the_settings():
     assert doubled.parts["smoothness"].item() == pytest.approx(2 * early.parts["smoothness"].item())
 
 
+def test_the_derivatives_of_a_batch_are_the_means_of_its_halves():
+    """So that two processes learn what one learns, up to rounding."""
+    torch.manual_seed(0)
+    method = UFlow(SMALL)
+    batch = Pair(torch.randint(0, 255, (4, 2, 3, 64, 64), dtype=torch.uint8))
+
+    def derivatives(rows: slice) -> list[Tensor]:
+        method.zero_grad()
+        method.loss(Pair(batch.images[rows]), StepContext(7, 10, StepRandom(0, 7, 4, rows))).total.backward()
+        return [parameter.grad.clone() for parameter in method.parameters()]
+
+    whole, first, second = (derivatives(rows) for rows in (slice(0, 4), slice(0, 2), slice(2, 4)))
+    largest = max(float(one.abs().max()) for one in whole)
+    for one, a, b in zip(whole, first, second, strict=True):
+        torch.testing.assert_close(one, (a + b) / 2, atol=1e-4 * largest, rtol=0)
+
+
 def test_shares_out_of_range_are_one_line():
     with pytest.raises(InputError, match=r"uflow: teach_from 1.2, teach_ramp 0.1: give shares"):
         Config(teach_from=1.2)
