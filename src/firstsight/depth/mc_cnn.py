@@ -235,13 +235,13 @@ class McCnn(StereoEstimator, Trainable[Batch]):
             return hinge(positive, negative, self.config.margin)
         return (F.softplus(-positive) + F.softplus(negative)).sum() / max(len(positive), 1)
 
-    def matcher(self) -> matching.SemiGlobalMatching:
-        """Semi-global matching with the learned cost."""
+    def matcher(self, max_disparity_px: int | None = None) -> matching.SemiGlobalMatching:
+        """Semi-global matching with the learned cost; None: the settings' largest disparity."""
         c = self.config
         cross = matching.CrossBased(passes=c.cross_passes, length_px=c.cross_px) if c.cross_passes else None
         return matching.SemiGlobalMatching(
             matching.Config(
-                max_disparity_px=c.max_disparity_px,
+                max_disparity_px=max_disparity_px or c.max_disparity_px,
                 cost=self.cost,
                 cross_based=cross,
                 penalties=TwoImagePenalties(p1=c.p1, p2=c.p2, edge=c.edge),
