@@ -110,6 +110,14 @@ def test_the_version(run: Run):
             "/nowhere: no such folder; give a run of firstsight perceive or a training of firstsight train",
         ),
         (("show", "/a\x1b[31mb"), None),
+        (
+            ("perceive", "sim:street", "--use", "lucas-kanade", "--out=a", "--use", "plane-sweep"),
+            "--use is given twice; give it once, with all values behind it where it takes several",
+        ),
+        (
+            ("perceive", "sim:street", "--frames", "0:3", "--frames=0:9"),
+            "--frames is given twice; give it once, with all values behind it where it takes several",
+        ),
         (("optimise", "/nope.g2o"), "/nope.g2o: no such file; give a pose graph in g2o's or TORO's format"),
     ],
 )

@@ -50,9 +50,18 @@ def run(arguments: Sequence[str]) -> None:
     elif verb.startswith("--tyro-"):
         commands.complete()
     elif verb in commands.VERBS:
+        require_once(rest)
         import_module(f"firstsight.commands.{verb}").main(rest)
     else:
         raise InputError(unknown(verb, "command", commands.VERBS, "firstsight --help"))
+
+
+def require_once(arguments: Sequence[str]) -> None:
+    """Raises InputError for a flag that is given twice, of which the last would count without a word."""
+    flags = [argument.split("=", 1)[0] for argument in arguments if argument.startswith("--") and argument != "--"]
+    for flag in flags:
+        if flags.count(flag) > 1:
+            raise InputError(f"{flag} is given twice; give it once, with all values behind it where it takes several")
 
 
 def fail(message: object) -> None:
