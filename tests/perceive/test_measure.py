@@ -174,3 +174,53 @@ def test_without_truth_nothing_is_measured_and_a_damaged_truth_is_passed_by(tmp_
         work.run.write_depth(frame, depth_image(2, 2, 2, 2, 2, 2))
     assert "mean over 2 images" in measure("depth", work, "metric")[0][0].protocol
     assert item(Channel(3, load), 1) is None
+
+
+def sideways(folder: Path, metres: float = 1.0) -> Workspace:
+    """Three frames of a wall 10 m away, 60x80 px, seen by a camera of 80 px focal length that moves right: flow (-8, 0) px.
+
+    `metres` is the unit that its depth is written in. A square in the middle moves by itself, 20 px a frame.
+    """
+    intrinsics = np.array([[80.0, 0, 39.5], [0, 80.0, 29.5], [0, 0, 1]])
+    one = Camera(name="left", size=(60, 80), intrinsics=intrinsics, body_from_camera=BODY_FROM_FORWARD_CAMERA)
+    stamps = np.arange(3, dtype=np.int64) * 10**8
+    recording = Recording(source="x", format="", rig=Rig(cameras=(one,)), stamps_ns=stamps)
+    run, everywhere = RunFolder(folder), np.ones((60, 80), bool)
+    poses, flow = np.tile(np.eye(4), (3, 1, 1)), np.zeros((60, 80, 2), np.float32)
+    poses[:, 0, 3] = np.arange(3)
+    flow[..., 0], flow[20:40, 30:50, 1] = -8, 20
+    ids = np.zeros((60, 80), np.uint16)
+    ids[20:40, 30:50] = 4
+    for frame in range(3):
+        run.write_depth(frame, DepthImage(np.full((60, 80), 10 * metres, np.float32), everywhere))
+        png.write_flow(run.flow_path(frame), flow, everywhere)
+        run.moving_path(frame).parent.mkdir(exist_ok=True)
+        png.write_ids(run.moving_path(frame), ids)
+    trajectory.write_tum(run.trajectory_path, stamps, poses)
+    return Workspace(recording, run)
+
+
+def test_depth_flow_and_motion_are_compared_without_any_truth(tmp_path: Path):
+    """What moves by itself is left out; else a twelfth of the pixels would not agree."""
+    work = sideways(tmp_path)
+    assert measured("agreement", work) == pytest.approx({"triangle residual": 0, "triangle agreeing": 100}, abs=1e-2)
+    for frame in range(3):
+        work.run.moving_path(frame).unlink()
+    assert measured("agreement", work)["triangle agreeing"] == pytest.approx(100 * 11 / 12, abs=1)
+
+
+def test_the_one_that_errs_is_named(tmp_path: Path):
+    """Depth in another unit: 8 px where 8 / 2.5 would suit it. The flow suits either of the others, by another unit."""
+    work = sideways(tmp_path, metres=2.5)
+    metrics, failed = measure("agreement", work, "metric")
+    values = {metric.name: metric.value for metric in metrics}
+    assert failed == ""
+    assert values == pytest.approx({"triangle residual": 4.8, "triangle agreeing": 0}, abs=0.01)
+    assert metrics[0].protocol.endswith("2 frames whose flow is 3 px or more; scale is the odd one out in 2")
+
+
+def test_flow_that_is_small_says_nothing(tmp_path: Path):
+    work = sideways(tmp_path)
+    for frame in range(3):
+        png.write_flow(work.run.flow_path(frame), np.full((60, 80, 2), -1.5, np.float32), np.ones((60, 80), bool))
+    assert measured("agreement", work) == {}

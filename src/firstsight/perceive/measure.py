@@ -1,10 +1,12 @@
-"""Metrics of a run against whatever truth its recording carries, each with its protocol."""
+"""Metrics of a run against whatever truth its recording carries, and of its parts against each other, each with its protocol."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple, TypeVar
 
 import numpy as np
+import torch
 
 from firstsight.errors import InputError
 from firstsight.evaluation.depth import DepthErrors, DepthProtocol, DisparityErrors
@@ -13,11 +15,16 @@ from firstsight.evaluation.occupancy import Grid, occupancy_metrics
 from firstsight.evaluation.segmentation import MaskErrors
 from firstsight.evaluation.trajectory import align_trajectories, has_pose, on_frames, trajectory_metrics
 from firstsight.formats.occupancy import read_map
+from firstsight.geometry import se3
+from firstsight.motion.triangle import Agreement, disagreement
 from firstsight.perceive import stage
 from firstsight.perceive.stages.mapping import with_moving_path
 from firstsight.perceive.workspace import Workspace
 from firstsight.recordings.recording import Channel
 from firstsight.run_folder import Metric
+
+# Frames in which depth, flow and motion are compared, evenly over the recording; flow below hardly tells one from another.
+AGREEMENT_FRAMES, LEAST_FLOW_PX = 20, 3.0
 
 T = TypeVar("T")
 Metrics = tuple[Metric, ...]
@@ -127,6 +134,40 @@ def measure_occupancy(work: Workspace, _: str) -> Metrics:
     return (*left_out, *(replace(metric, name=f"{metric.name}, moving objects kept in") for metric in kept_in))
 
 
+def measure_agreement(work: Workspace, _: str) -> Metrics:
+    """Whether depth, flow and motion of the run say the same of what stands still; it takes no truth."""
+    chosen = np.unique(np.linspace(0, len(work.recording) - 2, AGREEMENT_FRAMES).astype(int))
+    found = [agreed for frame in chosen.tolist() if (agreed := agreement(work, frame)) is not None]
+    found = [agreed for agreed in found if agreed.median_flow_px >= LEAST_FLOW_PX]
+    if not found:
+        return ()
+    odd = Counter(agreed.odd_one_out for agreed in found if agreed.odd_one_out)
+    blamed = "".join(f"; {name} is the odd one out in {count}" for name, count in odd.most_common())
+    protocol = (
+        f"the flow that depth and motion of the run give, against its flow; moving objects left out; {len(found)} frames whose "
+        f"flow is {LEAST_FLOW_PX:g} px or more{blamed}"
+    )
+    share = 100 * float(np.mean([agreed.agreeing for agreed in found]))
+    return (
+        Metric(
+            name="triangle residual", value=float(np.median([a.median_px for a in found])), unit="px", protocol=protocol
+        ),
+        Metric(name="triangle agreeing", value=share, unit="%", protocol=f"within 3 px or 5 %; {protocol}"),
+    )
+
+
+def agreement(work: Workspace, frame: int) -> Agreement | None:
+    """That of one frame; None where it lacks depth, flow or motion."""
+    depth, flow, ids = work.depth(frame), work.flow(frame), work.run.read_moving(frame)
+    if depth is None or flow is None or not (work.has_pose(frame) and work.has_pose(frame + 1)):
+        return None
+    world_from_camera = torch.from_numpy(work.world_from_camera)
+    next_from_this = se3.inverse(world_from_camera[frame + 1]) @ world_from_camera[frame]
+    still = flow.valid & depth.valid if ids is None else flow.valid & depth.valid & torch.from_numpy(ids == 0)
+    found = disagreement(depth.depth, flow.flow, still, next_from_this[None], work.intrinsics[None])
+    return found if np.isfinite(found.median_px) else None
+
+
 def against(reference: str, metrics: Metrics) -> Metrics:
     return tuple(replace(metric, protocol=f"against {reference}; {metric.protocol}") for metric in metrics)
 
@@ -138,6 +179,9 @@ MEASURES: dict[str, Measure] = {
     "flow": Measure(measure_flow, frozenset({stage.FLOW})),
     "trajectory": Measure(measure_trajectory, frozenset({stage.TRAJECTORY})),
     "moving objects": Measure(measure_moving, frozenset({stage.MOVING_OBJECTS})),
+    "agreement": Measure(
+        measure_agreement, frozenset({stage.DEPTH, stage.FLOW, stage.TRAJECTORY, stage.MOVING_OBJECTS})
+    ),
     "occupancy": Measure(measure_occupancy, frozenset({stage.TRAJECTORY, stage.OCCUPANCY})),
 }
 

@@ -26,6 +26,7 @@ TOPICS = {
     "Trajectory": ("ATE", "RPE", "drift", "trajectory"),
     "Moving objects": ("moving", "id "),
     "Map": ("occupancy",),
+    "Depth, flow and motion": ("triangle",),
 }
 OTHER_TOPIC = "Other"
 PACKAGES = {"numpy": np.__version__, "opencv": cv2.__version__, "torch": str(torch.__version__)}
