@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from firstsight.flow.learned import flownet_s
 from firstsight.flow.learned.comparing import compared
 from firstsight.flow.learned.flownet_s import DECODER_WIDTHS, LAYERS
-from firstsight.flow.learned.supervised import UNIT_PX, LearnedFlow
+from firstsight.flow.learned.supervised import LONG, SHORT, UNIT_PX, LearnedFlow
 from firstsight.matching.correlation.local import Window
 from firstsight.nets.depth_net import normalised
 from firstsight.nets.flow_decoder import FlowDecoder, convolution
@@ -41,8 +41,8 @@ class FlowNetC(LearnedFlow):
     """Flow at 1/4 of the resolution, brought to the images' by interpolation."""
 
     PRESETS: ClassVar = {
-        "paper": Preset(Config(), flownet_s.FlowNetS.PRESETS["paper"].recipe),
-        "tiny": Preset(Config(size=(64, 128), width=12, reach=4, step=1), flownet_s.FlowNetS.PRESETS["tiny"].recipe),
+        "paper": Preset(Config(), LONG),
+        "tiny": Preset(Config(size=(64, 128), width=12, reach=4, step=1), SHORT),
     }
 
     def __init__(self, config: Config | None = None):

@@ -15,11 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from firstsight.flow.learned.network_flow import check_size
-from firstsight.flow.learned.supervised import UNIT_PX, LearnedFlow
+from firstsight.flow.learned.supervised import LONG, SHORT, UNIT_PX, LearnedFlow
 from firstsight.nets.depth_net import normalised
 from firstsight.nets.flow_decoder import FlowDecoder, convolution
 from firstsight.roles import Images
-from firstsight.training.recipe import Recipe
 from firstsight.training.trainable import Preset
 
 # Output channels (in units of the width), kernel size and stride; the maps before each but the second stride of two are kept.
@@ -57,22 +56,13 @@ class FlowNetS(LearnedFlow):
     """Flow at 1/4 of the resolution, brought to the images' by interpolation."""
 
     PRESETS: ClassVar = {
-        # 1,200,000 steps on 22,232 pairs; the rate is halved every 200,000 after the first 400,000
         "paper": Preset(
             Config(),
-            Recipe(
-                steps=1_200_000,
-                batch=8,
-                learning_rate=1e-4,
-                schedule="halving",
-                halvings=(1 / 3, 1 / 2, 2 / 3, 5 / 6),
-                weight_decay=4e-4,
-                checkpoint_every=5000,
-            ),
+            LONG,
         ),
         "tiny": Preset(
             Config(size=(64, 128), width=12),
-            Recipe(steps=2000, batch=8, learning_rate=1e-3, warm_up=0.02, schedule="cosine", log_every=50),
+            SHORT,
         ),
     }
 

@@ -24,13 +24,12 @@ from torch import Tensor, nn
 from firstsight.errors import InputError
 from firstsight.flow.learned.comparing import compared
 from firstsight.flow.learned.network_flow import check_size
-from firstsight.flow.learned.supervised import UNIT_PX, LearnedFlow
+from firstsight.flow.learned.supervised import LONG, SHORT, UNIT_PX, LearnedFlow
 from firstsight.geometry.warp import warp_by_flow
 from firstsight.matching.correlation.local import Window
 from firstsight.nets.depth_net import normalised
 from firstsight.nets.flow_decoder import convolution, doubling, flow_convolution
 from firstsight.roles import Images
-from firstsight.training.recipe import Recipe
 from firstsight.training.trainable import Preset
 
 CONTEXT_DILATIONS = (1, 2, 4, 8, 16, 1)
@@ -108,18 +107,9 @@ class PwcNet(LearnedFlow):
     """Flow at 1/4 of the resolution unless told otherwise, brought to the images' by interpolation."""
 
     PRESETS: ClassVar = {
-        # the long schedule on FlyingChairs
         "paper": Preset(
             Config(),
-            Recipe(
-                steps=1_200_000,
-                batch=8,
-                learning_rate=1e-4,
-                schedule="halving",
-                halvings=(1 / 3, 1 / 2, 2 / 3, 5 / 6),
-                weight_decay=4e-4,
-                checkpoint_every=5000,
-            ),
+            LONG,
         ),
         "tiny": Preset(
             Config(
@@ -128,7 +118,7 @@ class PwcNet(LearnedFlow):
                 decoder=(32, 24, 16),
                 context=(24, 24, 24, 16, 16, 8),
             ),
-            Recipe(steps=2000, batch=8, learning_rate=1e-3, warm_up=0.02, schedule="cosine", log_every=50),
+            SHORT,
         ),
     }
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from firstsight.errors import InputError
 from firstsight.flow.learned.network_flow import check_size
-from firstsight.flow.learned.supervised import UNIT_PX, LearnedFlow
+from firstsight.flow.learned.supervised import SHORT, UNIT_PX, LearnedFlow
 from firstsight.geometry.warp import warp_by_flow
 from firstsight.nets.depth_net import normalised
 from firstsight.nets.flow_decoder import convolution, flow_convolution
@@ -67,7 +67,7 @@ class SpyNet(LearnedFlow):
         ),
         "tiny": Preset(
             Config(size=(64, 128), levels=4, width=16),
-            Recipe(steps=2000, batch=8, learning_rate=1e-3, warm_up=0.02, schedule="cosine", log_every=50),
+            SHORT,
         ),
     }
 

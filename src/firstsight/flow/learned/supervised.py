@@ -20,12 +20,27 @@ from firstsight.flow.learned.network_flow import Flows, NetworkFlow
 from firstsight.geometry.warp import warp_by_flow
 from firstsight.training.data.batch import unit_range
 from firstsight.training.data.wanted import Wanted, frames
+from firstsight.training.recipe import Recipe
 from firstsight.training.trainable import Loss, StepContext
 from firstsight.training.views import recoloured
 
 SCALE_WEIGHTS = (1.0, 0.5, 0.25, 0.25, 0.25)  # finest first; further ones as the last
 UNIT_PX = 20.0  # networks answer in this unit
 LEAST_KNOWN = 0.5  # of a coarse pixel, for its mean to be compared
+
+
+LONG = Recipe(
+    steps=1_200_000,
+    batch=8,
+    learning_rate=1e-4,
+    schedule="halving",
+    halvings=(1 / 3, 1 / 2, 2 / 3, 5 / 6),
+    weight_decay=4e-4,
+    checkpoint_every=5000,
+)
+"""FlowNet's and PWC-Net's on FlyingChairs: the rate is halved every 200,000 steps after the first 400,000."""
+SHORT = Recipe(steps=2000, batch=8, learning_rate=1e-3, warm_up=0.02, schedule="cosine", log_every=50)
+"""Minutes on one core."""
 
 
 class Batch(NamedTuple):

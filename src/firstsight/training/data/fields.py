@@ -16,7 +16,8 @@
     taught_flow_ab, taught_valid, taught_depth_m, taught_masks    as those, of a finished run instead of the truth (`taught`)
     index, label, starts   int64, int64, bool (batch)    number of the sample and of its class; whether a stream begins anew
 
-Fields of other data, such as actions, velocity, map or goal, come from arrays under the names that they have there (`arrays`).
+Fields of other data, such as actions, velocity, map or goal, come from arrays under the names that they have there (`arrays`);
+drawn pairs have flow_ba, occluded and occluded_ba besides (`layered.pairs`).
 Images are scaled as a whole; maps take the nearest value, and those in px are scaled with the size.
 """
 
