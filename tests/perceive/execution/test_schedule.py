@@ -82,7 +82,7 @@ def test_what_can_be_done_at_the_same_time():
         {"motion", "measure disparity", "measure depth", "measure flow"},
         {"loops"},
         {"moving", "measure trajectory"},
-        {"map", "occupancy", "places", "mesh", "measure moving objects"},
+        {"map", "occupancy", "places", "mesh", "measure moving objects", "measure agreement"},
         {"export", "draw", "measure occupancy"},
     ]
 
