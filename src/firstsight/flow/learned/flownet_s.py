@@ -56,10 +56,7 @@ class FlowNetS(LearnedFlow):
     """Flow at 1/4 of the resolution, brought to the images' by interpolation."""
 
     PRESETS: ClassVar = {
-        "paper": Preset(
-            Config(),
-            LONG,
-        ),
+        "paper": Preset(Config(), LONG),
         "tiny": Preset(
             Config(size=(64, 128), width=12),
             SHORT,

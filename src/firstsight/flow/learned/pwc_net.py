@@ -107,10 +107,7 @@ class PwcNet(LearnedFlow):
     """Flow at 1/4 of the resolution unless told otherwise, brought to the images' by interpolation."""
 
     PRESETS: ClassVar = {
-        "paper": Preset(
-            Config(),
-            LONG,
-        ),
+        "paper": Preset(Config(), LONG),
         "tiny": Preset(
             Config(
                 size=(64, 128),
