@@ -103,7 +103,7 @@ def killed(images, folder) -> bool:
 
 def test_mistakes_are_one_line(trained, images, tmp_path):
     for arguments, words in [
-        (("semi-global-matching", images), "is not trainable; methods that are: monodepth,"),
+        (("semi-global-matching", images), "is not trainable; methods that are: "),
         (("rbm", tmp_path), "no images in it"),
         (("rbm", images, "--out", trained, *QUICK, "--learning-rate", "0.5"), "its recipe differs (learning_rate:"),
     ]:

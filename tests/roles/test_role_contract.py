@@ -151,7 +151,7 @@ def test_values_have_their_type_size_and_unit(entry: catalogue.Entry, scene: Sce
     assert value.shape[1] == (2 if entry.role == "FlowEstimator" else 1)
     assert valid[0].dtype == torch.bool
     assert valid[0].shape == (1, 1, HEIGHT, WIDTH)
-    assert valid[0].any()
+    assert valid[0].any() or entry.learns, "random weights may confirm nothing"
     assert value.isfinite().all()
     if entry.role != "FlowEstimator":
         assert (value[valid[0]] > 0).all()
