@@ -62,7 +62,13 @@ def test_what_was_measured_and_what_was_not_is_written_at_the_end(tmp_path: Path
     gathered.take(Job("draw"), {"drawings": ("images", "path", "course")})
     assert gathered.end() is gathered.drawings
     written = RunFolder(tmp_path).read_record()
-    assert [metric.name for metric in written.metrics] == ["disparity", "trajectory", "moving objects", "agreement", "occupancy"]
+    assert [metric.name for metric in written.metrics] == [
+        "disparity",
+        "trajectory",
+        "moving objects",
+        "agreement",
+        "occupancy",
+    ]
     assert [(s.name, s.status, s.reason) for s in written.stages] == [
         ("moving", "skipped", "needs depth"),
         ("metrics", "skipped", "depth: no truth; flow: torn"),
