@@ -1,14 +1,19 @@
 """MC-CNN: where patches are compared, the losses by hand, the cost against loops, weights of others, and that it learns."""
 
 import math
+import sys
 from dataclasses import replace
+from importlib import invalidate_caches
+from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from firstsight.depth import mc_cnn
 from firstsight.depth.mc_cnn import Config, LearnedCost, McCnn, hinge, places
 from firstsight.errors import InputError
 from firstsight.nets.patch_descriptors import Comparison, Descriptor, standardised
@@ -76,24 +81,32 @@ def random_features(seed: int, height: int = 3, width: int = 20, channels: int =
     return features / np.linalg.norm(features, axis=2, keepdims=True)
 
 
+def compared(comparison: Comparison, a: np.ndarray, b: np.ndarray) -> float:
+    """The sigmoid of one hidden layer, as sums of numpy."""
+    (first, bias), (last, offset) = (
+        (layer.weight.detach().numpy()[:, :, 0, 0], layer.bias.detach().numpy())
+        for layer in (comparison.layers[0], comparison.layers[2])
+    )
+    hidden = np.maximum(first @ np.concatenate([a, b]) + bias, 0)
+    return 1 / (1 + math.exp(-float((last @ hidden + offset)[0])))
+
+
+@pytest.mark.parametrize("compared_px", [2**14, 45, 7])
 @pytest.mark.parametrize("kind", ["fast", "accurate"])
-def test_the_volume_against_loops(kind: str):
-    """C(y, x, d) of left x and right max(x - d, 0), for more candidates than the row has pixels."""
+def test_the_volume_against_loops(kind: str, compared_px: int, monkeypatch: pytest.MonkeyPatch):
+    """C(y, x, d) of left x and right max(x - d, 0), for more candidates than the row has pixels, some rows at a time."""
+    monkeypatch.setattr(mc_cnn, "COMPARED_PX", compared_px)
     torch.manual_seed(0)
     comparison = Comparison(6, 12, 1) if kind == "accurate" else None
     cost = LearnedCost(Descriptor(1, 6, unit=kind == "fast"), comparison)
     left, right = random_features(0), random_features(1)
-    volume = cost.fill(left, right, np.empty((3, 20, 32), np.float32))
-    assert 0 <= volume.min() < volume.max() <= 1
-    for y, x, d in ((0, 0, 0), (1, 7, 3), (2, 19, 19), (1, 4, 9), (0, 18, 31), (2, 0, 1)):
+    volume = cost.fill(left, right, np.full((3, 20, 32), np.nan, np.float32))
+    expected = np.empty_like(volume)
+    for y, x, d in np.ndindex(3, 20, 32):
         a, b = left[y, x], right[y, max(x - d, 0)]
-        if comparison is None:
-            expected = 0.5 - 0.5 * float(a @ b)
-        else:
-            both = torch.from_numpy(np.concatenate([a, b]))[None, :, None, None]
-            hidden = torch.relu(comparison.layers[0](both))
-            expected = 1 - torch.sigmoid(comparison.layers[2](hidden)).item()
-        assert volume[y, x, d] == pytest.approx(expected, abs=1e-5)
+        expected[y, x, d] = 1 - compared(comparison, a, b) if comparison else 0.5 - 0.5 * float(a @ b)
+    np.testing.assert_allclose(volume, expected, atol=1e-5)
+    assert 0 <= volume.min() < volume.max() <= 1
     np.testing.assert_allclose(cost.between(left, right), volume[:, :, 0], atol=1e-5)
 
 
@@ -129,59 +142,122 @@ def test_truth_beats_what_is_near_it():
     assert true < loss_of(method, -6)
 
 
-def test_derivatives_in_double_precision():
+@pytest.mark.parametrize("kind", ["fast", "accurate"])
+def test_derivatives_in_double_precision(kind: Literal["fast", "accurate"]):
+    """Of the loss of three points, by both images: through the descriptors and what compares them."""
     torch.manual_seed(0)
-    descriptor = Descriptor(2, 3, unit=True).double()
-    grey = torch.rand(1, 1, 4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    assert torch.autograd.gradcheck(descriptor, grey)
+    method = McCnn(replace(TINY, kind=kind, width=3, hidden=4, margin=0.7)).double()
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(2, 1, 1, 4, 7, dtype=torch.float64, generator=generator).requires_grad_()
+
+    def loss(images: Tensor) -> Tensor:
+        left, right = (method.descriptor(image)[0] for image in images)
+        here, match, other = (
+            left[:, [0, 2, 3], [4, 5, 6]],
+            right[:, [0, 2, 3], [2, 4, 3]],
+            right[:, [0, 2, 3], [6, 0, 1]],
+        )
+        return method.of_points(method.agreement(here, match), method.agreement(here, other))
+
+    assert torch.autograd.gradcheck(loss, images)
 
 
-def published(tmp_path: Path, **changes: Tensor) -> Path:
-    """A small file with the names of the `mccnn` package's weights."""
+def published(folder: Path, hidden: tuple[int, ...] = (), **changes: Tensor) -> Path:
+    """A small file with the names of the `mccnn` package's weights; of the accurate network where there are hidden layers."""
     generator = torch.Generator().manual_seed(0)
     weights = {}
     for layer, (inner, outer) in enumerate(((1, 6), (6, 6), (6, 6))):
         weights[f"conv_blocks.{2 * layer}.weight"] = torch.randn(outer, inner, 3, 3, generator=generator)
         weights[f"conv_blocks.{2 * layer}.bias"] = torch.randn(outer, generator=generator)
-    path = tmp_path / "weights.pt"
+    for layer, (inner, outer) in enumerate(pairwise((12, *hidden, 1)) if hidden else ()):
+        weights[f"fl_blocks.{2 * layer}.weight"] = 0.1 * torch.randn(outer, inner, generator=generator)
+        weights[f"fl_blocks.{2 * layer}.bias"] = torch.randn(outer, generator=generator)
+    path = folder / "mc_cnn_fast_mb_weights.pt"
     torch.save({"model": weights | changes}, path)
     return path
 
 
-def test_published_weights_are_read_and_used(tmp_path: Path):
-    """ReLU between convolutions, none behind the last: by the same layers, one after the other."""
-    path = published(tmp_path)
-    method, weights = McCnn.from_published(path), torch.load(path)["model"]
-    assert (method.config.layers, method.config.width) == (3, 6)
-    grey = torch.rand(1, 1, 6, 7, generator=torch.Generator().manual_seed(2))
+def convolved(grey: Tensor, weights: dict[str, Tensor]) -> Tensor:
+    """The three layers, ReLUs between them and none behind the last."""
     maps = (grey - grey.mean()) / grey.std(correction=0)
     for layer in range(3):
-        maps = torch.nn.functional.conv2d(
-            maps, weights[f"conv_blocks.{2 * layer}.weight"], weights[f"conv_blocks.{2 * layer}.bias"], padding=1
-        )
+        kernel, bias = (weights[f"conv_blocks.{2 * layer}.{part}"] for part in ("weight", "bias"))
+        maps = torch.nn.functional.conv2d(maps, kernel, bias, padding=1)
         maps = maps.relu() if layer < 2 else maps
+    return maps
+
+
+def test_published_weights_are_read_and_used(tmp_path: Path):
+    path = published(tmp_path)
+    method, weights = McCnn.from_published(path), torch.load(path)["model"]
+    assert (method.config.kind, method.config.layers, method.config.width) == ("fast", 3, 6)
+    grey = torch.rand(1, 1, 6, 7, generator=torch.Generator().manual_seed(2))
+    maps = convolved(grey, weights)
     torch.testing.assert_close(method.descriptor(grey), maps / maps.norm(dim=1, keepdim=True), atol=1e-5, rtol=1e-4)
 
 
+def test_published_weights_of_the_accurate_network_are_not_taken_for_the_fast_one(tmp_path: Path):
+    """Its fully connected layers compare pixel (2, 3) of the left image with (2, 1) of the right one, as matrices."""
+    path = published(tmp_path, hidden=(5, 5))
+    method, weights = McCnn.from_published(path), torch.load(path)["model"]
+    assert (method.config.kind, method.config.hidden_layers, method.config.hidden) == ("accurate", 2, 5)
+    greys = np.random.default_rng(3).integers(0, 256, (2, 6, 7), np.uint8)
+    left, right = (method.cost.describe(grey) for grey in greys)
+    volume = method.cost.fill(left, right, np.empty((6, 7, 4), np.float32))
+    maps = [convolved(torch.from_numpy(grey / np.float32(255))[None, None], weights).relu()[0] for grey in greys]
+    score = torch.cat([maps[0][:, 2, 3], maps[1][:, 2, 1]])
+    for layer in (0, 2, 4):
+        score = weights[f"fl_blocks.{layer}.weight"] @ score + weights[f"fl_blocks.{layer}.bias"]
+        score = score.relu() if layer < 4 else score
+    assert abs(score.item()) < 3, "where the sigmoid is not flat"
+    assert volume[2, 3, 2] == pytest.approx(1 / (1 + math.exp(score.item())), abs=1e-5)
+
+
 @pytest.mark.parametrize(
-    ("change", "line"),
+    ("hidden", "change", "line"),
     [
-        ({"conv_blocks.2.weight": torch.zeros(6, 5, 3, 3)}, r"weight layers\.2\.weight is \(6, 5, 3, 3\), expected"),
-        ({"conv_blocks.0.weight": torch.zeros(6)}, r"weight conv_blocks\.0\.weight is missing"),
-        ({"conv_blocks.4.bias": torch.full((6,), torch.nan)}, r"weight layers\.4\.bias is not finite"),
+        (
+            (),
+            {"conv_blocks.2.weight": torch.zeros(6, 5, 3, 3)},
+            r"weight conv_blocks\.2\.weight is \(6, 5, 3, 3\), expected",
+        ),
+        ((), {"conv_blocks.0.weight": torch.zeros(6)}, r"weight conv_blocks\.0\.weight is missing"),
+        ((), {"conv_blocks.4.bias": torch.full((6,), torch.nan)}, r"weight conv_blocks\.4\.bias is not finite"),
+        ((), {"norm.weight": torch.ones(6)}, r"weight norm\.weight is not one of this method"),
+        ((), {"fl_blocks.0.weight": torch.ones(4, 12)}, r"weight fl_blocks\.0\.weight is \(4, 12, 1, 1\), expected"),
+        ((5,), {"fl_blocks.0.weight": torch.tensor(1.0)}, r"weight fl_blocks\.0\.weight is \(\), expected"),
+        ((5,), {"fl_blocks.0.weight": torch.ones(5, 11)}, r"weight fl_blocks\.0\.weight is \(5, 11, 1, 1\), expected"),
+        ((5,), {"fl_blocks.2.weight": torch.ones(3)}, r"weight fl_blocks\.2\.weight is \(3,\), expected"),
     ],
 )
-def test_weights_that_do_not_fit_are_one_line(tmp_path: Path, change: dict, line: str):
-    path = published(tmp_path, **change)
+def test_weights_that_do_not_fit_are_one_line(tmp_path: Path, hidden: tuple[int, ...], change: dict, line: str):
+    path = published(tmp_path, hidden, **change)
     with pytest.raises(InputError, match=f"^{path}: {line}"):
         McCnn.from_published(path)
 
 
+def test_weights_of_an_installed_package_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The package is never imported."""
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    with pytest.raises(
+        InputError, match="package mccnn is not installed; `pip install mccnn`, or give the file's path"
+    ):
+        McCnn.from_published()
+    (tmp_path / "mc_cnn/weights").mkdir(parents=True)
+    (tmp_path / "mc_cnn/__init__.py").write_text("raise AssertionError")
+    invalidate_caches()
+    with pytest.raises(InputError, match=r"mc_cnn_fast_mb_weights\.pt: missing"):
+        McCnn.from_published()
+    published(tmp_path / "mc_cnn/weights")
+    assert McCnn.from_published().config.width == 6
+
+
 def test_a_file_of_something_else_is_one_line(tmp_path: Path):
     path = tmp_path / "weights.pt"
-    torch.save({"classifier": torch.zeros(3)}, path)
-    with pytest.raises(InputError, match=r"give the weights of MC-CNN's fast network$"):
-        McCnn.from_published(path)
+    for other in ({"classifier": torch.zeros(3)}, {"model": torch.zeros(3)}, [torch.zeros(3)]):
+        torch.save(other, path)
+        with pytest.raises(InputError, match=r"give the weights of an MC-CNN$"):
+            McCnn.from_published(path)
     path.write_bytes(b"not a file of weights")
     with pytest.raises(InputError, match="not a file of weights alone"):
         McCnn.from_published(path)

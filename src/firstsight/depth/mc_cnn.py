@@ -14,6 +14,7 @@ Role:   StereoEstimator.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple, final
 
@@ -30,7 +31,13 @@ from firstsight.geometry.images import luma
 from firstsight.matching.aggregation.penalties import TwoImagePenalties
 from firstsight.matching.correlation.local import Window, correlation
 from firstsight.matching.costs.volumes import Grey, MatchingCost, Volume
-from firstsight.nets.patch_descriptors import Comparison, Descriptor, published_descriptor
+from firstsight.nets.patch_descriptors import (
+    Comparison,
+    Descriptor,
+    load_published,
+    published_sizes,
+    published_tensors,
+)
 from firstsight.roles import Disparity, Images, StereoEstimator
 from firstsight.training.data.batch import unit_range
 from firstsight.training.data.wanted import Wanted
@@ -41,6 +48,9 @@ from firstsight.training.views import recoloured
 
 Features = Float32[np.ndarray, "height width channels"]
 Points = Int64[Tensor, " points"]
+# That the accurate network compares at a time: their hidden layers take 25 MB each.
+COMPARED_PX = 2**14
+PACKAGE, WEIGHTS = "mc_cnn", "weights/mc_cnn_fast_mb_weights.pt"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,19 +135,26 @@ class LearnedCost(MatchingCost):
     @torch.no_grad()
     def describe(self, image: Grey) -> Features:
         grey = torch.from_numpy(image.astype(np.float32))[None, None] / 255
-        return self.descriptor(grey)[0].permute(1, 2, 0).contiguous().numpy()
+        return self.descriptor(grey.to(self._device))[0].permute(1, 2, 0).contiguous().cpu().numpy()
 
     @torch.no_grad()
     def fill(self, left: Features, right: Features, volume: Volume) -> Volume:
-        of_left, of_right = (maps_of(features) for features in (left, right))
         if self.comparison is None:
-            self._fill_with_cosines(of_left, of_right, volume)
+            self._fill_with_cosines(maps_of(left), maps_of(right), volume)
             return volume
-        columns = torch.arange(left.shape[1])
+        rows = max(COMPARED_PX // left.shape[1], 1)
+        for y in range(0, len(left), rows):
+            self._fill_rows(left[y : y + rows], right[y : y + rows], volume[y : y + rows])
+        return volume
+
+    def _fill_rows(self, left: Features, right: Features, volume: Volume) -> None:
+        """By the network that compares, a disparity at a time."""
+        assert self.comparison is not None
+        of_left, of_right = (maps_of(features).to(self._device) for features in (left, right))
+        columns = torch.arange(left.shape[1], device=self._device)
         for d in range(volume.shape[2]):
             there = of_right[..., (columns - d).clamp(min=0)]
-            volume[:, :, d] = 1 - self.comparison(of_left, there)[0, 0].sigmoid().numpy()
-        return volume
+            volume[:, :, d] = self._unlike(of_left, there)
 
     def _fill_with_cosines(self, left: Tensor, right: Tensor, volume: Volume) -> None:
         candidates, channels = volume.shape[2], left.shape[1]
@@ -151,11 +168,31 @@ class LearnedCost(MatchingCost):
     def between(self, a: Features, b: Features) -> Float32[np.ndarray, "height width"]:
         if self.comparison is None:
             return (0.5 - 0.5 * (a * b).sum(2)).astype(np.float32)
-        return 1 - self.comparison(maps_of(a), maps_of(b))[0, 0].sigmoid().numpy()
+        return self._unlike(*(maps_of(features).to(self._device) for features in (a, b)))
+
+    def _unlike(self, a: Tensor, b: Tensor) -> Float32[np.ndarray, "height width"]:
+        """1 less the network's sigmoid."""
+        assert self.comparison is not None
+        return 1 - self.comparison(a, b)[0, 0].sigmoid().cpu().numpy()
+
+    @property
+    def _device(self) -> torch.device:
+        """Where the networks are."""
+        return next(self.descriptor.parameters()).device
 
 
 def maps_of(features: Features) -> Float32[Tensor, "1 channels height width"]:
     return torch.from_numpy(features).permute(2, 0, 1)[None]
+
+
+def installed_weights() -> Path:
+    """The file in an installed `mccnn` package, which is not imported. Raises InputError where it is not installed."""
+    spec = find_spec(PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        raise InputError(
+            "weights of MC-CNN: package mccnn is not installed; `pip install mccnn`, or give the file's path"
+        )
+    return Path(spec.submodule_search_locations[0]) / WEIGHTS
 
 
 @final
@@ -191,15 +228,21 @@ class McCnn(StereoEstimator, Trainable[Batch]):
         self.comparison = Comparison(c.width, c.hidden, c.hidden_layers) if c.kind == "accurate" else None
 
     @classmethod
-    def from_published(cls, path: Path) -> "McCnn":
-        """The fast network with the weights of the `mccnn` package (Apache-2.0), such as mc_cnn_fast_mb_weights.pt.
+    def from_published(cls, path: Path | None = None) -> "McCnn":
+        """The network of a file of the `mccnn` package (Apache-2.0), fast or accurate, such as mc_cnn_fast_mb_weights.pt.
 
-        Raises InputError for a file that holds something else; nothing in it is run.
+        None: the fast one of Middlebury, of the package where it is installed. Raises InputError where it is not, and for a
+        file that holds something else; nothing in it is run.
         """
-        descriptor = published_descriptor(read_published(path), path)
-        convolutions = [layer for layer in descriptor.layers if isinstance(layer, torch.nn.Conv2d)]
-        method = cls(Config(layers=len(convolutions), width=convolutions[0].out_channels))
-        method.descriptor = descriptor
+        path = path or installed_weights()
+        tensors = published_tensors(read_published(path), path)
+        sizes = published_sizes(tensors)
+        if sizes.hidden:
+            config = Config(kind="accurate", **sizes._asdict())
+        else:
+            config = Config(layers=sizes.layers, width=sizes.width)
+        method = cls(config)
+        load_published(method.descriptor, method.comparison, tensors, path)
         return method
 
     @property

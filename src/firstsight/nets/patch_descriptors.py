@@ -10,8 +10,9 @@ Units:  grey images with mean 0 and spread 1 in, see standardised().
 """
 
 import itertools
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import torch
 import torch.nn.functional as F
@@ -21,8 +22,10 @@ from torch import Tensor, nn
 from firstsight.errors import InputError
 from firstsight.formats.storage.weights import load_into
 
-LEAST_SPREAD = 1e-3  # of an even image
-PUBLISHED = "conv_blocks."  # where published weights have the layers
+# Of an even image.
+MIN_SPREAD = 1e-3
+# Where the files of the `mccnn` package have the layers of both networks.
+CONVOLUTIONS, CONNECTED = "conv_blocks", "fl_blocks"
 
 Grey = Float[Tensor, "batch 1 height width"]
 Features = Float[Tensor, "batch channels height width"]
@@ -32,7 +35,7 @@ def standardised(grey: Grey) -> Grey:
     """Each image with mean 0 and spread 1."""
     mean = grey.mean((2, 3), keepdim=True)
     spread = (grey - mean).square().mean((2, 3), keepdim=True).sqrt()
-    return (grey - mean) / spread.clamp(min=LEAST_SPREAD)
+    return (grey - mean) / spread.clamp(min=MIN_SPREAD)
 
 
 @final
@@ -69,17 +72,44 @@ class Comparison(nn.Module):
         return self.layers(torch.cat([left, right], 1))
 
 
-def published_descriptor(weights: Any, path: Path) -> Descriptor:
-    """The fast network with weights as the `mccnn` package has them. Raises InputError where they are of something else."""
-    weights = weights.get("model", weights) if isinstance(weights, dict) else {}
-    named = {
-        f"layers.{name.removeprefix(PUBLISHED)}": tensor.float()
-        for name, tensor in weights.items()
-        if isinstance(name, str) and name.startswith(PUBLISHED) and isinstance(tensor, Tensor)
-    }
-    first = named.get("layers.0.weight")
+class Sizes(NamedTuple):
+    """Layers and channels of the descriptor, hidden layers and channels of the comparison; the latter 0 of a fast network."""
+
+    layers: int
+    width: int
+    hidden_layers: int = 0
+    hidden: int = 0
+
+
+def published_tensors(weights: Any, path: Path) -> dict[str, Tensor]:
+    """Returns what a file of the `mccnn` package holds, by its names; matrices as the 1x1 convolutions that they are here.
+
+    Raises InputError where it does not begin with the convolutions of MC-CNN.
+    """
+    held = weights.get("model", weights) if isinstance(weights, dict) else {}
+    named = held.items() if isinstance(held, dict) else ()
+    tensors = {name: value.float() for name, value in named if isinstance(name, str) and isinstance(value, Tensor)}
+    first = tensors.get(f"{CONVOLUTIONS}.0.weight")
     if first is None or first.ndim != 4:
-        raise InputError(f"{path}: weight {PUBLISHED}0.weight is missing; give the weights of MC-CNN's fast network")
-    descriptor = Descriptor(sum(name.endswith("weight") for name in named), len(first), unit=True)
-    load_into(descriptor, named, path)
-    return descriptor
+        raise InputError(f"{path}: weight {CONVOLUTIONS}.0.weight is missing; give the weights of an MC-CNN")
+    for name, value in tensors.items():
+        if name.startswith(f"{CONNECTED}.") and value.ndim == 2:
+            tensors[name] = value[:, :, None, None]
+    return tensors
+
+
+def published_sizes(tensors: Mapping[str, Tensor]) -> Sizes:
+    """The sizes of the networks that published_tensors() are of."""
+    layers, connected = (
+        [len(torch.atleast_1d(tensors[name])) for name in tensors if name.startswith(part) and name.endswith(".weight")]
+        for part in (CONVOLUTIONS, CONNECTED)
+    )
+    return Sizes(len(layers), layers[0], max(len(connected) - 1, 0), connected[0] if connected else 0)
+
+
+def load_published(
+    descriptor: Descriptor, comparison: Comparison | None, tensors: dict[str, Tensor], path: Path
+) -> None:
+    """Raises InputError naming, as the file does, the first weight that does not fit, or is of no layer."""
+    parts = {CONVOLUTIONS: descriptor.layers} | ({CONNECTED: comparison.layers} if comparison is not None else {})
+    load_into(nn.ModuleDict(parts), tensors, path)
