@@ -3,7 +3,6 @@
 import struct
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from firstsight.errors import InputError
@@ -22,7 +21,7 @@ def test_flo_written_by_hand(tmp_path: Path):
     assert flow.tolist() == [[[1.5, -2], [0, 0], [-0.25, 4]]]
     assert known.tolist() == [[True, False, True]]
     write_flo(tmp_path / "b.flo", flow, known)
-    assert (tmp_path / "b.flo").read_bytes() == FLO.replace(struct.pack("<ff", 1e10, 0), struct.pack("<ff", 1e10, 1e10))
+    assert (tmp_path / "b.flo").read_bytes() == FLO.replace(struct.pack("<ff", 1e10, 0), 2 * bytes.fromhex("a2aec64e"))
 
 
 def test_pfm_written_by_hand(tmp_path: Path):
@@ -65,18 +64,13 @@ def test_damaged_files_are_one_line(tmp_path: Path, name: str, content: bytes, l
 
 @pytest.mark.skipif(not SAMPLES.exists(), reason="the recordings are not on this machine")
 def test_files_of_others_come_out_byte_by_byte(tmp_path: Path):
-    """But for what is written where the flow is unknown: 1,666,666,752 in flow10.flo."""
+    """Unknown flow included: RubberWhale's truth holds 1,666,666,752 there."""
     files = [path for path in SAMPLES.rglob("*.*") if path.suffix in (".flo", ".pfm") and path.stat().st_size]
     assert len(files) >= 6
     for path in files:
         copy, original = tmp_path / path.name, path.read_bytes()
         if path.suffix == ".pfm":
             write_pfm(copy, read_pfm(path))
-            assert copy.read_bytes() == original
-            continue
-        flow, known = read_flo(path)
-        write_flo(copy, flow, known)
-        values = np.frombuffer(original, "<f4", offset=12).reshape(flow.shape)
-        same = np.frombuffer(copy.read_bytes(), "<f4", offset=12).reshape(flow.shape) == values
-        assert copy.read_bytes()[:12] == original[:12]
-        assert np.array_equal(same.all(-1), known)
+        else:
+            write_flo(copy, *read_flo(path))
+        assert copy.read_bytes() == original

@@ -1,7 +1,7 @@
 """Maps of floats in one file: flow as .flo, flow and disparity as .pfm.
 
 Source: Middlebury's flow-code (Baker et al. 2011): "PIEH", width, height as int32, then u, v of each pixel as float32, row by row
-        from the top, all little-endian; a component above 1e9 is unknown.
+        from the top, all little-endian; a component above 1e9 is unknown, Middlebury's own truths hold 1,666,666,752 there.
         PFM as Scharstein et al. (2014) and Mayer et al. (2016) write it: "Pf" or "PF" for one or three channels, width, height, and a
         scale whose sign says little-endian (-) or big; then float32 row by row from the bottom.
 """
@@ -20,7 +20,7 @@ from firstsight.reading import read_bytes
 FLO_START = b"PIEH"
 FLO_HEADER = 12  # bytes
 UNKNOWN = 1e9
-WRITTEN_UNKNOWN = 1e10
+WRITTEN_UNKNOWN = 1_666_666_752
 PFM_HEADER = re.compile(rb"(P[Ff])\s+(\d{1,9})\s+(\d{1,9})\s+([-+]?[\d.eE+-]{1,20})\s")
 
 Flow = Float32[np.ndarray, "height width 2"]
@@ -39,7 +39,7 @@ def read_flo(path: Path) -> tuple[Flow, Known]:
 
 
 def write_flo(path: Path, flow: Flow, known: Known) -> None:
-    """Writes flow in px; what is not known is written as 1e10."""
+    """Writes flow in px; what is not known is written as in Middlebury's truths."""
     height, width = known.shape
     values = np.where(known[:, :, None], flow, np.float32(WRITTEN_UNKNOWN)).astype("<f4")
     write_bytes(path, FLO_START + np.array([width, height], "<i4").tobytes() + values.tobytes())

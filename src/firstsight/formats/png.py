@@ -204,7 +204,7 @@ def write_scaled(
 def read_flow(path: Path) -> tuple[Float32[np.ndarray, "height width 2"], Bool[np.ndarray, "height width"]]:
     """Flow in px (x right, y down) and where it is valid."""
     raw = decode(path, cv2.IMREAD_UNCHANGED)
-    if raw.dtype != np.uint16 or raw.ndim != 3:
+    if raw.dtype != np.uint16 or raw.shape[2:] != (3,):
         raise InputError(f"{path}: expected a 16-bit three-channel KITTI flow PNG, found {raw.dtype} {raw.shape}")
     flow = (raw[:, :, :0:-1].astype(np.float32) - 2**15) / 64
     return flow, raw[:, :, 0] > 0

@@ -1,7 +1,7 @@
 """Opening a recording, whatever its format: the one entry point in front of the readers and the simulated worlds."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -21,6 +21,7 @@ from firstsight.recordings.ros import bag as ros_bag
 
 SENSORS = ("camera", "stereo", "depth", "lidar", "odometry")
 WORLD_SETTINGS = ("frames", "seed", "height", "width")
+MAX_DIGITS = 18  # of their values
 
 
 class Format(Protocol):
@@ -119,15 +120,25 @@ def simulated_world(source: str) -> Recording:
     from firstsight.recordings.simulated import simulate
 
     name, _, listed = source.removeprefix("sim:").partition(":")
-    settings = {}
+    return replace(simulate(name, **number_settings(source, listed, WORLD_SETTINGS)), source=source)
+
+
+def number_settings(source: str, listed: str, known: Collection[str]) -> dict[str, int]:
+    """What `key=value,...` behind a source's name says. Raises InputError for a key that is not known or is said twice,
+    and for a value that is no whole number of at most MAX_DIGITS digits.
+    """
+    settings: dict[str, int] = {}
     for entry in filter(None, listed.split(",")):
         key, _, value = entry.partition("=")
-        if key not in WORLD_SETTINGS or not value.isdigit():
+        if key not in known or not value.isdecimal() or len(value) > MAX_DIGITS:
+            shown = f"{source[:80]}..." if len(source) > 80 else source
             raise InputError(
-                f"{source}: '{entry}' is not a setting; write key=number with one of {', '.join(WORLD_SETTINGS)}"
+                f"{shown}: '{entry[:40]}' is not a setting; write key=number with one of {', '.join(known)}"
             )
+        if key in settings:
+            raise InputError(f"{source}: {key} is given twice; leave one out")
         settings[key] = int(value)
-    return replace(simulate(name, **settings), source=source)
+    return settings
 
 
 def frame_indices(text: str, count: int) -> Sequence[int]:

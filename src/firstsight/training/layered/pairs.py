@@ -2,9 +2,11 @@
 
 sim:layers                       2,000 pairs
 sim:layers:pairs=500,seed=3      others; noise (grey levels) and light (percent that the images' brightness differs by) as well
+sim:layers:height=256,width=512  of another size, where the method does not say of which it wants them
 
 Fields: `images` of one or two frames, `flow_ab`, `flow_ba`, `valid` (everywhere), `occluded` and `occluded_ba` (bool (1, h, w)), and of
-the first frame `right` and `disparity`. Sample i is a function of (seed, i), whoever asks for it and however often.
+the first frame `layer` (int64 (1, h, w), the order in depth: 0 is the farthest), `right` and `disparity`. Sample i is a function of
+(seed, i), whoever asks for it, in which order and however often.
 """
 
 from collections.abc import Sequence
@@ -16,6 +18,7 @@ from jaxtyping import Bool, Float32, UInt8
 from torch import Tensor
 
 from firstsight.errors import InputError
+from firstsight.recordings.opening import number_settings
 from firstsight.training.data.batch import Row
 from firstsight.training.data.dataset import FILLED_LATER, Dataset
 from firstsight.training.data.wanted import Wanted
@@ -25,6 +28,8 @@ from firstsight.training.random_numbers import combine_seeds
 
 NAME = "sim:layers"
 SIZE = (96, 160)  # where none is wanted
+MIN_PX, MAX_PX = 16, 4096  # of height and width
+MAX_PAIRS = 10_000_000
 STEREO = ("right", "disparity")
 OF_FLOW = ("flow_ab", "flow_ba", "valid", "occluded", "occluded_ba")
 
@@ -46,6 +51,17 @@ class Options:
     seed: int = 0
     noise: int = 2
     light: int = 10
+    height: int | None = None
+    width: int | None = None
+
+
+RANGES = {
+    "pairs": (1, MAX_PAIRS),
+    "noise": (0, 255),
+    "light": (0, 100),
+    "height": (MIN_PX, MAX_PX),
+    "width": (MIN_PX, MAX_PX),
+}
 
 
 def is_layers(source: str) -> bool:
@@ -53,16 +69,13 @@ def is_layers(source: str) -> bool:
 
 
 def parse_options(source: str) -> Options:
-    """Raises InputError for a setting that does not exist and for one that is no whole number."""
-    known, given = [field.name for field in fields(Options)], {}
-    for entry in filter(None, source.removeprefix(NAME).removeprefix(":").split(",")):
-        key, _, value = entry.partition("=")
-        if key not in known or not value.isdecimal():
-            raise InputError(f"{source}: '{entry}' is not a setting; write key=number with one of {', '.join(known)}")
-        given[key] = int(value)
-    options = Options(**given)
-    if not options.pairs:
-        raise InputError(f"{source}: pairs=0 leaves nothing to learn from")
+    """Raises InputError for a setting that does not exist, and for one that is no whole number or out of its range."""
+    listed = source.removeprefix(NAME).removeprefix(":")
+    options = Options(**number_settings(source, listed, [field.name for field in fields(Options)]))
+    for name, (low, high) in RANGES.items():
+        value = getattr(options, name)
+        if value is not None and not low <= value <= high:
+            raise InputError(f"{source}: {name} is {value}; it can be {low} to {high}")
     return options
 
 
@@ -72,8 +85,8 @@ class LayeredPairs(Dataset):
     def __init__(self, source: str, wanted: Wanted, settings: Settings | None = None):
         self.source, self.wanted = source, wanted
         self.options, self.settings = parse_options(source), settings or Settings()
-        self.size = wanted.size or SIZE
-        have = ("images", *OF_FLOW, *STEREO)
+        self.size = self.size_of(wanted)
+        have = ("images", *OF_FLOW, "layer", *STEREO)
         for name in wanted.fields:
             if name not in have and name not in FILLED_LATER:
                 raise InputError(
@@ -87,13 +100,24 @@ class LayeredPairs(Dataset):
         if offsets != [0] and set(STEREO) & set(wanted.fields):
             raise InputError(f"{source}: has a right image of the first frame alone; {wanted.method} wants both")
 
+    def size_of(self, wanted: Wanted) -> tuple[int, int]:
+        """(height, width) of the images. Raises InputError where the source and the method state different ones."""
+        height, width = wanted.size or SIZE
+        stated = (self.options.height or height, self.options.width or width)
+        if wanted.size and stated != wanted.size:
+            raise InputError(
+                f"{self.source}: {wanted.method} wants images of height {height} and width {width}; leave both out"
+            )
+        return stated
+
     def __len__(self) -> int:
         return self.options.pairs
 
     def sample(self, index: int, seed: int = 0) -> Row:
         rng = np.random.default_rng(combine_seeds(self.options.seed, index))
         layers = draw_layers(rng, self.size, self.settings)
-        row, first = {}, seen(layers, self.size, lambda _: np.eye(3))
+        first = seen(layers, self.size, lambda _: np.eye(3))
+        row = {"layer": first.layer[None]}
         frames = [self.photographed(rng, first)]
         if len(self.wanted.clip.ranges) > 1 or set(OF_FLOW) & set(self.wanted.fields):
             second = seen(layers, self.size, lambda layer: layer.b_from_a)

@@ -6,6 +6,7 @@ Idea:   each layer is a plane of inverse depth 1/Z = m' p, p = (x, y, 1) the pix
         its disparity m' p f B is affine, and the camera's motion (R, t) moves it by H = K (R K^-1 + t m')     -> plane_motion()
         a layer may move by itself besides, by an affine map                                                      -> own_motion()
         Layers are sorted by disparity, so that what is near covers what is far in every image.
+        All motions of a pair grow with the time between its images, which is exponential: most move little, as in video.
 Units:  px of the image; focal length one image width, baseline 1, so that depth is width / disparity.
 """
 
@@ -30,6 +31,9 @@ class Settings:
     """Lengths are shares of the image's width."""
 
     layers: tuple[int, int] = (4, 9)
+    longest_interval: float = (
+        2.5  # between the images; an exponential distribution has mean 1, motions below are of that time
+    )
     disparity: tuple[float, float] = (0.005, 0.13)
     turn_deg: float = 1.5  # standard deviation of the camera's turning about each axis
     way: float = 0.6  # of its motion, in baselines
@@ -53,7 +57,8 @@ def draw_layers(rng: np.random.Generator, size: tuple[int, int], settings: Setti
     height, width = size
     count = int(rng.integers(settings.layers[0], settings.layers[1] + 1))
     disparities = np.sort(width * rng.uniform(*settings.disparity, count))
-    camera = camera_motion(rng, settings)
+    interval = min(rng.exponential(), settings.longest_interval)
+    camera = camera_motion(rng, settings, interval)
     layers = []
     for number, disparity in enumerate(disparities):
         slope = rng.normal(0, 0.15 * disparity / width, 2) * (number > 0)
@@ -61,7 +66,7 @@ def draw_layers(rng: np.random.Generator, size: tuple[int, int], settings: Setti
         plane = np.array([*slope, disparity - slope @ middle])  # disparity of (x, y, 1)
         moves = plane_motion(plane, camera, size)
         if number and rng.random() < settings.moving_share:
-            moves = own_motion(rng, middle, width, settings) @ moves
+            moves = own_motion(rng, middle, width, settings, interval) @ moves
         right_from_left = np.eye(3) - np.outer([1, 0, 0], plane)
         alpha, corner = shape(rng, middle, width) if number else background(size)
         layers.append(Layer(paint(rng, alpha.shape), alpha, corner, moves, right_from_left))
@@ -74,10 +79,10 @@ def background(size: tuple[int, int]) -> tuple[Float32[np.ndarray, "rows columns
     return np.ones((size[0] + 2 * margin, size[1] + 2 * margin), np.float32), (-margin, -margin)
 
 
-def camera_motion(rng: np.random.Generator, settings: Settings) -> tuple[np.ndarray, np.ndarray]:
-    """(R, t) of a camera: small turns, and a motion more ahead than aside."""
-    turn, _ = cv2.Rodrigues(np.deg2rad(rng.normal(0, settings.turn_deg, 3)))
-    return turn, settings.way * rng.normal(size=3) * np.array([0.5, 0.3, 1.0])
+def camera_motion(rng: np.random.Generator, settings: Settings, interval: float) -> tuple[np.ndarray, np.ndarray]:
+    """(R, t) of a camera after a time: small turns, and a motion more ahead than aside."""
+    turn, _ = cv2.Rodrigues(interval * np.deg2rad(rng.normal(0, settings.turn_deg, 3)))
+    return turn, interval * settings.way * rng.normal(size=3) * np.array([0.5, 0.3, 1.0])
 
 
 def plane_motion(
@@ -91,14 +96,14 @@ def plane_motion(
 
 
 def own_motion(
-    rng: np.random.Generator, middle: Float64[np.ndarray, "2"], width: int, settings: Settings
+    rng: np.random.Generator, middle: Float64[np.ndarray, "2"], width: int, settings: Settings, interval: float
 ) -> Homography:
-    """An affine map about the middle of a layer: a shift of any direction, and a little turn, growth and shear."""
+    """An affine map after a time, about the middle of a layer: a shift of any direction, and a little turn, growth and shear."""
     typical = settings.motion * (0.2 if rng.random() < SMALL_SHARE else 1.0)
-    length = width * min(rng.exponential(typical), settings.largest_motion)
-    direction, turn = rng.uniform(0, 2 * math.pi), rng.normal(0, 0.08)
+    length = width * min(interval * rng.exponential(typical), settings.largest_motion)
+    direction, turn = rng.uniform(0, 2 * math.pi), interval * rng.normal(0, 0.08)
     linear = np.array([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]])
-    linear = linear @ (np.eye(2) + rng.normal(0, 0.04, (2, 2)))
+    linear = linear @ (np.eye(2) + interval * rng.normal(0, 0.04, (2, 2)))
     shift = length * np.array([math.cos(direction), math.sin(direction)])
     moves = np.eye(3)
     moves[:2, :2], moves[:2, 2] = linear, middle + shift - linear @ middle

@@ -8,13 +8,11 @@ Idea:   each layer is brought into a view by its homography and laid over those 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 from jaxtyping import Bool, Float32, Int64
 
 from firstsight.training.layered.scene import Homography, Layer
-
-HALF = 0.5  # of a pixel, covered: the layer is what is seen there
+from firstsight.training.layered.view_kernels import lay
 
 Field = Float32[np.ndarray, "2 height width"]
 
@@ -31,19 +29,10 @@ def seen(layers: Sequence[Layer], size: tuple[int, int], view_from_a: Callable[[
     colours, number = np.zeros((*size, 3), np.float32), np.zeros(size, np.int64)
     for k, layer in enumerate(layers):
         view_from_canvas = view_from_a(layer) @ shift(layer.corner)
-        rows, columns = (
-            where(view_from_canvas, layer.alpha.shape, size) if k else (slice(0, size[0]), slice(0, size[1]))
-        )
-        if rows.start >= rows.stop or columns.start >= columns.stop:
-            continue
-        there = (rows, columns)
-        below = (rows.stop - rows.start, columns.stop - columns.start)
-        canvas_from_part = np.linalg.inv(view_from_canvas) @ shift((columns.start, rows.start))
-        of_layer = warped(layer.colours, canvas_from_part, below, cv2.INTER_CUBIC, cv2.BORDER_REFLECT)
-        border = cv2.BORDER_CONSTANT if k else cv2.BORDER_REPLICATE
-        alpha = warped(layer.alpha, canvas_from_part, below, cv2.INTER_LINEAR, border)
-        colours[there] += alpha[:, :, None] * (of_layer - colours[there])
-        number[there][alpha >= HALF] = k
+        endless = k == 0
+        part = ((0, size[0]), (0, size[1])) if endless else where(view_from_canvas, layer.alpha.shape, size)
+        canvas_from_view = np.linalg.inv(view_from_canvas)
+        lay(layer.colours, layer.alpha, endless, canvas_from_view, *part[0], *part[1], colours, number, k)
     return View(np.clip(colours, 0, 1), number)
 
 
@@ -52,24 +41,20 @@ def shift(by: tuple[int, int]) -> Homography:
     return np.array([[1.0, 0, by[0]], [0, 1.0, by[1]], [0, 0, 1]])
 
 
-def where(view_from_canvas: Homography, canvas: tuple[int, int], size: tuple[int, int]) -> tuple[slice, slice]:
-    """Rows and columns of a view that a canvas may cover; all of them where a part of it lies behind the camera."""
+def where(
+    view_from_canvas: Homography, canvas: tuple[int, int], size: tuple[int, int]
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """First and past-the-last row and column of a view that a canvas may cover; all where part of it lies behind the camera."""
     rows, columns = canvas
     corners = np.array([[-1, -1, 1], [columns, -1, 1], [columns, rows, 1], [-1, rows, 1.0]])
     u, v, ahead = view_from_canvas @ corners.T
     if (ahead <= 0).any():
-        return slice(0, size[0]), slice(0, size[1])
-    ends = [(np.floor((at / ahead).min()), np.ceil((at / ahead).max()) + 1) for at in (v, u)]
-    top, left = (slice(*np.clip(end, 0, side).astype(int).tolist()) for end, side in zip(ends, size, strict=True))
-    return top, left
-
-
-def warped(
-    canvas: np.ndarray, canvas_from_view: Homography, size: tuple[int, int], between: int, border: int
-) -> np.ndarray:
-    """The canvas as seen in a view."""
-    flags = cv2.WARP_INVERSE_MAP | between
-    return cv2.warpPerspective(canvas, canvas_from_view, size[::-1], flags=flags, borderMode=border)
+        return (0, size[0]), (0, size[1])
+    (top, bottom), (left, right) = (
+        np.clip([np.floor((at / ahead).min()), np.ceil((at / ahead).max()) + 1], 0, side).astype(int).tolist()
+        for at, side in zip((v, u), size, strict=True)
+    )
+    return (top, bottom), (left, right)
 
 
 def moved(layer: Int64[np.ndarray, "height width"], motions: Sequence[Homography]) -> Field:
