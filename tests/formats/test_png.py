@@ -43,6 +43,36 @@ def test_a_large_photo_is_within_the_limit(tmp_path):
     png.require_sane_header(content, "a.png")
 
 
+def sixteen_bit(path: Path, colour_type: int, pixels: list[list[int]]) -> Path:
+    """A PNG of one row of 16-bit pixels, written by hand."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    row = b"\0" + b"".join(struct.pack(f">{len(pixel)}H", *pixel) for pixel in pixels)
+    header = struct.pack(">IIBBBBB", len(pixels), 1, 16, colour_type, 0, 0, 0)
+    parts = [chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(row)), chunk(b"IEND", b"")]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+    return path
+
+
+def test_flow_is_read_as_the_devkit_says(tmp_path):
+    """u and v are (value - 2^15) / 64; the third channel says where they are valid."""
+    flow, valid = png.read_flow(sixteen_bit(tmp_path / "a.png", 2, [[32864, 32608, 1], [0, 65535, 0], [32768, 0, 1]]))
+    assert flow[0, [0, 2]].tolist() == [[1.5, -2.5], [0, -512]]
+    assert valid.tolist() == [[True, False, True]]
+
+
+@pytest.mark.parametrize(("colour_type", "pixel", "shape"), [(6, [1, 2, 3, 4], "4"), (4, [1, 2], "4"), (0, [1], None)])
+def test_an_image_of_other_channels_is_no_flow(tmp_path, colour_type: int, pixel: list[int], shape: str | None):
+    """With an alpha channel it was read as flow of three components."""
+    found = rf"\(1, 1, {shape}\)" if shape else r"\(1, 1\)"
+    with pytest.raises(
+        InputError, match=rf"a\.png: expected a 16-bit three-channel KITTI flow PNG, found uint16 {found}"
+    ):
+        png.read_flow(sixteen_bit(tmp_path / "a.png", colour_type, [pixel]))
+
+
 def test_an_image_without_its_rows_is_damaged(tmp_path):
     with pytest.raises(InputError, match=r"a\.png: damaged or truncated"):
         png.read_image(with_header(tmp_path / "a.png", 60, 40))
