@@ -215,3 +215,12 @@ def test_flow_is_judged_on_drawn_pairs():
     metrics = {metric.name: metric.value for metric in evaluate("lucas-kanade", "sim:layers:pairs=9", frames="1:4")}
     assert 0 < metrics["flow EPE visible"] < metrics["flow EPE"]
     assert metrics["flow EPE visible density"] < 100
+
+
+def test_stereo_is_judged_on_drawn_pairs():
+    """What the right image does not show is judged apart."""
+    source = "sim:layers:pairs=9,height=64,width=96"
+    metrics = {metric.name: metric.value for metric in evaluate("semi-global-matching", source, frames="1:4")}
+    assert 0 < metrics["disparity error visible"] < 0.8
+    assert metrics["disparity error visible"] < metrics["disparity error"]
+    assert metrics["bad-2 visible (missing counted as bad)"] < metrics["bad-2 (missing counted as bad)"] < 40

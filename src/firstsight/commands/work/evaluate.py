@@ -25,12 +25,13 @@ from firstsight.perceive.stages.depth import matched, stereo_depth
 from firstsight.perceive.workspace import depth_image, depth_tensors
 from firstsight.progress import progress_bars
 from firstsight.recordings.opening import frame_indices, open_recording
-from firstsight.recordings.recording import Channel, FlowImage, Frame, Recording
+from firstsight.recordings.recording import Channel, DisparityImage, FlowImage, Frame, Recording
 from firstsight.roles import (
     Depth,
     DepthCompleter,
     DepthEstimator,
     Discoverer,
+    Disparity,
     Encoder,
     FlowEstimator,
     LandmarkSlam,
@@ -45,16 +46,17 @@ from firstsight.roles import (
 )
 from firstsight.run_folder import Metric, RunFolder
 from firstsight.training import Trainable
-from firstsight.training.data.batch import ImageBatch
+from firstsight.training.data.batch import ImageBatch, Row
 from firstsight.training.data.images import Images, scaled, split_names
 from firstsight.training.data.opening import open_source
 from firstsight.training.data.wanted import Wanted
 from firstsight.training.data.wanted import frames as clip_of
-from firstsight.training.layered.pairs import LayeredPairs, TrueFlow, is_layers
+from firstsight.training.layered.pairs import LayeredPairs, TrueDisparity, TrueFlow, is_layers
 
 T = TypeVar("T")
 Metrics = tuple[Metric, ...]
 Pair = tuple[Tensor, Tensor, FlowImage]
+Matched = tuple[Disparity, DisparityImage]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,15 +145,27 @@ def write_metrics(path: Path, name: str, source: str, metrics: Metrics) -> None:
 
 
 def stereo(method: StereoEstimator, source: str, frames: str | None, _: Protocol) -> Metrics:
+    errors = DisparityErrors()
+    for found, true in (drawn_stereo if is_layers(source) else recorded_stereo)(method, source, frames):
+        errors.add(found.disparity[0, 0].numpy(), found.valid[0, 0].numpy(), true)
+    return errors.metrics()
+
+
+def recorded_stereo(method: StereoEstimator, source: str, frames: str | None) -> Iterable[Matched]:
+    """What is found in each frame of a recording, and the true disparity."""
     recording = open_recording(source, frames=frames)
     if recording.rig.stereo is None:
         raise InputError(f"{source}: it has no stereo pair")
-    truth = known(recording.truth.disparity, source, "disparity")
-    errors = DisparityErrors()
-    for frame, true in judged(recording, truth):
-        found = matched(frame, method)
-        errors.add(found.disparity[0, 0].numpy(), found.valid[0, 0].numpy(), true)
-    return errors.metrics()
+    for frame, true in judged(recording, known(recording.truth.disparity, source, "disparity")):
+        yield matched(frame, method), true
+
+
+def drawn_stereo(method: StereoEstimator, source: str, frames: str | None) -> Iterable[Matched]:
+    """What is found in drawn stereo pairs, and the true disparity."""
+    for row in drawn(source, frames, Wanted(TrueDisparity)):
+        left, right = (torch.from_numpy(row[name][0]) for name in ("images", "right"))
+        disparity = row["disparity"][0, 0]
+        yield method(left, right), DisparityImage(disparity, disparity > 0, ~row["occluded_right"][0])
 
 
 def depth(method: DepthEstimator, source: str, frames: str | None, protocol: Protocol) -> Metrics:
@@ -183,14 +197,19 @@ def recorded_pairs(source: str, frames: str | None) -> Iterable[Pair]:
 
 def drawn_pairs(source: str, frames: str | None) -> Iterable[Pair]:
     """Pairs of moving layers, and the true flow."""
-    pairs = LayeredPairs(source, Wanted(TrueFlow, clip=clip_of(0, 1)))
+    for row in drawn(source, frames, Wanted(TrueFlow, clip=clip_of(0, 1))):
+        image_a, image_b = (torch.from_numpy(image) for image in row["images"])
+        true = FlowImage(row["flow_ab"].transpose(1, 2, 0), row["valid"][0], ~row["occluded"][0])
+        yield image_a, image_b, true
+
+
+def drawn(source: str, frames: str | None, wanted: Wanted) -> Iterable[Row]:
+    """The chosen samples of drawn pairs."""
+    pairs = LayeredPairs(source, wanted)
     chosen = range(len(pairs)) if frames is None else frame_indices(frames, len(pairs))
     with progress_bars() as bars:
         for index in bars.track(chosen, total=len(chosen), description="evaluating"):
-            row = pairs.sample(index)
-            image_a, image_b = (torch.from_numpy(image) for image in row["images"])
-            true = FlowImage(row["flow_ab"].transpose(1, 2, 0), row["valid"][0], ~row["occluded"][0])
-            yield image_a, image_b, true
+            yield pairs.sample(index)
 
 
 def odometry(method: Odometry, source: str, frames: str | None, _: Protocol) -> Metrics:

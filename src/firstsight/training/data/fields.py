@@ -17,7 +17,7 @@
     index, label, starts   int64, int64, bool (batch)    number of the sample and of its class; whether a stream begins anew
 
 Fields of other data, such as actions, velocity, map or goal, come from arrays under the names that they have there (`arrays`);
-drawn pairs have flow_ba, occluded, occluded_ba and layer besides (`layered.pairs`).
+drawn pairs have flow_ba, occluded, occluded_ba, occluded_right and layer besides (`layered.pairs`).
 Images are scaled as a whole; maps take the nearest value, and those in px are scaled with the size.
 """
 

@@ -5,8 +5,8 @@ sim:layers:pairs=500,seed=3      others; noise (grey levels) and light (percent 
 sim:layers:height=256,width=512  of another size, where the method does not say of which it wants them
 
 Fields: `images` of one or two frames, `flow_ab`, `flow_ba`, `valid` (everywhere), `occluded` and `occluded_ba` (bool (1, h, w)), and of
-the first frame `layer` (int64 (1, h, w), the order in depth: 0 is the farthest), `right` and `disparity`. Sample i is a function of
-(seed, i), whoever asks for it, in which order and however often.
+the first frame `layer` (int64 (1, h, w), the order in depth: 0 is the farthest), `right`, `disparity` and `occluded_right` (what the
+right image does not show). Sample i is a function of (seed, i), whoever asks for it, in which order and however often.
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ NAME = "sim:layers"
 SIZE = (96, 160)  # where none is wanted
 MIN_PX, MAX_PX = 16, 4096  # of height and width
 MAX_PAIRS = 10_000_000
-STEREO = ("right", "disparity")
+STEREO = ("right", "disparity", "occluded_right")
 OF_FLOW = ("flow_ab", "flow_ba", "valid", "occluded", "occluded_ba")
 
 
@@ -41,6 +41,15 @@ class TrueFlow(NamedTuple):
     flow_ab: Float32[Tensor, "batch 2 height width"]
     valid: Bool[Tensor, "batch 1 height width"]
     occluded: Bool[Tensor, "batch 1 height width"]
+
+
+class TrueDisparity(NamedTuple):
+    """A stereo pair with what its disparity is judged by."""
+
+    images: UInt8[Tensor, "batch time 3 height width"]
+    right: UInt8[Tensor, "batch time 3 height width"]
+    disparity: Float32[Tensor, "batch time 1 height width"]
+    occluded_right: Bool[Tensor, "batch 1 height width"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +135,9 @@ class LayeredPairs(Dataset):
         if set(STEREO) & set(self.wanted.fields):
             right = seen(layers, self.size, lambda layer: layer.right_from_left)
             row["right"] = self.photographed(rng, right)[None]
-            row["disparity"] = -moved(first.layer, [layer.right_from_left for layer in layers])[None, :1]
+            flow = moved(first.layer, [layer.right_from_left for layer in layers])
+            row["disparity"] = -flow[None, :1]
+            row["occluded_right"] = occluded(flow, first.layer, right.layer)[None]
         row["images"] = np.stack([frames[offset] for offset in self.wanted.clip.offsets(seed)])
         return {name: row[name] for name in self.wanted.fields if name in row}
 
