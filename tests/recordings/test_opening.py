@@ -213,6 +213,9 @@ def test_a_simulated_world_takes_settings():
             "'colour=3' is not a setting; write key=number with one of frames, seed, height, width",
         ),
         ("sim:street:frames=many", "'frames=many' is not a setting"),
+        ("sim:street:frames=²", "'frames=²' is not a setting"),
+        ("sim:street:frames=2,frames=3", "sim:street:frames=2,frames=3: frames is given twice; leave one out"),
+        ("sim:street:seed=" + 5000 * "1", r"^sim:street:seed=1{64}\.\.\.: 'seed=1{35}' is not a setting"),
     ],
 )
 def test_a_simulated_world_that_does_not_exist(source, message):
