@@ -91,11 +91,11 @@ def compared(comparison: Comparison, a: np.ndarray, b: np.ndarray) -> float:
     return 1 / (1 + math.exp(-float((last @ hidden + offset)[0])))
 
 
-@pytest.mark.parametrize("compared_px", [2**14, 45, 7])
+@pytest.mark.parametrize("block_px", [2**14, 45, 7])
 @pytest.mark.parametrize("kind", ["fast", "accurate"])
-def test_the_volume_against_loops(kind: str, compared_px: int, monkeypatch: pytest.MonkeyPatch):
+def test_the_volume_against_loops(kind: str, block_px: int, monkeypatch: pytest.MonkeyPatch):
     """C(y, x, d) of left x and right max(x - d, 0), for more candidates than the row has pixels, some rows at a time."""
-    monkeypatch.setattr(mc_cnn, "COMPARED_PX", compared_px)
+    monkeypatch.setattr(mc_cnn, "BLOCK_PX", block_px)
     torch.manual_seed(0)
     comparison = Comparison(6, 12, 1) if kind == "accurate" else None
     cost = LearnedCost(Descriptor(1, 6, unit=kind == "fast"), comparison)
@@ -266,3 +266,9 @@ def test_a_file_of_something_else_is_one_line(tmp_path: Path):
 def test_offsets_that_overlap_are_refused():
     with pytest.raises(InputError, match="negatives must be farther"):
         Config(positive_px=4.0)
+
+
+def test_export_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
+    with pytest.raises(InputError, match=r"^mc-cnn: cannot be exported"):
+        McCnn(TINY)(torch.rand(1, 3, 32, 64), torch.rand(1, 3, 32, 64))

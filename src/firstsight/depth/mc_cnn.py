@@ -48,8 +48,8 @@ from firstsight.training.views import recoloured
 
 Features = Float32[np.ndarray, "height width channels"]
 Points = Int64[Tensor, " points"]
-# That the accurate network compares at a time: their hidden layers take 25 MB each.
-COMPARED_PX = 2**14
+# Of the images, that are compared at a time: a hidden layer of the accurate network takes 25 MB of them.
+BLOCK_PX = 2**14
 PACKAGE, WEIGHTS = "mc_cnn", "weights/mc_cnn_fast_mb_weights.pt"
 
 
@@ -139,28 +139,24 @@ class LearnedCost(MatchingCost):
 
     @torch.no_grad()
     def fill(self, left: Features, right: Features, volume: Volume) -> Volume:
-        if self.comparison is None:
-            self._fill_with_cosines(maps_of(left), maps_of(right), volume)
-            return volume
-        rows = max(COMPARED_PX // left.shape[1], 1)
+        """Some rows at a time, so that what lies between takes little memory beside the volume."""
+        by = self._fill_with_cosines if self.comparison is None else self._fill_by_comparison
+        rows = max(BLOCK_PX // left.shape[1], 1)
         for y in range(0, len(left), rows):
-            self._fill_rows(left[y : y + rows], right[y : y + rows], volume[y : y + rows])
+            block = slice(y, y + rows)
+            by(*(maps_of(features[block]).to(self._device) for features in (left, right)), volume[block])
         return volume
 
-    def _fill_rows(self, left: Features, right: Features, volume: Volume) -> None:
-        """By the network that compares, a disparity at a time."""
-        assert self.comparison is not None
-        of_left, of_right = (maps_of(features).to(self._device) for features in (left, right))
-        columns = torch.arange(left.shape[1], device=self._device)
+    def _fill_by_comparison(self, left: Tensor, right: Tensor, volume: Volume) -> None:
+        columns = torch.arange(left.shape[3], device=left.device)
         for d in range(volume.shape[2]):
-            there = of_right[..., (columns - d).clamp(min=0)]
-            volume[:, :, d] = self._unlike(of_left, there)
+            volume[:, :, d] = self._unlike(left, right[..., (columns - d).clamp(min=0)])
 
     def _fill_with_cosines(self, left: Tensor, right: Tensor, volume: Volume) -> None:
         candidates, channels = volume.shape[2], left.shape[1]
         agree = channels * correlation(left, right, Window.disparities(candidates))[0]
-        volume[:] = (0.5 - 0.5 * agree).permute(1, 2, 0).numpy()
-        at_border = 0.5 - 0.5 * (left * right[..., :1]).sum(1)[0].numpy()  # (height, width)
+        volume[:] = (0.5 - 0.5 * agree).permute(1, 2, 0).cpu().numpy()
+        at_border = 0.5 - 0.5 * (left * right[..., :1]).sum(1)[0].cpu().numpy()  # (height, width)
         for x in range(min(candidates - 1, left.shape[3])):
             volume[:, x, x + 1 :] = at_border[:, x, None]
 
@@ -292,6 +288,9 @@ class McCnn(StereoEstimator, Trainable[Batch]):
         )
 
     def estimate(self, left: Images, right: Images) -> Disparity:
+        """Raises InputError while it is exported: semi-global matching is not made of operators that ONNX has."""
+        if torch.compiler.is_exporting():
+            raise InputError("mc-cnn: cannot be exported, its matching is not part of a network; use the folder itself")
         return self.matcher().estimate(left, right)
 
     @torch.no_grad()

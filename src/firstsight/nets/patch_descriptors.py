@@ -48,7 +48,7 @@ class Descriptor(nn.Module):
         channels = [1] + layers * [width]
         blocks: list[nn.Module] = []
         for before, after in itertools.pairwise(channels):
-            blocks += [nn.Conv2d(before, after, 3, padding=1), nn.ReLU()]
+            blocks += [nn.Conv2d(before, after, 3, padding=1), nn.ReLU(inplace=True)]
         self.layers = nn.Sequential(*(blocks[:-1] if unit else blocks))
 
     def forward(self, grey: Grey) -> Features:
@@ -65,7 +65,7 @@ class Comparison(nn.Module):
         channels = [2 * width] + layers * [hidden]
         blocks: list[nn.Module] = []
         for before, after in itertools.pairwise(channels):
-            blocks += [nn.Conv2d(before, after, 1), nn.ReLU()]
+            blocks += [nn.Conv2d(before, after, 1), nn.ReLU(inplace=True)]
         self.layers = nn.Sequential(*blocks, nn.Conv2d(channels[-1], 1, 1))
 
     def forward(self, left: Features, right: Features) -> Float[Tensor, "batch 1 height width"]:
