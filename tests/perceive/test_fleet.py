@@ -1,5 +1,6 @@
 """Many recordings: what one cannot do does not stop the others; Ray gives the same and survives a worker's death."""
 
+import gc
 import io
 import json
 import os
@@ -74,12 +75,16 @@ def test_ray_gives_the_same_even_if_a_worker_dies(serial, tmp_path):
     killed: list[int] = []
     killer = threading.Thread(target=kill_a_worker_at_work, args=(tmp_path, killed))
     killer.start()
+    too_busy = ""
     try:
         outcomes = perceive_all(SOURCES, tmp_path, Settings(), engine="ray")
     except InputError as error:
         if "Ray did not start" not in str(error):
             raise
-        pytest.skip(f"{error}: the machine is too busy")
+        too_busy = str(error)
+    gc.collect()  # while warnings of Ray's are ignored: it leaves processes behind that it does not wait for
+    if too_busy:
+        pytest.skip(f"{too_busy}: the machine is too busy")
     killer.join()
     assert killed
     assert [outcome.reason for outcome in outcomes] == ["", ""]
