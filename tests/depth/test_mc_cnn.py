@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from firstsight.depth import mc_cnn
-from firstsight.depth.mc_cnn import Config, LearnedCost, McCnn, hinge, places
+from firstsight.depth.mc_cnn import Batch, Config, LearnedCost, McCnn, TaughtBatch, hinge, places
 from firstsight.errors import InputError
 from firstsight.nets.patch_descriptors import Comparison, Descriptor, standardised
 from firstsight.training.data.batch import collate
@@ -272,3 +272,17 @@ def test_export_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
     with pytest.raises(InputError, match=r"^mc-cnn: cannot be exported"):
         McCnn(TINY)(torch.rand(1, 3, 32, 64), torch.rand(1, 3, 32, 64))
+
+
+def test_a_run_can_stand_in_for_the_truth():
+    torch.manual_seed(0)
+    by_truth, by_run = McCnn(TINY), McCnn(replace(TINY, taught=True))
+    by_run.load_state_dict(by_truth.state_dict())
+    assert by_run.wanted.fields == ("images", "right", "taught_disparity")
+    images = torch.randint(0, 255, (2, 2, 1, 3, 64, 96), dtype=torch.uint8)
+    disparity = torch.full((2, 1, 1, 64, 96), 5.0)
+    losses = [
+        method.loss(kind(images[0], images[1], disparity), StepContext(0, 10, StepRandom(0, 0, 2))).total.item()
+        for method, kind in ((by_truth, Batch), (by_run, TaughtBatch))
+    ]
+    assert losses[0] == losses[1] > 0

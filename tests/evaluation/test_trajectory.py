@@ -18,11 +18,10 @@ from firstsight.evaluation.trajectory import (
     align,
     apply,
     drift_errors,
-    on_frames,
     rotation_angles_rad,
     trajectory_metrics,
 )
-from firstsight.formats.trajectory import read_kitti, read_tum, write_tum
+from firstsight.formats.trajectory import on_frames, read_kitti, read_tum, write_tum
 
 
 def random_walk(rng: np.random.Generator, frames: int = 80) -> np.ndarray:

@@ -57,6 +57,8 @@ FIELDS: dict[str, Noise] = {
     "valid": lambda rng, _, size: rng.random((SAMPLES, 1, *size)) < 0.7,
     "masks": lambda rng, time, size: rng.integers(0, 3, (SAMPLES, time, 1, *size)),
     "stamp_s": lambda rng, time, _: np.sort(rng.random((SAMPLES, time)), 1),
+    "taught_depth_m": depths,
+    "taught_world_from_camera": poses,
     "world_from_camera": poses,
     "world_from_body": poses,
     "label": lambda rng, *_: rng.integers(0, len(CLASSES), SAMPLES),

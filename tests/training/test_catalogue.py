@@ -8,6 +8,7 @@ import torch
 from catalogue_cases import CASES, DIFFERENT_IN_TWO_PROCESSES, LEARNED, RESUMED
 from harness import equal_trainings, killed_and_resumed, trained, two_processes
 
+from firstsight.roles import MultiViewDepthEstimator
 from firstsight.training.recipe import Recipe
 from firstsight.training.step.optimiser import make_optimiser
 
@@ -27,7 +28,7 @@ def test_a_killed_training_is_resumed_to_the_same_bytes(name, tmp_path):
     with torch.no_grad():
         outputs = method(**method.example_inputs(2))
     first = outputs if isinstance(outputs, torch.Tensor) else outputs[0]
-    assert len(first) == 2
+    assert len(first) == (1 if isinstance(method, MultiViewDepthEstimator) else 2)
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -7,7 +7,7 @@ Idea:   for a pixel with disparity d, a positive at x - d + o, |o| <= 1, and a n
         then the cost C(p, d) = (1 - s) / 2, of the accurate one 1 - s, takes the place of census               -> LearnedCost
         cross-based averages, semi-global matching with edges of both images, left-right check -> depth.semi_global_matching
 Differs: a descriptor depends on its patch alone, so that descriptors of whole images are sampled where the authors cut patches;
-        offsets are rounded to pixels. Rotation, scale and shear of patches are left out; brightness and contrast are changed.
+        offsets are rounded to pixels; a finished run can stand in for the truth (`taught`). Rotation, scale and shear of patches are left out; brightness and contrast are changed.
         Costs lie in [0, 1]; penalties are lower than the authors' (1.15 and 9.2 in this unit): fewer errors on cones and Motorcycle.
 Role:   StereoEstimator.
 """
@@ -68,6 +68,7 @@ class Config:
     negative_px: tuple[float, float] = (4.0, 10.0)
     points: int = 512  # of each image, in each step
     recoloured_share: float = 0.5
+    taught: bool = False  # by what a finished run found, instead of by true disparity
     max_disparity_px: int | None = None  # of the matching; None: an eighth of the image's width
     p1: float = 0.3
     p2: float = 2.3
@@ -88,6 +89,18 @@ class Batch(NamedTuple):
     images: UInt8[Tensor, "batch time 3 height width"]
     right: UInt8[Tensor, "batch time 3 height width"]
     disparity: Float32[Tensor, "batch time 1 height width"]
+
+
+class TaughtBatch(NamedTuple):
+    """Rectified pairs, and the disparity of which a finished run is sure, 0 elsewhere."""
+
+    images: UInt8[Tensor, "batch time 3 height width"]
+    right: UInt8[Tensor, "batch time 3 height width"]
+    taught_disparity: Float32[Tensor, "batch time 1 height width"]
+
+    @property
+    def disparity(self) -> Float32[Tensor, "batch time 1 height width"]:
+        return self.taught_disparity
 
 
 class Places(NamedTuple):
@@ -192,7 +205,7 @@ def installed_weights() -> Path:
 
 
 @final
-class McCnn(StereoEstimator, Trainable[Batch]):
+class McCnn(StereoEstimator, Trainable[Batch | TaughtBatch]):
     """The cost is `cost`, for other matching than this one's."""
 
     PRESETS: ClassVar = {
@@ -243,13 +256,13 @@ class McCnn(StereoEstimator, Trainable[Batch]):
 
     @property
     def wanted(self) -> Wanted:
-        return Wanted(Batch, self.config.size)
+        return Wanted(TaughtBatch if self.config.taught else Batch, self.config.size)
 
     @property
     def cost(self) -> LearnedCost:
         return LearnedCost(self.descriptor, self.comparison)
 
-    def loss(self, batch: Batch, context: StepContext) -> Loss:
+    def loss(self, batch: Batch | TaughtBatch, context: StepContext) -> Loss:
         left, right = (unit_range(images[:, 0]) for images in (batch.images, batch.right))
         left, right = differently_coloured(left, right, context.random, self.config.recoloured_share)
         of_left, of_right = self.descriptor(luma(left)), self.descriptor(luma(right))
@@ -294,9 +307,9 @@ class McCnn(StereoEstimator, Trainable[Batch]):
         return self.matcher().estimate(left, right)
 
     @torch.no_grad()
-    def preview(self, batch: Batch, context: StepContext) -> dict[str, Tensor]:
+    def preview(self, batch: Batch | TaughtBatch, context: StepContext) -> dict[str, Tensor]:
         left, right = (unit_range(images[:, 0]) for images in (batch.images, batch.right))
-        shown = {"left": left, "right": right, "true disparity (px, 0 where unknown)": batch.disparity[:, 0]}
+        shown = {"left": left, "right": right, "disparity (px, 0 where unknown)": batch.disparity[:, 0]}
         if self.comparison is not None:
             return shown
         of_left, of_right = self.descriptor(luma(left)), self.descriptor(luma(right))

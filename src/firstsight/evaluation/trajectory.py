@@ -74,20 +74,6 @@ def has_pose(world_from_camera: Transforms) -> Bool[np.ndarray, " frames"]:
     return np.isfinite(world_from_camera.sum((1, 2)))
 
 
-def on_frames(
-    rows_ns: Int64[np.ndarray, " rows"],
-    world_from_camera: Float64[np.ndarray, "rows 4 4"],
-    stamps_ns: Int64[np.ndarray, " frames"],
-) -> Transforms:
-    """Poses of a trajectory file placed on the recording's frames by equal stamps; NaN where a frame has none."""
-    placed = np.full((len(stamps_ns), 4, 4), np.nan)
-    row_of = {int(stamp): row for row, stamp in enumerate(rows_ns)}
-    for frame, stamp in enumerate(stamps_ns):
-        if int(stamp) in row_of:
-            placed[frame] = world_from_camera[row_of[int(stamp)]]
-    return placed
-
-
 def align_trajectories(estimated: Transforms, true: Transforms, alignment: Alignment) -> Aligned:
     """The alignment over the frames both have. Raises InputError where they share too few for it."""
     both = np.flatnonzero(has_pose(estimated) & has_pose(true))

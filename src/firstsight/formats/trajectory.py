@@ -152,3 +152,17 @@ def read_kitti(path: Path) -> Float64[np.ndarray, "rows 4 4"]:
 def write_kitti(path: Path, world_from_sensor: Float64[np.ndarray, "rows 4 4"]) -> None:
     rows = world_from_sensor[:, :3].reshape(-1, 12)
     write_text(path, "".join(" ".join(f"{value:.9e}" for value in row) + "\n" for row in rows))
+
+
+def on_frames(
+    rows_ns: Int64[np.ndarray, " rows"],
+    world_from_camera: Float64[np.ndarray, "rows 4 4"],
+    stamps_ns: Int64[np.ndarray, " frames"],
+) -> Float64[np.ndarray, "frames 4 4"]:
+    """Poses of a trajectory file placed on the recording's frames by equal stamps; NaN where a frame has none."""
+    placed = np.full((len(stamps_ns), 4, 4), np.nan)
+    row_of = {int(stamp): row for row, stamp in enumerate(rows_ns)}
+    for frame, stamp in enumerate(stamps_ns):
+        if int(stamp) in row_of:
+            placed[frame] = world_from_camera[row_of[int(stamp)]]
+    return placed

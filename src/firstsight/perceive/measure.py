@@ -13,8 +13,9 @@ from firstsight.evaluation.depth import DepthErrors, DepthProtocol, DisparityErr
 from firstsight.evaluation.flow import FlowErrors
 from firstsight.evaluation.occupancy import Grid, occupancy_metrics
 from firstsight.evaluation.segmentation import MaskErrors
-from firstsight.evaluation.trajectory import align_trajectories, has_pose, on_frames, trajectory_metrics
+from firstsight.evaluation.trajectory import align_trajectories, has_pose, trajectory_metrics
 from firstsight.formats.occupancy import read_map
+from firstsight.formats.trajectory import on_frames
 from firstsight.geometry import se3
 from firstsight.motion.triangle import Agreement, disagreement
 from firstsight.perceive import stage

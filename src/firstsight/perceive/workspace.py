@@ -9,7 +9,7 @@ from jaxtyping import Float32, Float64
 from torch import Tensor
 
 from firstsight.errors import InputError
-from firstsight.evaluation.trajectory import on_frames
+from firstsight.formats.trajectory import on_frames
 from firstsight.geometry.images import to_tensor
 from firstsight.recordings.recording import Camera, DepthImage, FlowImage, Recording, Transforms
 from firstsight.roles import Depth, Flow, Observation

@@ -7,9 +7,10 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 
 from firstsight.errors import InputError
-from firstsight.evaluation.trajectory import align_trajectories, apply, has_pose, on_frames
+from firstsight.evaluation.trajectory import align_trajectories, apply, has_pose
 from firstsight.formats.occupancy import FREE, OCCUPIED, UNKNOWN, read_map
 from firstsight.formats.point_cloud import read_ply
+from firstsight.formats.trajectory import on_frames
 from firstsight.recordings.recording import Recording, Transforms
 from firstsight.run_folder import RunFolder
 from firstsight.show.cloud_image import draw_cloud

@@ -9,7 +9,8 @@ from torch import Tensor
 from firstsight.errors import InputError
 from firstsight.evaluation.flow import FlowErrors
 from firstsight.flow.learned import pwc_net
-from firstsight.flow.learned.uflow import Config, Pair, UFlow, taught
+from firstsight.flow.learned.from_video import Pair, TaughtPair, lesson_of_crop, lesson_of_run
+from firstsight.flow.learned.uflow import Config, UFlow
 from firstsight.losses import unsupervised_flow as losses
 from firstsight.recordings.recording import FlowImage
 from firstsight.recordings.simulated import simulate
@@ -27,15 +28,15 @@ SMALL = Config(
 
 
 def test_teaching_begins_late_and_rises():
-    method = UFlow(replace(SMALL, teach_weight=0.6, teach_from=0.5, teach_ramp=0.2))
-    found = [method.teaching_at(progress) for progress in (0.0, 0.49, 0.5, 0.55, 0.7, 1.0)]
+    lessons = replace(SMALL, teach_weight=0.6, teach_from=0.5, teach_ramp=0.2)
+    found = [lessons.teaching_at(progress) for progress in (0.0, 0.49, 0.5, 0.55, 0.7, 1.0)]
     assert found == pytest.approx([0, 0, 0, 0.15, 0.6, 0.6])
-    assert UFlow(replace(SMALL, teach_ramp=0.0)).teaching_at(0.5) == 0.3
+    assert replace(SMALL, teach_ramp=0.0).teaching_at(0.5) == 0.3
 
 
 def test_occlusion_is_told_from_a_share_on():
-    method = UFlow(replace(SMALL, occlusion_from=0.25))
-    assert [method.terms_at(progress).occlusion for progress in (0.0, 0.24, 0.25)] == ["none", "none", "range-map"]
+    lessons = replace(SMALL, occlusion_from=0.25)
+    assert [lessons.terms_at(progress).occlusion for progress in (0.0, 0.24, 0.25)] == ["none", "none", "range-map"]
 
 
 def test_a_crop_teaches_nothing_to_what_finds_the_same_there():
@@ -50,13 +51,40 @@ def test_a_crop_teaches_nothing_to_what_finds_the_same_there():
         """The way back does not close, so that the student may be taught."""
         return lambda image_a, image_b: (steady(x)[0], steady(x)[1] + 40)
 
-    right = taught(unsure(3 * 64 / 52), images, steady(3))
-    wrong = taught(unsure(3 * 64 / 52 + 2), images, steady(3))
-    back_alone = taught(lambda *_: (steady(3 * 64 / 52)[0], steady(3 * 64 / 52)[1]), images, steady(3))
+    right = lesson_of_crop(unsure(3 * 64 / 52), images, steady(3))
+    wrong = lesson_of_crop(unsure(3 * 64 / 52 + 2), images, steady(3))
+    back_alone = lesson_of_crop(lambda *_: (steady(3 * 64 / 52)[0], steady(3 * 64 / 52)[1]), images, steady(3))
     assert back_alone.item() < 1e-3
     assert wrong.item() == pytest.approx(right.item() + 0.5, abs=1e-3), (
         "2 px of one component, both ways, one of them right"
     )
+
+
+def test_what_a_run_is_sure_of_teaches():
+    """Off by 0.5 and -2 px where it expects errors of 0 and 2 px, weights 1 and 1/5; off by 9 px where it knows nothing."""
+    flow = torch.zeros(1, 2, 1, 3)
+    truth = torch.tensor([[[0.5, 0.0, 9.0]], [[0.0, -2.0, 9.0]]])[None]
+    batch = TaughtPair(
+        torch.zeros(1, 2, 3, 1, 3, dtype=torch.uint8),
+        truth,
+        torch.tensor([True, True, False])[None, None, None],
+        torch.tensor([0.0, 2.0, 0.0])[None, None, None],
+    )
+    assert lesson_of_run(flow, batch).item() == pytest.approx((0.5 + 2 / 5) / (1 + 1 / 5))
+    assert lesson_of_run(flow, batch._replace(taught_valid=batch.taught_valid & False)).item() == 0
+
+
+def test_a_run_teaches_only_where_it_is_told_to():
+    assert UFlow(SMALL).wanted.fields == ("images",)
+    torch.manual_seed(0)
+    taught = UFlow(replace(SMALL, taught_weight=0.5, recoloured_share=0.0))
+    assert taught.wanted.fields == ("images", "taught_flow_ab", "taught_valid", "taught_flow_error")
+    images = torch.randint(0, 255, (1, 2, 3, 64, 64), dtype=torch.uint8)
+    batch = TaughtPair(images, torch.full((1, 2, 64, 64), 3.0), torch.ones(1, 1, 64, 64) > 0, torch.zeros(1, 1, 64, 64))
+    loss = taught.loss(batch, StepContext(0, 10, StepRandom(0, 0, 1)))
+    flow_ab, _ = taught.both_ways(images[:, 0] / 255, images[:, 1] / 255)
+    assert loss.parts["taught by the run"].item() == pytest.approx(0.5 * (flow_ab - 3).abs().sum(1).mean().item())
+    assert loss.total.item() == pytest.approx(sum(loss.parts[n].item() for n in loss.parts if n != "seen_share"))
 
 
 def test_the_loss_has_the_terms_of_the_settings():
@@ -93,7 +121,7 @@ def test_the_derivatives_of_a_batch_are_the_means_of_its_halves():
 
 
 def test_shares_out_of_range_are_one_line():
-    with pytest.raises(InputError, match=r"uflow: teach_from 1.2, teach_ramp 0.1: give shares"):
+    with pytest.raises(InputError, match=r"^teach_from 1.2, teach_ramp 0.1: give shares"):
         Config(teach_from=1.2)
 
 

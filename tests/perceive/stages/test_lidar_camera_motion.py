@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from firstsight.evaluation.trajectory import absolute_errors_m, on_frames, root_mean_square
+from firstsight.evaluation.trajectory import absolute_errors_m, root_mean_square
+from firstsight.formats.trajectory import on_frames
 from firstsight.perceive.execution.running import run_stage
 from firstsight.perceive.stages.lidar_camera_motion import LidarCameraMotion
 from firstsight.perceive.stages.motion import LidarMotion

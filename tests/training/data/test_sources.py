@@ -8,19 +8,33 @@ import pytest
 
 from firstsight.errors import InputError
 from firstsight.formats import png
+from firstsight.formats.trajectory import write_tum
 from firstsight.recordings.opening import open_recording
 from firstsight.recordings.recording import DepthImage, Recording
+from firstsight.recordings.simulated import simulate
 from firstsight.run_folder import RunFolder, RunRecord
 from firstsight.training.data.batch import ImageBatch
 from firstsight.training.data.clips import Clips
 from firstsight.training.data.opening import Source, open_dataset, parse_source, with_settings
-from firstsight.training.data.taught import finished_run
+from firstsight.training.data.taught import Teacher, finished_run
 from firstsight.training.data.wanted import Wanted, frames
 
 
 class TaughtFlow(NamedTuple):
     taught_flow_ab: object
     taught_valid: object
+
+
+class TaughtError(NamedTuple):
+    taught_flow_error: object
+
+
+class TaughtDisparity(NamedTuple):
+    taught_disparity: object
+
+
+class TaughtPoses(NamedTuple):
+    taught_world_from_camera: object
 
 
 class TaughtDepth(NamedTuple):
@@ -134,22 +148,71 @@ def finished(path, recording: Recording, chosen: str | None = None) -> RunFolder
 
 
 def test_a_finished_run_teaches_depth_and_masks(recording, tmp_path):
-    clips = Clips(recording, Wanted(TaughtDepth, (4, 4), frames(0, 1)), finished(tmp_path, recording))
+    clips = Clips(
+        recording, Wanted(TaughtDepth, (4, 4), frames(0, 1)), Teacher(finished(tmp_path, recording), recording)
+    )
     row = clips.sample(0)
     # columns 0, 2, 4, 6; there is no depth of frame 1
     assert row["taught_depth_m"][:, 0, 0].tolist() == [[1, 3, 5, 7], [0, 0, 0, 0]]
     assert row["taught_masks"][:, 0, 3].tolist() == [[0, 2, 4, 6], [1, 3, 5, 7]]
-    whole = Clips(recording, Wanted(TaughtDepth, (4, 8)), RunFolder(tmp_path)).sample(0)
+    whole = Clips(recording, Wanted(TaughtDepth, (4, 8)), Teacher(RunFolder(tmp_path), recording)).sample(0)
     assert whole["taught_depth_m"][0, 0, 1].tolist() == [1, 0, 3, 4, 5, 6, 7, 8]
 
 
 def test_a_finished_run_teaches_flow(recording, tmp_path):
-    clips = Clips(recording, Wanted(TaughtFlow, (4, 4), frames(0, 1)), finished(tmp_path, recording))
+    clips = Clips(
+        recording, Wanted(TaughtFlow, (4, 4), frames(0, 1)), Teacher(finished(tmp_path, recording), recording)
+    )
     row = clips.sample(2)
     assert row["taught_flow_ab"][:, 0].tolist() == [[0.5, 1.5, 2.5, 0], [4, 4, 4, 0]]
     assert row["taught_valid"][0, 0].tolist() == [True, True, True, False]
     assert not clips.sample(1)["taught_valid"].any()
     assert clips.sample(1)["taught_flow_ab"].tolist() == [[[0] * 4] * 4] * 2
+
+
+def test_a_finished_run_teaches_the_error_that_its_flow_expects(recording, tmp_path):
+    """Halved with the images' size; 0 for a frame of which the run told none."""
+    run = finished(tmp_path, recording)
+    png.write_scaled(run.flow_error_path(0), np.tile(np.arange(8, dtype=np.float32) / 4, (4, 1)), np.full((4, 8), True))
+    clips = Clips(recording, Wanted(TaughtError, (4, 4), frames(0, 1)), Teacher(run, recording))
+    assert clips.sample(0)["taught_flow_error"][0, 0].tolist() == [0, 0.25, 0.5, 0.75]
+    assert not clips.sample(2)["taught_flow_error"].any()
+
+
+def test_a_finished_run_teaches_disparity(tmp_path):
+    """fx b / Z + cx - cx', 480 0.3 / 9 + 5 = 21 px of a width of 640, a quarter of it where images are; Z = 0 is unknown."""
+    drive = simulate("street", frames=2, height=48, width=640)
+    left, right = drive.rig.stereo_cameras
+    inner = np.array([[480.0, 0, 310], [0, 480, 24], [0, 0, 1]])
+    aside = np.eye(4)
+    aside[0, 3] = 0.3
+    cameras = (
+        replace(left, intrinsics=inner),
+        replace(right, intrinsics=inner - 5 * np.eye(3, k=2), body_from_camera=left.body_from_camera @ aside),
+    )
+    drive = replace(drive, rig=replace(drive.rig, cameras=cameras))
+    run = RunFolder(tmp_path)
+    depth = np.full((48, 640), 9.0, np.float32)
+    run.write_depth(0, DepthImage(depth, np.tile(np.arange(640) < 400, (48, 1))))
+    found = Clips(drive, Wanted(TaughtDisparity, (12, 160)), Teacher(run, drive)).sample(0)["taught_disparity"]
+    assert found[0, 0, 5, [0, 99, 101, 159]].tolist() == pytest.approx([5.25, 5.25, 0, 0])
+
+
+def test_a_finished_run_teaches_poses(recording, tmp_path):
+    """Frame 3 has none: samples that would need it are left out."""
+    run = finished(tmp_path, recording)
+    poses = np.tile(np.eye(4), (5, 1, 1))
+    poses[:, 0, 3] = [0, 1, 3, 0, 10]
+    kept = [0, 1, 2, 4]
+    write_tum(run.trajectory_path, recording.stamps_ns[kept], poses[kept])
+    clips = Clips(recording, Wanted(TaughtPoses, (4, 8), frames(0, 1)), Teacher(run, recording))
+    assert clips.frames.tolist() == [0, 1]
+    assert clips.sample(1)["taught_world_from_camera"][:, 0, 3].tolist() == [1, 3]
+    run.trajectory_path.unlink()
+    with pytest.raises(
+        InputError, match=r"drive: it has no poses in its run .* \(taught_world_from_camera\), from which"
+    ):
+        Clips(recording, Wanted(TaughtPoses, (4, 8), frames(0, 1)), Teacher(run, recording))
 
 
 def test_a_source_that_names_no_run_is_one_line(recording):
@@ -162,12 +225,12 @@ def test_a_run_without_what_is_wanted_is_one_line(recording, tmp_path):
     for path in (tmp_path / "flow").iterdir():
         path.unlink()
     with pytest.raises(InputError, match=r"drive: it has no flow in its run .* \(taught_flow_ab\), from which this"):
-        Clips(recording, Wanted(TaughtFlow, (4, 4), frames(0, 1)), run)
+        Clips(recording, Wanted(TaughtFlow, (4, 4), frames(0, 1)), Teacher(run, recording))
 
 
 def test_runs_that_cannot_teach_this_recording_are_one_line(recording, tmp_path):
     run = finished(tmp_path / "run", recording, "0:5")
-    assert finished_run(str(run.path), recording, "0:5").path == run.path
+    assert finished_run(str(run.path), recording, "0:5").run.path == run.path
     with pytest.raises(InputError, match=r"run: a run of drive \(5 frames, 0:5\); it cannot teach drive \(5 frames\)"):
         finished_run(str(run.path), recording, None)
     other = replace(recording, source="other")

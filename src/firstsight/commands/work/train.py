@@ -1,6 +1,6 @@
 """`firstsight train`: a method of the catalogue learns from recordings or images, and can then be used."""
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import torch
 from rich.console import Console
-from torch import Tensor
 
 from firstsight import catalogue
 from firstsight.commands.work.evaluate import split
@@ -20,13 +19,11 @@ from firstsight.errors import InputError
 from firstsight.evaluation.neighbour_curve import NeighbourCurve
 from firstsight.evaluation.probes import numbered
 from firstsight.pretrained import learning
-from firstsight.progress import progress_bars
 from firstsight.recordings.recording import Recording
 from firstsight.roles import Encoder
-from firstsight.show.sheet import write_sheet
+from firstsight.show.training_bar import TrainingBar
 from firstsight.terminal import notes, say
 from firstsight.training import Recipe, Trainable
-from firstsight.training.checkpoint import written
 from firstsight.training.data.archives.unpacking import scratch_folder
 from firstsight.training.data.batch import ImageBatch
 from firstsight.training.data.clips import Clips
@@ -145,7 +142,7 @@ def built(kind: type[Trainable], config: Any, data: Callable[[Wanted], Joined], 
 @contextmanager
 def watch(out: Path, method: Trainable, recipe: Recipe, validation: str | None, scratch: Path) -> Generator[Callback]:
     """A progress bar, and every so often the loss of the samples of `validation`; of an encoder their neighbours' votes too."""
-    with Bar(out, notes()) as bar:
+    with TrainingBar(out, notes()) as bar:
         if validation is None:
             yield bar
             return
@@ -198,39 +195,3 @@ def warn_if_unfit(recording: Recording, console: Console) -> None:
         if finding.verdict == "unfit":
             words = f"unfit: {recording.source}: {finding.check}: {finding.measured}. {finding.advice}"
             console.print(words, style="yellow", markup=False, soft_wrap=True)
-
-
-class Bar(Callback):
-    """A progress bar with the loss and the pace, and `preview.png` at every checkpoint."""
-
-    def __init__(self, out: Path, console: Console):
-        self.out, self.console = out, console
-        self._open = ExitStack()
-
-    def __enter__(self) -> "Bar":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._open.close()
-
-    def on_start(self, step: int, steps: int) -> None:
-        if step >= steps:
-            self.console.print(f"already complete: {self.out} (--overwrite retrains from scratch)", markup=False)
-        elif step:
-            self.console.print(f"resuming from {written(self.out)[-1]}", markup=False)
-        self.bars = self._open.enter_context(progress_bars(self.console))
-        self.task = self.bars.add_task("training", total=steps, completed=step)
-
-    def on_step(self, step: int, numbers: Mapping[str, float] | None) -> None:
-        self.bars.update(self.task, completed=step)
-        if numbers is not None:
-            pace = numbers.get("samples per second")
-            shown = f"loss {numbers['loss']:.4g}" + (f", {pace:.3g} samples/s" if pace else "")
-            self.bars.update(self.task, description=shown)
-
-    def on_remark(self, line: str) -> None:
-        self.console.print(line, markup=False, soft_wrap=True)
-
-    def on_checkpoint(self, step: int, preview: Mapping[str, Tensor]) -> None:
-        if preview:  # not every method has something to look at
-            write_sheet(self.out / "preview.png", preview)

@@ -12,10 +12,9 @@ import numpy as np
 from jaxtyping import Int64
 
 from firstsight.errors import InputError
-from firstsight.evaluation.trajectory import on_frames
 from firstsight.formats.storage.atomic import write_bytes, write_json
 from firstsight.formats.storage.state import fingerprint
-from firstsight.formats.trajectory import read_segments, read_tum
+from firstsight.formats.trajectory import on_frames, read_segments, read_tum
 from firstsight.perceive import stage
 from firstsight.perceive.stage import Stage
 from firstsight.perceive.stages.motion import metric_scale, write_poses

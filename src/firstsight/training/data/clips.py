@@ -8,23 +8,22 @@ from jaxtyping import Bool, Int64
 
 from firstsight.errors import InputError
 from firstsight.recordings.recording import Recording
-from firstsight.run_folder import RunFolder
 from firstsight.training.data.batch import Row
 from firstsight.training.data.dataset import FILLED_LATER, Dataset
 from firstsight.training.data.fields import FIELDS, Field, camera_of
-from firstsight.training.data.taught import TAUGHT_FIELDS
+from firstsight.training.data.taught import TAUGHT_FIELDS, Teacher
 from firstsight.training.data.wanted import Clip, Wanted
 
 
 class Clips(Dataset):
     """One sample for each frame around which the recording holds, and knows, all frames that a clip can reach.
 
-    `run` is where `taught_*` fields come from. Raises InputError where the recording lacks a wanted field.
+    `teacher` is where `taught_*` fields come from. Raises InputError where the recording lacks a wanted field.
     """
 
-    def __init__(self, recording: Recording, wanted: Wanted, run: RunFolder | None = None):
+    def __init__(self, recording: Recording, wanted: Wanted, teacher: Teacher | None = None):
         self.source, self.recording = recording.source, recording
-        self.wanted, self.run = wanted, run
+        self.wanted, self.teacher = wanted, teacher
         self.fields = {name: self._field(name) for name in wanted.fields if name not in FILLED_LATER}
         require_pairs(wanted.clip, self.fields)
         known = self._known()
@@ -45,7 +44,7 @@ class Clips(Dataset):
         learner = f"from which {self.wanted.method} learns"
         if field is None:
             raise InputError(f"{self.source}: a recording has no {name}, {learner}")
-        if name in TAUGHT_FIELDS and self.run is None:
+        if name in TAUGHT_FIELDS and self.teacher is None:
             raise InputError(
                 f"{self.source}: it names no finished run ({name}), {learner}; write {self.source}@taught=RUN"
             )
@@ -54,8 +53,8 @@ class Clips(Dataset):
             raise InputError(f"{self.source}: it has no {lacking} ({name}), {learner}")
         return field
 
-    def _origin(self, name: str) -> Recording | RunFolder | None:
-        return self.run if name in TAUGHT_FIELDS else self.recording
+    def _origin(self, name: str) -> Recording | Teacher | None:
+        return self.teacher if name in TAUGHT_FIELDS else self.recording
 
     def _known(self) -> Bool[np.ndarray, " frames"]:
         """The frames at which all fields can be read."""
@@ -92,7 +91,7 @@ class Clips(Dataset):
         return np.diff([0, *breaks.tolist(), len(self)]).tolist()
 
     def fingerprint(self) -> dict[str, Any]:
-        taught = {} if self.run is None else {"taught": str(self.run.path)}
+        taught = {} if self.teacher is None else {"taught": str(self.teacher.run.path)}
         return super().fingerprint() | {"frames": len(self.recording)} | taught
 
 

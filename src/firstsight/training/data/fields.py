@@ -13,7 +13,9 @@
     boxes             ragged (8)                         x, y, z, length, width, height (m), yaw (rad) in the body frame, object id
     stamp_s           float64 (batch, time)              since the recording's first frame
     world_from_camera, world_from_body   float64 (batch, time, 4, 4)    true poses; of the body, else odometry
-    taught_flow_ab, taught_valid, taught_depth_m, taught_masks    as those, of a finished run instead of the truth (`taught`)
+    taught_flow_ab, taught_valid, taught_depth_m, taught_disparity, taught_masks, taught_world_from_camera
+                                                         as those, of a finished run instead of the truth (`taught`)
+    taught_flow_error float32 (batch, 1, h, w)           error that the run's flow expects, px as a standard deviation
     index, label, starts   int64, int64, bool (batch)    number of the sample and of its class; whether a stream begins anew
 
 Fields of other data, such as actions, velocity, map or goal, come from arrays under the names that they have there (`arrays`);

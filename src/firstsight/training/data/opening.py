@@ -122,8 +122,8 @@ def open_source(text: str, wanted: Wanted, scratch: Path) -> Dataset:
             return images if source.frames is None else images.select(frame_indices(source.frames, len(images)))
     require_settings(source, set(SETTINGS), "a recording")
     recording = source.recording()
-    run = None if source.taught is None else finished_run(source.taught, recording, source.frames)
-    return Clips(recording, wanted, run)
+    teacher = None if source.taught is None else finished_run(source.taught, recording, source.frames)
+    return Clips(recording, wanted, teacher)
 
 
 def require_settings(source: Source, known: set[str], what: str) -> None:
