@@ -1,6 +1,7 @@
 """firstsight learns to see from what a robot records, without labels.
 
 run = firstsight.perceive("sim:street", "runs/demo")            the main job: a recording in, a run folder out
+learned = firstsight.learn("path/to/recording", "runs/learned")   the recording teaches itself
 recording = firstsight.open("path/to/recording")                the recording alone
 matching = firstsight.method("semi-global-matching")            one method of `firstsight methods`, or a trained one's folder
 
@@ -12,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "method", "open", "perceive"]
+__all__ = ["__version__", "learn", "method", "open", "perceive"]
 
 if TYPE_CHECKING:
+    from firstsight.learning.record import LearnRecord
     from firstsight.perceive import perceive as perceive
     from firstsight.recordings.recording import Recording
 else:
@@ -40,6 +42,38 @@ def open(
     names = [sensors] if isinstance(sensors, str) else sensors
     kept = None if names is None else frozenset(names)
     return open_recording(str(source), sensors=kept, frames=frames, fov_deg=fov_deg, depth_per_metre=depth_per_metre)
+
+
+def learn(
+    sources: str | Path | Iterable[str | Path],
+    out: str | Path,
+    *,
+    judge_on: str | Path | None = None,
+    budget_minutes: float = 10.0,
+    sensors: Iterable[str] | None = None,
+    frames: str | None = None,
+    overwrite: bool = False,
+) -> "LearnRecord":
+    """Trains flow and depth on recordings of one rig without labels, and says whether it was worth it (docs/learning.md).
+
+    What is better on the last third of the frames, or on the recording `judge_on`, is `used`; its trainings are in
+    `out`/trained, for `perceive(use=...)`. All trainings together take `budget_minutes`. Raises InputError where a source
+    cannot be used, and where `out` holds something else and `overwrite` is not given.
+    """
+    from firstsight.learning.run import learn as run
+    from firstsight.perceive.run import Settings
+
+    given = (sources,) if isinstance(sources, str | Path) else sources
+    names = (sensors,) if isinstance(sensors, str) else sensors
+    settings = Settings(sensors=None if names is None else tuple(names), frames=frames)
+    return run(
+        [str(source) for source in given],
+        out,
+        settings,
+        judge_on=judge_on,
+        budget_minutes=budget_minutes,
+        overwrite=overwrite,
+    )
 
 
 def method(name: str | Path, config: Any = None) -> Any:

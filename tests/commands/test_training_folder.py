@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from firstsight.commands.work.training_folder import forget
 from firstsight.errors import InputError
 from firstsight.formats.storage.lock import locked
+from firstsight.learning.training_folder import forget
 
 RECORD = {"format": 1, "method": "energy:Rbm", "config": {}, "recipe": {}}
 

@@ -127,7 +127,7 @@ def test_a_descriptor_sees_its_patch_alone():
 def loss_of(method: McCnn, disparity_shift: float, seed: int = 0) -> float:
     """The loss on drawn pairs whose disparity is said to be so much larger than it is."""
     data = LayeredPairs("sim:layers:noise=0,light=0", replace(method.wanted, size=(64, 128)))
-    batch = collate(type(method).__orig_bases__[1].__args__[0], [data.sample(i) for i in range(4)])
+    batch = collate(method.wanted.batch, [data.sample(i) for i in range(4)])
     wrong = batch._replace(disparity=batch.disparity + disparity_shift)
     with torch.no_grad():
         return method.loss(wrong, StepContext(0, 10, StepRandom(seed, 0, 4))).total.item()

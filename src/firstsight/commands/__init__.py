@@ -10,6 +10,7 @@ from firstsight.terminal import columns_of, say
 
 VERBS = (
     "perceive",
+    "learn",
     "doctor",
     "show",
     "evaluate",

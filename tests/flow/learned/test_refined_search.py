@@ -12,10 +12,10 @@ from firstsight.errors import InputError
 from firstsight.evaluation.flow import FlowErrors
 from firstsight.flow.learned import supervised
 from firstsight.flow.learned.from_video import Pair
-from firstsight.flow.learned.refined_search import Config, RefinedSearch, searched
+from firstsight.flow.learned.refined_search import Config, RefinedSearch, RememberedSearch, searched
 from firstsight.recordings.recording import FlowImage, Recording
 from firstsight.recordings.simulated import simulate
-from firstsight.roles import FlowEstimator
+from firstsight.roles import Flow, FlowEstimator
 from firstsight.training.data.clips import Clips
 from firstsight.training.data.dataset import Arrays
 from firstsight.training.fit import Runtime, fit
@@ -99,6 +99,27 @@ def test_the_derivatives_of_a_batch_are_the_means_of_its_halves():
     largest = max(float(one.abs().max()) for one in whole)
     for one, a, b in zip(whole, first, second, strict=True):
         torch.testing.assert_close(one, (a + b) / 2, atol=1e-4 * largest, rtol=0)
+
+
+def test_a_pair_that_was_searched_is_not_searched_again():
+    """Other images are, and there is no more room than was given: 64 x 96 px of (2 + 1) float32 and a bool are 80 kB."""
+    image, asked = textures(64, 96), []
+
+    class Counting(FlowEstimator):
+        def estimate(self, image_a, image_b) -> Flow:
+            asked.append(float(image_a.sum()))
+            return Flow(image_a[:, :2], image_a[:, :1] > 0, image_b[:, :1])
+
+    remembered = RememberedSearch(Counting(), most_bytes=2 * 79_872)
+    first = remembered(image, image.roll(1, 3))
+    again = remembered(image.clone(), image.roll(1, 3))
+    assert len(asked) == 1
+    assert torch.equal(first.flow, again.flow)
+    remembered(image.roll(1, 3), image)
+    assert len(asked) == 2, "there and back are two"
+    for _ in range(2):
+        remembered(image.roll(2, 3), image)
+    assert len(asked) == 4, "the third pair finds no room"
 
 
 def test_settings_that_cannot_be_and_export_are_one_line(monkeypatch: pytest.MonkeyPatch):

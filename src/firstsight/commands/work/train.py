@@ -13,15 +13,14 @@ from rich.console import Console
 from firstsight import catalogue
 from firstsight.commands.work.evaluate import split
 from firstsight.commands.work.presets import Preset
-from firstsight.commands.work.training_folder import forget
-from firstsight.doctor import examine
+from firstsight.doctor.unfit import warn_if_unfit
 from firstsight.errors import InputError
 from firstsight.evaluation.neighbour_curve import NeighbourCurve
 from firstsight.evaluation.probes import numbered
+from firstsight.learning.bar import TrainingBar
+from firstsight.learning.training_folder import forget
 from firstsight.pretrained import learning
-from firstsight.recordings.recording import Recording
 from firstsight.roles import Encoder
-from firstsight.show.training_bar import TrainingBar
 from firstsight.terminal import notes, say
 from firstsight.training import Recipe, Trainable
 from firstsight.training.data.archives.unpacking import scratch_folder
@@ -187,11 +186,3 @@ def describe(method: str, samples: Joined, preset: str, console: Console) -> Non
 
 def weights_of(method: Trainable) -> int:
     return sum(p.numel() for p in method.parameters() if p.requires_grad)
-
-
-def warn_if_unfit(recording: Recording, console: Console) -> None:
-    """What the doctor calls unfit, before hours are spent on it."""
-    for finding in examine(recording):
-        if finding.verdict == "unfit":
-            words = f"unfit: {recording.source}: {finding.check}: {finding.measured}. {finding.advice}"
-            console.print(words, style="yellow", markup=False, soft_wrap=True)

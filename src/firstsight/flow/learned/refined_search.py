@@ -12,6 +12,7 @@ Differs: the papers refine a network's or a rigid flow, this a classical one, wh
 Role:   FlowEstimator.  Units: px.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple, final
@@ -33,7 +34,7 @@ from firstsight.losses import unsupervised_flow as losses
 from firstsight.matching.correlation.local import Window
 from firstsight.nets.depth_net import normalised
 from firstsight.nets.flow_decoder import FlowDecoder, convolution
-from firstsight.roles import Images
+from firstsight.roles import Flow, FlowEstimator, Images
 from firstsight.training.data.batch import unit_range
 from firstsight.training.data.wanted import Wanted, frames
 from firstsight.training.recipe import Recipe
@@ -42,6 +43,7 @@ from firstsight.training.views import recoloured
 
 RESIDUAL_PX = 5.0  # the decoder answers in this unit
 FLOW_PX, ERROR_PX = 20.0, 5.0  # units in which the network is shown the flow and its error
+REMEMBERED_BYTES = 2**30
 HALF = 0.5  # of a coarse pixel, valid
 REACH = 3  # px of a quarter of the resolution, that features are compared within
 
@@ -78,12 +80,35 @@ class Searched(NamedTuple):
 
 
 @torch.no_grad()
-def searched(search: DenseInverseSearch, image_a: Images, image_b: Images) -> Searched:
+def searched(search: FlowEstimator, image_a: Images, image_b: Images) -> Searched:
     """The flow of the search, without derivatives, on the images' device."""
     found = [search(a[None].detach().cpu(), b[None].detach().cpu()) for a, b in zip(image_a, image_b, strict=True)]
-    parts = (torch.cat([flow.flow for flow in found]), torch.cat([flow.valid for flow in found]).float(),
-             torch.cat([flow.error_px for flow in found if flow.error_px is not None]))  # fmt: skip
+    errors = [flow.error_px for flow in found if flow.error_px is not None]
+    parts = (
+        torch.cat([flow.flow for flow in found]),
+        torch.cat([flow.valid for flow in found]).float(),
+        torch.cat(errors),
+    )
     return Searched(*(part.to(image_a.device) for part in parts))
+
+
+@final
+class RememberedSearch(FlowEstimator):
+    """A search that remembers what it found between which images: a training asks for the same pairs, and their crops, often."""
+
+    def __init__(self, search: FlowEstimator, most_bytes: int = REMEMBERED_BYTES):
+        self.search, self.room = search, most_bytes
+        self.known: dict[bytes, Flow] = {}
+
+    def estimate(self, image_a: Images, image_b: Images) -> Flow:
+        key = hashlib.blake2b(image_a.numpy().tobytes() + image_b.numpy().tobytes(), digest_size=16).digest()
+        if key in self.known:
+            return self.known[key]
+        found = self.search(image_a, image_b)
+        size = sum(part.nbytes for part in found if part is not None)
+        if size <= self.room:
+            self.known[key], self.room = found, self.room - size
+        return found
 
 
 @final
@@ -133,6 +158,7 @@ class RefinedSearch(NetworkFlow[supervised.Batch | Pair | TaughtPair]):
                 widths=(16, 24, 32, 48, 48),
                 features=16,
                 terms=losses.Config(smoothness_weight=1.0, smoothness_scale=2),
+                recoloured_share=0.0,  # so that the search of a pair is done once
                 teach_weight=1.0,
                 teach_from=0.0,
                 teach_ramp=0.0,
@@ -145,6 +171,7 @@ class RefinedSearch(NetworkFlow[supervised.Batch | Pair | TaughtPair]):
         super().__init__()
         self.config = c = config or Config()
         self.search = DenseInverseSearch()
+        self.remembered = RememberedSearch(self.search)
         self.refiner = Refiner(c.widths, c.features)
 
     @property
@@ -155,7 +182,8 @@ class RefinedSearch(NetworkFlow[supervised.Batch | Pair | TaughtPair]):
 
     def flows(self, image_a: Images, image_b: Images) -> list[Tensor]:
         """The finest is of the images' size."""
-        return self.refined(image_a, image_b, searched(self.search, image_a, image_b))
+        search = self.remembered if self.training and not self.config.truth else self.search
+        return self.refined(image_a, image_b, searched(search, image_a, image_b))
 
     def refined(self, image_a: Images, image_b: Images, start: Searched) -> list[Tensor]:
         """What the network makes of a start: flow of the images' size, then of 1/4, 1/8 ... of it."""

@@ -16,8 +16,8 @@ from firstsight.training.metrics_log import Callback
 class TrainingBar(Callback):
     """A progress bar with the loss and the pace, and `preview.png` at every checkpoint."""
 
-    def __init__(self, out: Path, console: Console):
-        self.out, self.console = out, console
+    def __init__(self, out: Path, console: Console, name: str = "training"):
+        self.out, self.console, self.name = out, console, name
         self._open = ExitStack()
 
     def __enter__(self) -> "TrainingBar":
@@ -32,13 +32,13 @@ class TrainingBar(Callback):
         elif step:
             self.console.print(f"resuming from {written(self.out)[-1]}", markup=False)
         self.bars = self._open.enter_context(progress_bars(self.console))
-        self.task = self.bars.add_task("training", total=steps, completed=step)
+        self.task = self.bars.add_task(self.name, total=steps, completed=step)
 
     def on_step(self, step: int, numbers: Mapping[str, float] | None) -> None:
         self.bars.update(self.task, completed=step)
         if numbers is not None:
             pace = numbers.get("samples per second")
-            shown = f"loss {numbers['loss']:.4g}" + (f", {pace:.3g} samples/s" if pace else "")
+            shown = f"{self.name}: loss {numbers['loss']:.4g}" + (f", {pace:.3g} samples/s" if pace else "")
             self.bars.update(self.task, description=shown)
 
     def on_remark(self, line: str) -> None:
