@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,8 @@ from firstsight.learning.lessons import Lesson
 from firstsight.learning.record import Comparison, LearnRecord
 from firstsight.learning.run import Learning, Task, learn
 from firstsight.perceive.run import Settings
+from firstsight.recordings.opening import frame_indices, open_recording, select
+from firstsight.recordings.recording import Recording
 from firstsight.run_folder import RunFolder, RunRecord
 from firstsight.training.data.batch import ImageBatch
 from firstsight.training.data.dataset import Arrays
@@ -38,6 +41,17 @@ def finished(folder: Path, source: str, settings: Settings) -> RunFolder:
     return run_folder
 
 
+@cache
+def world(source: str, sensors: tuple[str, ...] | None) -> Recording:
+    """Opened once: that takes a second."""
+    return open_recording(source, sensors=None if sensors is None else frozenset(sensors))
+
+
+def opened(settings: Settings, source: str) -> Recording:
+    whole = world(source, settings.sensors)
+    return whole if settings.frames is None else select(whole, frame_indices(settings.frames, len(whole)))
+
+
 class Fakes:
     """Stands in for what takes time; notes in order what was asked for. `gains` are what lessons bring."""
 
@@ -46,6 +60,7 @@ class Fakes:
         self.lacking: str | None = None
         self.killed_at: str | None = None
         patch.setattr(run, "perceive", self.perceive)
+        patch.setattr(Settings, "open", opened)
         patch.setattr(run, "warn_if_unfit", lambda *_: None)
         patch.setattr(run, "data_of", self.data_of)
         patch.setattr(run, "steps_in", lambda seconds, *_: round(seconds))
@@ -169,6 +184,12 @@ def test_what_is_complete_is_not_done_again(learned: Path, monkeypatch: pytest.M
     again = learn(WORLD, learned, CAMERA, budget_minutes=1.0, console=console)
     assert again == record.read(learned / "learn.json")
     assert "already complete" in console.file.getvalue()
+
+
+@pytest.fixture(autouse=True)
+def quickly_opened(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    if "slow" not in request.keywords:
+        monkeypatch.setattr(Settings, "open", opened)
 
 
 def test_another_task_in_the_same_folder_is_one_line(learned: Path):
