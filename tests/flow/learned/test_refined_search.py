@@ -12,7 +12,7 @@ from firstsight.errors import InputError
 from firstsight.evaluation.flow import FlowErrors
 from firstsight.flow.learned import supervised
 from firstsight.flow.learned.from_video import Pair
-from firstsight.flow.learned.refined_search import Config, RefinedSearch, RememberedSearch, searched
+from firstsight.flow.learned.refined_search import Config, RefinedSearch, RememberedSearch, Searched, searched
 from firstsight.recordings.recording import FlowImage, Recording
 from firstsight.recordings.simulated import simulate
 from firstsight.roles import Flow, FlowEstimator
@@ -41,12 +41,30 @@ def test_it_begins_as_the_search():
     assert found.flow[0, :, 30, 50].tolist() == pytest.approx([-3, 2], abs=0.4)
 
 
+def test_doubt_is_small_where_the_search_is_sure():
+    """1 - 1 / (1 + e^2) for errors of 0, 0.5 and 3 px where the way back confirms it, 1 where it does not."""
+    valid, error = (torch.tensor(row)[None, None, None] for row in ([1.0, 1.0, 1.0, 0.0], [0.0, 0.5, 3.0, 0.0]))
+    start = Searched(torch.zeros(1, 2, 1, 4), valid, error)
+    assert start.doubt.flatten().tolist() == pytest.approx([0, 0.2, 0.9, 1])
+
+
+def test_what_is_not_in_doubt_stays(monkeypatch: pytest.MonkeyPatch):
+    """A change of (2, -1) px is taken over by a quarter where doubt is a quarter."""
+    method, image = RefinedSearch(SMALL), textures(64, 96)
+    change = torch.tensor([2.0, -1.0])[None, :, None, None].expand(1, 2, 32, 48)
+    monkeypatch.setattr(method.refiner, "forward", lambda *_: [change])
+    monkeypatch.setattr(Searched, "doubt", property(lambda start: torch.full_like(start.valid, 0.25)))
+    found = method.whole(image, image) - searched(method.search, image, image).flow
+    assert found.mean((0, 2, 3)).tolist() == pytest.approx([0.5, -0.25], abs=1e-4)
+
+
 @pytest.mark.parametrize("size", [(64, 96), (128, 288)])
 def test_the_change_is_scaled_with_the_images(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch):
-    """(2, -1) px of 96x64 are (6, -2) px of 288x128."""
+    """(2, -1) px of 96x64 are (6, -2) px of 288x128, where the search is in doubt."""
     method, image = RefinedSearch(SMALL), textures(*size)
     change = torch.tensor([2.0, -1.0])[None, :, None, None].expand(1, 2, 32, 48)
     monkeypatch.setattr(method.refiner, "forward", lambda *_: [change])
+    monkeypatch.setattr(Searched, "doubt", property(lambda start: torch.ones_like(start.valid)))
     found = method.whole(image, image)
     expected = [2.0, -1.0] if size == (64, 96) else [6.0, -2.0]
     assert (found - searched(method.search, image, image).flow).mean((0, 2, 3)).tolist() == pytest.approx(
@@ -159,5 +177,5 @@ def test_video_alone_makes_it_better_than_the_search(tmp_path: Path):
     fit(method, data, replace(recipe, steps=300), tmp_path, runtime=Runtime(device="cpu"))
     after = np.mean([errors_px(method.eval(), street) for street in streets], 0)
     print(f"EPE visible / all: {before[0]:.3f} / {before[1]:.3f} px of the search, {after[0]:.3f} / {after[1]:.3f} px")
-    assert after[1] < 0.95 * before[1]
-    assert after[0] < 1.02 * before[0]
+    assert after[1] < 0.93 * before[1]
+    assert after[0] < 1.01 * before[0]

@@ -4,7 +4,8 @@ Paper:  Kroeger et al. Fast Optical Flow using Dense Inverse Search. ECCV 2016, 
         CVPR 2017) and GeoNet adds a residual to rigid flow (Yin, Shi, CVPR 2018); crops teach as in UFlow (ECCV 2020).
 Idea:   dense inverse search gives f and what it thinks of it: where it is valid, which error it expects    -> searched()
         b is brought back by f; features of both are compared near by, which tells what the search missed     -> Refiner
-        f + r, r by a decoder from a half of the resolution on, near 0 at first                       -> RefinedSearch.flows()
+        f + doubt r, r by a decoder from a half of the resolution on, near 0 at first                   -> RefinedSearch.flows()
+        doubt is small where the search is sure, which it knows better than the network            -> Searched.doubt
         learned from true flow (flow.learned.supervised) or from video alone (flow.learned.from_video): `truth` says which. Of
         video it is the crops that teach most: in a crop the search loses what leaves it, and the whole image shows where it went.
         Larger images than those of training are searched as they are; the residual is found at the size of training.
@@ -77,6 +78,11 @@ class Searched(NamedTuple):
     flow: Flows
     valid: Map
     error: Map
+
+    @property
+    def doubt(self) -> Map:
+        """1 - valid / (1 + error^2), in [0, 1]: how much of a change is taken over."""
+        return 1 - self.valid / (1 + self.error.square())
 
 
 @torch.no_grad()
@@ -189,8 +195,11 @@ class RefinedSearch(NetworkFlow[supervised.Batch | Pair | TaughtPair]):
         """What the network makes of a start: flow of the images' size, then of 1/4, 1/8 ... of it."""
         residuals = self.refiner(image_a, image_b, start)
         size = image_a.shape[-2:]
-        whole = start.flow + F.interpolate(residuals[0], size, mode="bilinear", align_corners=False)
-        return [whole, *(F.adaptive_avg_pool2d(start.flow, one.shape[-2:]) + one for one in residuals[1:])]
+        whole = start.flow + start.doubt * F.interpolate(residuals[0], size, mode="bilinear", align_corners=False)
+        flow, doubt = (
+            [F.adaptive_avg_pool2d(maps, one.shape[-2:]) for one in residuals] for maps in (start.flow, start.doubt)
+        )
+        return [whole, *(flow[k] + doubt[k] * residuals[k] for k in range(1, len(residuals)))]
 
     def whole(self, image_a: Images, image_b: Images) -> Flows:
         """The search's flow of the images as they are, and what the network adds to it at the size of training."""
@@ -205,7 +214,7 @@ class RefinedSearch(NetworkFlow[supervised.Batch | Pair | TaughtPair]):
         residual = self.refiner(resize(image_a, height, width), resize(image_b, height, width), small)[0]
         # It lies on a half of the resolution, and is in px of the whole.
         doubled = F.interpolate(residual, (height, width), mode="bilinear", align_corners=False)
-        return start.flow + resize_flow(doubled, *image_a.shape[-2:])
+        return start.flow + start.doubt * resize_flow(doubled, *image_a.shape[-2:])
 
     def both_ways(self, image_a: Images, image_b: Images) -> tuple[Flows, Flows]:
         """The flow from a to b and back."""
