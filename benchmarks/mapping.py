@@ -44,7 +44,7 @@ FRAMES, ROUNDS = 12, 5
 
 def in_numpy(tsdf: Tsdf, observation: Observation, pose: torch.Tensor) -> None:
     """The same mean over the same blocks, nearest pixel and without colour, every voxel at once."""
-    depth, valid = (part[0, 0].numpy() for part in observation.depth)
+    depth, valid = (part[0, 0].numpy() for part in observation.depth[:2])
     inverse_depth, k = usable_inverse_depth(depth, valid, tsdf.max_range_m, 0.05), observation.intrinsics.numpy()
     camera_from_world = np.linalg.inv(pose.numpy()).astype(np.float32)
     within = np.stack(np.unravel_index(np.arange(SIDE**3), (SIDE,) * 3), 1)

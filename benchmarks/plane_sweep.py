@@ -29,7 +29,7 @@ def swept(recording: Recording, frame: int, offsets: tuple[int, ...]) -> tuple[n
     sources = torch.cat([to_tensor(images[i]) for i in others])
     intrinsics = torch.from_numpy(recording.rig.cameras[0].intrinsics)
     start = time.process_time()
-    depth, valid = PlaneSweep()(to_tensor(images[frame]), sources, motion, intrinsics)
+    depth, valid, _ = PlaneSweep()(to_tensor(images[frame]), sources, motion, intrinsics)
     seconds = time.process_time() - start
     truth = recording.truth.depth[frame]
     judged = truth.valid & (truth.depth < 80)

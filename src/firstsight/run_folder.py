@@ -154,6 +154,9 @@ class RunFolder:
     def depth_path(self, frame: int) -> Path:
         return self.path / "depth" / f"{frame:06d}.png"
 
+    def depth_error_path(self, frame: int) -> Path:
+        return self.path / "depth_error" / f"{frame:06d}.png"
+
     def flow_path(self, frame: int) -> Path:
         return self.path / "flow" / f"{frame:06d}.png"
 
@@ -228,6 +231,11 @@ class RunFolder:
 
     def write_depth(self, frame: int, depth: DepthImage) -> None:
         png.write_scaled(self.depth_path(frame), depth.depth, depth.valid)
+
+    def read_depth_error(self, frame: int) -> Float32[np.ndarray, "height width"] | None:
+        """The error that the depth's method expects, as a standard deviation in the unit of depth; None if not told."""
+        stored = self._read(self.depth_error_path(frame), png.read_scaled)
+        return None if stored is None else stored[0]
 
     def read_flow(self, frame: int) -> FlowImage | None:
         """Flow of frame -> frame + 1; what is valid is also what was found visible."""

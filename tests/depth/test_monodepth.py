@@ -210,7 +210,7 @@ def test_images_of_other_sizes_are_answered_in_metres():
     method.after_update(method.loss(batch_of(1), context(1)).carry, context(1))
     assert float(method.reach_m) == pytest.approx(50 * 0.25 / 64)
     image = torch.rand(2, 3, 64, 64)
-    depth, valid = method(image)
+    depth, valid, _ = method(image)
     share = method.left_share(image)
     assert valid.all()
     assert torch.allclose(depth, 50 * 0.25 / (64 * share), rtol=1e-5)

@@ -227,7 +227,7 @@ def test_tiny_learns():
         ]
         moved = float(min_reprojection([photometric(views[1], again) for again in seen]).mean())
     assert moved < 0.5 * unmoved
-    depth, valid = method(views[1])
+    depth, valid, _ = method(views[1])
     assert valid.all()
     assert depth.shape == (8, 1, 64, 64)
     assert method.scale == "unknown"

@@ -69,7 +69,7 @@ def render(scene: list[Plane], camera_from_image: np.ndarray) -> tuple[torch.Ten
 def estimate(scene: list[Plane], motions: list[np.ndarray], config: Config | None = None) -> tuple[np.ndarray, ...]:
     image, truth = render(scene, np.eye(4))
     neighbours = torch.cat([render(scene, neighbour_from_image)[0] for neighbour_from_image in motions])
-    depth, valid = PlaneSweep(config)(
+    depth, valid, _ = PlaneSweep(config)(
         image, neighbours, torch.from_numpy(np.stack(motions)), torch.from_numpy(INTRINSICS)
     )
     return depth[0, 0].numpy(), valid[0, 0].numpy(), truth
@@ -154,7 +154,7 @@ def test_simulated_street_with_true_motion():
     recording = simulated.simulate("street", frames=5)
     images, cameras = recording.images["left"], recording.truth.world_from_camera
     motions = np.stack([np.linalg.inv(cameras[i]) @ cameras[2] for i in (0, 1, 3, 4)])
-    depth, valid = PlaneSweep()(
+    depth, valid, _ = PlaneSweep()(
         to_tensor(images[2]),
         torch.cat([to_tensor(images[i]) for i in (0, 1, 3, 4)]),
         torch.from_numpy(motions),

@@ -82,7 +82,7 @@ def test_depth_begins_in_the_middle_and_an_untrained_one_is_refused():
     with pytest.raises(InputError, match="not trained"):
         method(image)
     method.after_update({"focal_share": torch.tensor([0.4, 0.6])}, StepContext(0, 10, StepRandom(0, 0, 2)))
-    depth, valid = method(image)
+    depth, valid, _ = method(image)
     assert depth.shape == (1, 1, 50, 70)
     assert valid.all()
     assert depth.median().item() == pytest.approx(3.0, rel=0.2)

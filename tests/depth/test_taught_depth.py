@@ -99,7 +99,10 @@ def test_gaps_are_filled_in_the_sweeps_unit():
     ratio[..., 30:] = 5
     known = torch.zeros(1, 1, 40, 60, dtype=torch.bool)
     known[..., ::4, ::4] = True
-    found = filled(Depth(torch.where(known, guess * ratio, 0), known), guess, image)
+    found = filled(Depth(torch.where(known, guess * ratio, 0), known), guess, 0.1 * guess, image)
+    assert found.error_m is not None
+    assert found.error_m[0, 0, 22, 51].item() == pytest.approx(1, rel=0.03), "a tenth of 10, in the sweep's unit"
+    assert not found.error_m[known].any()
     assert found.valid.all()
     torch.testing.assert_close(found.depth[known], (guess * ratio)[known])
     assert found.depth[0, 0, 11, 13].item() == pytest.approx(6, rel=0.03)
@@ -110,7 +113,7 @@ def test_what_the_sweep_hardly_knows_is_not_filled():
     known = torch.zeros(1, 1, 40, 60, dtype=torch.bool)
     known[0, 0, 0, :20] = True
     sweep = Depth(known.float(), known)
-    assert filled(sweep, torch.ones(1, 1, 40, 60), torch.zeros(1, 3, 40, 60)) is sweep
+    assert filled(sweep, torch.ones(1, 1, 40, 60), torch.ones(1, 1, 40, 60), torch.zeros(1, 3, 40, 60)) is sweep
 
 
 def test_the_derivatives_of_a_batch_are_the_means_of_its_halves(street: Recording):
@@ -143,6 +146,22 @@ def test_the_loss_is_the_sum_of_its_parts_and_weights_scale_them(street: Recordi
     assert heavier["smoothness"].item() == pytest.approx(5 * loss.parts["smoothness"].item(), rel=1e-5)
     method.config = replace(method.config, photometric_weight=0.0)
     assert "photometric" not in method.loss(batch, context).parts
+
+
+def test_the_expected_error_is_calibrated_on_what_did_not_teach(monkeypatch: pytest.MonkeyPatch):
+    """It answers 4 m, spread 0.1; log 4/5 and log 4/3 are 2.23 and 2.88 spreads off, mean 2.554; sqrt 2 of that is 14.45 % a spread."""
+    method = TaughtDepth(SMALL)
+    answer = Answer(torch.full((1, 1, 64, 64), math.log(4)), torch.full((1, 1, 64, 64), 0.1))
+    monkeypatch.setattr(method, "answers", lambda _: [answer])
+    depth = torch.zeros(1, 1, 64, 64)
+    depth[..., :10, :], depth[..., 10:20, :] = 5, 3
+    image = torch.zeros(1, 3, 64, 64)
+    expected = (math.log(5 / 4) + math.log(4 / 3)) / 0.2
+    assert method.calibrate([(image, depth)]) == pytest.approx(expected, rel=1e-5)
+    found = method(image)
+    assert found.error_m is not None
+    assert found.error_m.mean().item() == pytest.approx(expected * math.sqrt(2) * 0.1 * 4, rel=1e-4)
+    assert method.calibrate([]) == 1
 
 
 def test_near_and_far_that_cannot_be_are_one_line():

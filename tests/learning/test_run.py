@@ -65,6 +65,7 @@ class Fakes:
         patch.setattr(run, "data_of", self.data_of)
         patch.setattr(run, "steps_in", lambda seconds, *_: round(seconds))
         patch.setattr(run, "train", self.train)
+        patch.setattr(run, "calibrated", lambda *_: 1.0)
         patch.setattr(run, "load", lambda name: Path(name).name)
         patch.setattr(run.pretrained, "load", lambda _: torch.nn.Linear(2, 1))
         patch.setattr(run, "write_page", lambda out, *_: (out / "report.html").write_text(""))

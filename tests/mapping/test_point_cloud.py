@@ -39,7 +39,7 @@ def test_points_too_far_for_a_key_are_left_out():
 def test_sampled_pixels_are_unprojected_points(see, world_from_camera):
     observation = see(world_from_camera(), [])
     assert observation.depth is not None
-    depth, valid = (value[0, 0].numpy() for value in observation.depth)
+    depth, valid = (value[0, 0].numpy() for value in observation.depth[:2])
     intrinsics = observation.intrinsics.numpy()
     samples = sample_pixels(depth, valid, observation.image[0].numpy(), intrinsics, 1, 30.0, 0.05)
     points = unproject(observation.depth.depth, observation.intrinsics[None])[0].permute(1, 2, 0).numpy()
@@ -52,7 +52,7 @@ def test_sampled_pixels_are_unprojected_points(see, world_from_camera):
 def test_pixels_at_depth_edges_are_dropped(see, world_from_camera):
     observation = see(world_from_camera(), [(5.0, 6.0, -1.0, 1.0, 3.0), *WALL])
     assert observation.depth is not None
-    depth, valid = (value[0, 0].numpy() for value in observation.depth)
+    depth, valid = (value[0, 0].numpy() for value in observation.depth[:2])
     mixed = depth.copy()
     edge = int(np.flatnonzero(np.abs(np.diff(depth[20])) > 1)[0])
     mixed[:, edge] = (depth[:, edge - 1] + depth[:, edge + 1]) / 2

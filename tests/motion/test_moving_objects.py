@@ -248,7 +248,9 @@ def test_surprise_is_what_noise_and_a_neighbour_do_not_explain():
 def flat_scene(shape: tuple[int, int], flow: np.ndarray) -> SceneArrays:
     """A wall 10 m away."""
     depth, nothing = np.full(shape, 10, np.float32), np.zeros(shape, np.float32)
-    return SceneArrays(depth, 1 / depth, flow.astype(np.float32), np.ones(shape, bool), nothing, np.eye(3))
+    return SceneArrays(
+        depth, 1 / depth, flow.astype(np.float32), np.ones(shape, bool), nothing, nothing.copy(), np.eye(3)
+    )
 
 
 def test_noise_is_measured():
@@ -417,6 +419,31 @@ def test_chance_in_the_mean_and_error_of_the_flow_count_as_noise():
         evidence = gather_evidence(scene, comparison, scene.rho * 0, Config())
         np.testing.assert_allclose(evidence.vote, 0.5, atol=1e-3)
         assert evidence.moving.all()
+
+
+def test_the_error_that_depth_expects_counts_along_the_lines_alone():
+    """0.012 of inverse depth where it is told, 0.01 measured elsewhere: 0.1896 / (0.0029 + 0.0072) / 16 is 1.173; across 1.5."""
+    shape = (30, 40)
+    scene = flat_scene(shape, np.zeros((2, *shape)))
+    scene.variance[:] = 0.03**2
+    scene.rho_error[:, :20] = 0.012
+    gradient = np.zeros((*shape, 2), np.float32) + np.array([10.0, 0.0], np.float32)
+    share = np.full(shape, 0.2, np.float32)
+    for residual, left in (([-(0.1896**0.5), 0.0], 0.1733), ([0.0, 0.0696**0.5], 0.5)):
+        seen_flow = np.zeros((*shape, 2), np.float32) + np.array(residual, np.float32)
+        comparison = Comparison(seen_flow, gradient, Noise(0.1, 0.0, 0.01), scene.known, share)
+        evidence = gather_evidence(scene, comparison, scene.rho * 0, Config())
+        np.testing.assert_allclose(evidence.vote[:, 25:], 0.5, atol=1e-3)
+        np.testing.assert_allclose(evidence.vote[:, 5:15], left, atol=1e-3)
+
+
+def test_depth_tells_its_error_as_one_of_inverse_depth():
+    """0.5 m at 10 m is 0.005 per metre."""
+    depth = Depth(torch.full((1, 1, 4, 6), 10.0), torch.ones(1, 1, 4, 6) > 0, torch.full((1, 1, 4, 6), 0.5))
+    flow = Flow(torch.zeros(1, 2, 4, 6), torch.ones(1, 1, 4, 6) > 0)
+    scene = read_scene(depth, flow, torch.eye(3, dtype=torch.float64))
+    np.testing.assert_allclose(scene.rho_error, 0.005, rtol=1e-5)
+    assert not read_scene(depth._replace(error_m=None), flow, torch.eye(3, dtype=torch.float64)).rho_error.any()
 
 
 def test_what_is_not_seen_now_stands_still_unless_an_object_is_expected_there():

@@ -124,6 +124,12 @@ def test_images_depth_and_flow_are_tensors_with_rows_before_columns(tmp_path: Pa
     assert read is not None
     assert read.depth.tolist() == [[[[1, 2, 3], [4, 5, 0]]]]
     assert read.valid.tolist() == [[[[True, True, True], [True, True, False]]]]
+    assert read.error_m is None
+    png.write_scaled(work.run.depth_error_path(0), np.array([[0.5, 0, 2], [3, 0.25, 7]], np.float32), depth.valid)
+    unsure = work.depth(0)
+    assert unsure is not None
+    assert unsure.error_m is not None
+    assert unsure.error_m.tolist() == [[[[0.5, 0, 2], [3, 0.25, 0]]]]
     assert depth_image(depth_tensors(depth)).depth.tolist() == depth.depth.tolist()
     flow = np.stack([depth.depth, -depth.depth], -1)
     png.write_flow(work.run.flow_path(0), flow, depth.valid)

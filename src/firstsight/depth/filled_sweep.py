@@ -23,16 +23,16 @@ from firstsight.geometry.images import to_grey
 from firstsight.matching.selection.edge_aware import smooth
 from firstsight.roles import Depth, MultiViewDepthEstimator
 
+Map = Float32[Tensor, "1 1 height width"]
 REACH_SHARE, EDGE = 0.1, 25.0  # of the filling: share of the image's width, grey levels between surfaces
 LEAST_KNOWN = 0.01  # of the image, that the sweep must have found for the rest to be filled
 PRIOR = 1e-3  # weight of the ratio of the whole image beside those near by
 
 
-def filled(
-    sweep: Depth, guess: Float32[Tensor, "1 1 height width"], image: Float32[Tensor, "1 3 height width"]
-) -> Depth:
+def filled(sweep: Depth, guess: Map, error: Map, image: Float32[Tensor, "1 3 height width"]) -> Depth:
     """The sweep's depth, and where it has none the guess times the ratio of both near by; all is valid then.
 
+    `error` is that of the guess in its unit; the sweep does not tell its own, which counts as 0.
     As it is where the sweep knows hardly anything, since the guess has a unit of its own.
     """
     known = sweep.valid[0, 0].cpu().numpy()
@@ -44,8 +44,9 @@ def filled(
     values = np.where(known, log_ratio, overall).astype(np.float32)
     grey = to_grey(image).astype(np.float32)
     around = smooth(values, weights, grey, np.zeros_like(known), REACH_SHARE * known.shape[1], EDGE)
-    scaled = guess * torch.from_numpy(np.exp(around))[None, None].to(guess.device)
-    return Depth(torch.where(sweep.valid, sweep.depth, scaled), torch.ones_like(sweep.valid))
+    ratio = torch.from_numpy(np.exp(around))[None, None].to(guess.device)
+    depth, error = torch.where(sweep.valid, sweep.depth, ratio * guess), torch.where(sweep.valid, 0, ratio * error)
+    return Depth(depth, torch.ones_like(sweep.valid), error)
 
 
 @final
@@ -64,7 +65,7 @@ class FilledSweep(MultiViewDepthEstimator, LearnsFromRun):
         intrinsics: Float64[Tensor, "3 3"],
     ) -> Depth:
         found = self.sweep.estimate(image, neighbours, neighbour_from_image, intrinsics)
-        return filled(found, self.of_image(image), image)
+        return filled(found, *self.of_image(image), image)
 
     def example_inputs(self, rows: int = 2, scale: float = 1.0) -> dict[str, Any]:
         """An image with neighbours a little to both sides of it; `rows` are those of neighbours."""

@@ -12,6 +12,8 @@ Differs: the run's poses are taken as they are, where Klodt and Vedaldi learn a 
 Role:   DepthEstimator, for cameras like those of the runs that taught it, in their unit.
 """
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple, final
 
@@ -124,7 +126,12 @@ def of_teacher(answer: Answer, depth: Map) -> Float[Tensor, ""]:
 
 
 class LearnsFromRun(Trainable[Batch]):
-    """A network that is taught by a finished run; subclasses say what it is used for."""
+    """A network that is taught by a finished run; subclasses say what it is used for.
+
+    `calibration` multiplies the spread: a network knows the frames that taught it better than others (`calibrate`).
+    """
+
+    calibration: Tensor
 
     PRESETS: ClassVar = {
         "paper": Preset(
@@ -140,6 +147,7 @@ class LearnsFromRun(Trainable[Batch]):
         super().__init__()
         self.config = c = config or Config()
         self.net = DepthNet(2, 0.5, c.layers, (c.encoder_width, c.decoder_width), c.norm)
+        self.register_buffer("calibration", torch.ones(()))
 
     @property
     def wanted(self) -> Wanted:
@@ -174,10 +182,28 @@ class LearnsFromRun(Trainable[Batch]):
         return torch.where(automask(moved, unmoved), moved, unmoved).mean()
 
     @torch.no_grad()
-    def of_image(self, image: Images) -> Map:
-        """Depth of images of any size."""
+    def calibrate(self, pairs: Iterable[tuple[Images, Map]]) -> float:
+        """Scales the spread by what is off in images that did not teach; (image, depth in the unit of the network, 0 unknown).
+
+        The factor is the mean of |log D - log D_t| / b, which for Laplace errors of spread b is 1; returned, 1 without pixels.
+        """
+        ratios = []
+        for image, depth in pairs:
+            answer = self.answers(resize(image, *self.config.size))[0]
+            there = F.interpolate(depth, answer.spread.shape[-2:], mode="nearest")
+            off = (answer.log_depth - there.clamp(min=1e-6).log()).abs() / answer.spread
+            ratios.append(off[there > 0])
+        known = torch.cat(ratios) if ratios else torch.empty(0)
+        self.calibration.fill_(float(known.mean()) if len(known) else 1.0)
+        return float(self.calibration)
+
+    @torch.no_grad()
+    def of_image(self, image: Images) -> tuple[Map, Map]:
+        """Depth of images of any size, and the standard deviation of its error: that of a Laplace distribution is sqrt 2 b."""
         answer = self.answers(resize(image, *self.config.size))[0]
-        return resize(answer.log_depth, *image.shape[-2:]).exp()
+        depth, spread = (resize(maps, *image.shape[-2:]) for maps in (answer.log_depth, answer.spread))
+        depth = depth.exp()
+        return depth, self.calibration * math.sqrt(2) * spread * depth
 
     @torch.no_grad()
     def preview(self, batch: Batch, context: StepContext) -> dict[str, Tensor]:
@@ -200,5 +226,5 @@ class TaughtDepth(DepthEstimator, LearnsFromRun):
     scale: ClassVar = "metric"
 
     def estimate(self, image: Images) -> Depth:
-        depth = self.of_image(image)
-        return Depth(depth, torch.ones_like(depth, dtype=torch.bool))
+        depth, error_m = self.of_image(image)
+        return Depth(depth, torch.ones_like(depth, dtype=torch.bool), error_m)

@@ -1,11 +1,12 @@
-"""What `firstsight doctor SOURCE` prints."""
+"""What `firstsight doctor SOURCE` prints, and what other commands say of an unfit recording."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 
+from rich.console import Console
 from rich.table import Table
 
-from firstsight.doctor.examination import findings_of
+from firstsight.doctor.examination import examine, findings_of
 from firstsight.doctor.samples import gather
 from firstsight.doctor.settings import SENSOR_OF_CHECK, Given, proposed_command
 from firstsight.recordings.recording import Recording
@@ -83,3 +84,11 @@ def conclusion(findings: Sequence[Finding]) -> str:
     if unfit:
         return "unfit: " + "; ".join(f"{finding.check}: {finding.measured}" for finding in unfit)
     return f"fit for use; see the notes on {', '.join(notes)}" if notes else "fit for use"
+
+
+def warn_if_unfit(recording: Recording, console: Console) -> None:
+    """Prints a line for each unfit finding, before hours are spent on the recording."""
+    for finding in examine(recording):
+        if finding.verdict == "unfit":
+            words = f"unfit: {recording.source}: {finding.check}: {finding.measured}. {finding.advice}"
+            console.print(words, style="yellow", markup=False, soft_wrap=True)

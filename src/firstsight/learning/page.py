@@ -62,11 +62,22 @@ def numbers(comparisons: Sequence[Comparison]) -> str:
 
 def trainings(learned: LearnRecord) -> str:
     rows = [
-        (escape(one.name), escape(one.method), f"{one.steps:,}", f"{one.weights:,}", f"{one.seconds:.0f} s")
+        (
+            escape(one.name),
+            escape(one.method),
+            f"{one.steps:,}",
+            f"{one.weights:,}",
+            f"{one.seconds:.0f} s",
+            f"{one.error_factor:.2f}",
+        )
         for one in learned.trainings
         if not one.reason
     ]
-    return table(("Lesson", "Method", "Steps", "Weights", "Time"), rows, "stages") if rows else ""
+    return (
+        table(("Lesson", "Method", "Steps", "Weights", "Time", "Error, times what it expected"), rows, "stages")
+        if rows
+        else ""
+    )
 
 
 def pictures(out: Path, work: Workspace, name: str) -> str:

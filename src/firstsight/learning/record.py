@@ -13,13 +13,17 @@ Better = Literal["lower", "higher"]
 
 @dataclass(kw_only=True)
 class Taught:
-    """One training: what it is for, which method, how long; `reason` says why there is none, "" where there is."""
+    """One training: what it is for, which method, how long; `reason` says why there is none, "" where there is.
+
+    `error_factor` is by how much more than the network thought it is off in frames that did not teach it.
+    """
 
     name: str
     method: str
     steps: int = 0
     weights: int = 0
     seconds: float = 0.0
+    error_factor: float = 1.0
     reason: str = ""
 
 

@@ -20,10 +20,11 @@ from pathlib import Path
 from rich.console import Console
 
 from firstsight import __version__, pretrained
-from firstsight.doctor.unfit import warn_if_unfit
+from firstsight.doctor.printing import warn_if_unfit
 from firstsight.errors import InputError
 from firstsight.formats.storage.lock import locked
 from firstsight.learning import judging, record
+from firstsight.learning.calibration import calibrated
 from firstsight.learning.clearing import clear
 from firstsight.learning.lessons import DEPTH, FLOW, ONE_IMAGE, Lesson, held, judged_elsewhere, lessons
 from firstsight.learning.page import write_page
@@ -146,8 +147,8 @@ class Learning:
             self.record.write(self.path)
         return known
 
-    def train(self, lesson: Lesson, scratch: Path) -> None:
-        """Trains, or goes on with it; a lesson for which the frames that teach lack something is left out."""
+    def train(self, lesson: Lesson, before: Workspace, scratch: Path) -> None:
+        """Trains, or goes on with it, and sets the error that it expects right on the frames that judge; a lesson for which the frames that teach lack something is left out."""
         sources, folder = self.sources(lesson), self.folder(lesson)
         try:
             data = data_of(lesson, sources, scratch)
@@ -160,6 +161,7 @@ class Learning:
         start = time.monotonic()
         train(lesson, taught.steps, data, sources, folder, self.console)
         taught.seconds += round(time.monotonic() - start, 1)
+        taught.error_factor = calibrated(folder, before)
         taught.weights = sum(parameter.numel() for parameter in pretrained.load(folder).parameters())
         self.record.write(self.path)
 
@@ -244,7 +246,7 @@ def complete(learning: Learning, scratch: Path) -> None:
         learning.teacher(number)
     before = learning.judge("before")
     for lesson in learning.lessons:
-        learning.train(lesson, scratch)
+        learning.train(lesson, before, scratch)
     folders = {lesson.name: str(learning.folder(lesson)) for lesson in learning.learned if lesson.name != ONE_IMAGE}
     learning.compare(before, learning.judge("after", tuple(folders.values())))
     kept = tuple(folder for name, folder in folders.items() if name in learning.record.used)

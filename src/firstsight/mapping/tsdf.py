@@ -134,7 +134,7 @@ class Tsdf(SurfaceMapper):
         self.max_range_m = self.max_range_m or 2 * distance_m
         assert observation.depth is not None
         assert observation.intrinsics is not None
-        depth, valid = (part[0, 0].numpy() for part in observation.depth)
+        depth, valid = (part[0, 0].numpy() for part in observation.depth[:2])
         inverse_depth = usable_inverse_depth(depth, valid, self.max_range_m, self.config.edge)
         if not inverse_depth.any():
             return

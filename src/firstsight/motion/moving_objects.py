@@ -118,16 +118,17 @@ def gather_evidence(scene: Scene, comparison: Comparison, memory: Map, config: C
     window = np.ones((config.bleed_px, config.bleed_px), np.uint8)
     nearby = (cv2.erode(scene.rho, window) - scene.rho, cv2.dilate(scene.rho, window) - scene.rho)
     variance = noise.flow_variance(scene.flow) * comparison.share + scene.variance
-    rho_variance = np.float32(noise.rho**2) * np.maximum(comparison.share, np.float32(LEAST_RHO_SHARE))
+    rho_error = np.maximum(np.float32(noise.rho), scene.rho_error)
+    rho_variance = rho_error**2 * np.maximum(comparison.share, np.float32(LEAST_RHO_SHARE))
     squared = surprise(comparison.residual, comparison.gradient, nearby, variance, rho_variance)
     own, nearest = squared / config.threshold**2
-    near_enough = scene.rho > FAR_SIGMAS * noise.rho
+    near_enough = scene.rho > FAR_SIGMAS * rho_error
     # What is not seen now stands still, unless an object is expected there.
     decided = comparison.known & near_enough & (scene.known | (memory == 0))
     doubtful = (own > 1) & (nearest <= 1)
     vote = np.where(doubtful, np.float32(DOUBTFUL_VOTE), np.clip(nearest - 1, -1, 1))
     vote = np.where(decided, vote, np.float32(UNKNOWN_VOTE))
-    tolerance = np.maximum(GROUND_SIGMAS * noise.rho, GROUND_RELATIVE * scene.rho)
+    tolerance = np.maximum(GROUND_SIGMAS * rho_error, GROUND_RELATIVE * scene.rho)
     ground = on_support(scene.rho, decided & (vote < 0), tolerance, scene.intrinsics, GROUND_SHARE)
     return Evidence(
         vote=vote + np.float32(GROUND_VOTE) * ground + memory * (near_enough & ~ground),

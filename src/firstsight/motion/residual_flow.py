@@ -56,7 +56,8 @@ class Noise(NamedTuple):
 class Scene(NamedTuple):
     """One frame as arrays. `depth` is filled where it was not valid; `known` is where depth and flow were; flow 0 elsewhere.
 
-    `variance` is that of the flow's error (px^2) as its estimator tells it, 0 where it does not.
+    `variance` is that of the flow's error (px^2) as its estimator tells it, 0 where it does not; `rho_error` the standard
+    deviation of inverse depth that depth's estimator tells, 0 where it does not.
     """
 
     depth: Map
@@ -64,6 +65,7 @@ class Scene(NamedTuple):
     flow: Float32[np.ndarray, "2 height width"]
     known: Mask
     variance: Map
+    rho_error: Map
     intrinsics: Float64[np.ndarray, "3 3"]
 
 
@@ -93,7 +95,9 @@ def read_scene(depth: Depth, flow_ab: Flow, intrinsics: Float64[Tensor, "3 3"]) 
     rho = (1 / np.where(filled > 0, filled, np.inf)).astype(np.float32)
     known = seen & depth.valid[0, 0].numpy()
     error = np.zeros_like(rho) if flow_ab.error_px is None else flow_ab.error_px[0, 0].numpy()
-    return Scene(filled, rho, flow, known, np.where(known, error**2, np.float32(UNKNOWN_VARIANCE)), intrinsics.numpy())
+    rho_error = np.zeros_like(rho) if depth.error_m is None else depth.error_m[0, 0].numpy() * rho**2
+    variance = np.where(known, error**2, np.float32(UNKNOWN_VARIANCE))
+    return Scene(filled, rho, flow, known, variance, rho_error, intrinsics.numpy())
 
 
 @njit(cache=True)

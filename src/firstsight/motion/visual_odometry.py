@@ -128,7 +128,7 @@ class VisualOdometry(Odometry):
         assert observation.image is not None
         assert observation.depth is not None
         assert observation.intrinsics is not None
-        depth, valid = observation.depth
+        depth, valid, _ = observation.depth
         view = PreparedFrame(to_grey(observation.image), depth[0, 0].numpy(), valid[0, 0].numpy())
         if self._keyframes is None:
             self._keyframes = Keyframes(

@@ -76,7 +76,8 @@ def remove_parts(run: RunFolder) -> None:
 
 
 def frame_folders(run: RunFolder) -> tuple[Path, ...]:
-    return tuple(path(0).parent for path in (run.depth_path, run.flow_path, run.flow_error_path, run.moving_path))
+    paths = (run.depth_path, run.depth_error_path, run.flow_path, run.flow_error_path, run.moving_path)
+    return tuple(path(0).parent for path in paths)
 
 
 def exists(path: Path) -> bool:

@@ -66,8 +66,11 @@ class Workspace:
 
     def depth(self, frame: int) -> Depth | None:
         """Depth that the depth stage wrote, None where it has none."""
-        stored = self.run.read_depth(frame)
-        return None if stored is None else depth_tensors(stored)
+        stored, error = self.run.read_depth(frame), self.run.read_depth_error(frame)
+        if stored is None:
+            return None
+        depth = depth_tensors(stored)
+        return depth if error is None else depth._replace(error_m=torch.from_numpy(error)[None, None])
 
     def flow(self, frame: int) -> Flow | None:
         """Flow to the next frame that the flow stage wrote, None where it has none."""

@@ -22,7 +22,7 @@ Images = Float32[Tensor, "batch 3 height width"]
 if TYPE_CHECKING:
     ImageLike = Tensor | np.ndarray
     MatrixLike = Tensor | np.ndarray
-    DepthLike = tuple[Tensor, Tensor] | tuple[np.ndarray, np.ndarray]
+    DepthLike = tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Tensor | None] | tuple[np.ndarray, np.ndarray]
     Files = Sequence[Path | str]
     Whole = int | np.integer
 else:
@@ -32,7 +32,8 @@ else:
 """What may be given.
 
 ImageLike: arrays (height, width, 3) or (height, width), tensors (3, height, width) or (batch, 3, height, width); uint8, or
-floats in [0, 1]. DepthLike: (depth in metres, valid), arrays (height, width) or tensors (batch, 1, height, width).
+floats in [0, 1]. DepthLike: (depth in metres, valid), arrays (height, width) or tensors (batch, 1, height, width), or
+a Depth.
 """
 
 # How far from [0, 1] resampling may carry a float; a quarter of a grey level.
@@ -132,6 +133,7 @@ def depth_and_valid(
     Raises InputError where it is no such pair, does not lie on the pixels of an image that is given, or where a valid depth
     is not above 0.
     """
+    given = given[:2] if isinstance(given, tuple) and len(given) == 3 else given  # a Depth, with the error it expects
     where, wanted = f"{role}: {name}", "give (depth in metres, valid as bool), each of the image's height and width"
     if not isinstance(given, tuple) or len(given) != 2 or not all(isinstance(v, Tensor | np.ndarray) for v in given):
         raise InputError(f"{where}: a {type(given).__name__} is no depth with its valid pixels; {wanted}")

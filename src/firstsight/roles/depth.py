@@ -11,10 +11,15 @@ from firstsight.roles.border import DepthLike, ImageLike, Images, MatrixLike
 
 
 class Depth(NamedTuple):
-    """z along the optical axis in metres, > 0 where `valid`; the value elsewhere means nothing."""
+    """z along the optical axis in metres, > 0 where `valid`; the value elsewhere means nothing.
+
+    `error_m` is the standard deviation of the error that the method expects, in the depth's unit, 0 where it does not know of
+    any; None where the method does not tell it.
+    """
 
     depth: Float32[Tensor, "batch 1 height width"]
     valid: Bool[Tensor, "batch 1 height width"]
+    error_m: Float32[Tensor, "batch 1 height width"] | None = None
 
 
 class Disparity(NamedTuple):

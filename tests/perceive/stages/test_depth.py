@@ -46,7 +46,7 @@ def test_disparity_becomes_depth_with_the_offset_of_the_principal_points():
     assert stereo_geometry(PAIR) == pytest.approx((40.0, 0.2, 0.5))
     disparity = torch.tensor([[[[2.5, 4.5, 0.5315, 0.5313, 0.4, 8.5]]]])
     valid = torch.tensor([[[[True, True, True, True, True, False]]]])
-    depth, known = stereo_depth(PAIR, Disparity(disparity, valid))
+    depth, known, _ = stereo_depth(PAIR, Disparity(disparity, valid))
     assert depth[0, 0, 0, :2].tolist() == pytest.approx([4, 2])
     # 8 / 0.0315 is 253.97 m, 8 / 0.0313 is 255.6 m, and 0.4 px is behind all
     assert known[0, 0, 0].tolist() == [True, True, True, False, False, False]
@@ -106,9 +106,25 @@ class ByHand(DepthEstimator):
 
 
 def test_of_one_image_no_depth_is_kept_that_files_do_not_hold(tmp_path: Path):
-    LearnedDepth.solve(ByHand(), {"image": np.zeros((1, 3, 3), np.uint8)}, tmp_path / "d.png")
+    given = {"image": np.zeros((1, 3, 3), np.uint8), "error_path": str(tmp_path / "e.png")}
+    LearnedDepth.solve(ByHand(), given, tmp_path / "d.png")
     values, valid = png.read_scaled(tmp_path / "d.png")
     assert (values.tolist(), valid.tolist()) == ([[254.5, 0, 0]], [[True, False, False]])
+    assert not (tmp_path / "e.png").exists(), "it does not tell its error"
+
+
+class Unsure(DepthEstimator):
+    scale = "metric"
+
+    def estimate(self, image: torch.Tensor) -> Depth:
+        depth = torch.tensor([[[[2.0, 4.0, 300.0]]]])
+        return Depth(depth, depth > 0, torch.tensor([[[[0.25, 1.5, 9.0]]]]))
+
+
+def test_the_error_that_a_method_expects_is_written(tmp_path: Path):
+    given = {"image": np.zeros((1, 3, 3), np.uint8), "error_path": str(tmp_path / "e.png")}
+    LearnedDepth.solve(Unsure(), given, tmp_path / "d.png")
+    assert png.read_scaled(tmp_path / "e.png")[0].tolist() == [[0.25, 1.5, 0]]
 
 
 def test_what_sensors_measured_is_read(tmp_path: Path):

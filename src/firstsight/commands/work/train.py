@@ -13,7 +13,7 @@ from rich.console import Console
 from firstsight import catalogue
 from firstsight.commands.work.evaluate import split
 from firstsight.commands.work.presets import Preset
-from firstsight.doctor.unfit import warn_if_unfit
+from firstsight.doctor.printing import warn_if_unfit
 from firstsight.errors import InputError
 from firstsight.evaluation.neighbour_curve import NeighbourCurve
 from firstsight.evaluation.probes import numbered

@@ -37,9 +37,22 @@ class DepthStage(FrameStage):
     def path(self, frame: int) -> Path:
         return self.work.run.depth_path(frame)
 
+    def error_path(self, frame: int) -> str:
+        """The file of the error that is expected, which only some methods tell."""
+        return str(self.work.run.depth_error_path(frame))
 
-def write_depth(path: Path, depth: Depth) -> None:
-    png.write_scaled(path, depth.depth[0, 0].numpy(), depth.valid[0, 0].numpy())
+    def is_done(self, frame: int) -> bool:
+        """Whether the depth is there, and its error too where one was written."""
+        error_path = self.work.run.depth_error_path(frame)
+        return super().is_done(frame) and (not error_path.exists() or self.work.run.holds(error_path))
+
+
+def write_depth(path: Path, depth: Depth, error_path: str = "") -> None:
+    """Writes what fits the run folder's depth format, and first the error that is expected: a frame with depth is done."""
+    near = (depth.valid & (depth.depth < MAX_DEPTH_M))[0, 0].cpu().numpy()
+    if depth.error_m is not None and error_path:
+        png.write_scaled(Path(error_path), depth.error_m[0, 0].cpu().numpy(), near)
+    png.write_scaled(path, depth.depth[0, 0].cpu().numpy(), near)
 
 
 class LearnedDepth(DepthStage):
@@ -55,13 +68,13 @@ class LearnedDepth(DepthStage):
         return "metric" if method is None else method.scale
 
     def read(self, frame: int) -> State:
-        return {"image": self.work.recording[frame].image()}
+        return {"image": self.work.recording[frame].image(), "error_path": self.error_path(frame)}
 
     @staticmethod
     def solve(method: DepthEstimator, inputs: State, path: Path) -> None:
         with torch.no_grad():
-            depth, valid = method(to_tensor(inputs["image"]))
-        write_depth(path, Depth(depth, valid & (depth < MAX_DEPTH_M)))
+            found = method(to_tensor(inputs["image"]))
+        write_depth(path, found, inputs["error_path"])
 
 
 class SensorDepth(DepthStage):
@@ -159,13 +172,15 @@ class MultiViewDepth(DepthStage):
             "neighbours": [self.work.recording[j].image() for j in neighbours],
             "neighbour_from_image": neighbour_from_image.numpy(),
             "intrinsics": self.work.camera.intrinsics,
+            "error_path": self.error_path(frame),
         }
 
     @staticmethod
     def solve(method: MultiViewDepthEstimator, inputs: State, path: Path) -> None:
         neighbours = torch.cat([to_tensor(image) for image in inputs["neighbours"]])
         poses, intrinsics = (torch.from_numpy(inputs[name]) for name in ("neighbour_from_image", "intrinsics"))
-        write_depth(path, method(to_tensor(inputs["image"]), neighbours, poses, intrinsics))
+        found = method(to_tensor(inputs["image"]), neighbours, poses, intrinsics)
+        write_depth(path, found, inputs["error_path"])
 
     def neighbours(self, frame: int) -> list[int]:
         """Frames on both sides, so far apart that pixels move some NEIGHBOUR_MOTION_PX between them."""

@@ -105,7 +105,7 @@ def view_of(observation: Observation, world_from_camera: Transform, config: View
     if observation.depth is None:
         nothing = np.zeros(len(features.pixels))
         return View(world_from_camera, features, nothing, nothing)
-    depth, valid = (part[0, 0].numpy() for part in observation.depth)
+    depth, valid = (part[0, 0].numpy() for part in observation.depth[:2])
     inverse_depth, known = inverse_depth_at(depth, valid, features.pixels, MAX_DEPTH_SPREAD)
     a, b = config.depth_noise
     return View(world_from_camera, features, inverse_depth, np.where(known, 1 / (a * inverse_depth**2 + b), 0.0))
