@@ -12,7 +12,16 @@ from jaxtyping import Bool, Float32
 from torch import Tensor
 
 from firstsight.errors import InputError
-from firstsight.external.description import Description, Quantity, Role, read_description
+from firstsight.external.description import (
+    QUANTITIES,
+    Description,
+    Input,
+    Output,
+    Quantity,
+    Role,
+    Size,
+    read_description,
+)
 from firstsight.external.session import TRIAL_SIZE, Session
 from firstsight.flow.expected_error import expected_errors_px
 from firstsight.geometry.pixels import resize
@@ -204,3 +213,29 @@ def load(path: str | Path) -> ExternalModel:
 def check(path: str | Path) -> None:
     """Loads the model and tries it out. Raises InputError, in one line, for what does not fit or does not run."""
     load(path).try_out()
+
+
+ROLES: dict[Role, type] = {
+    "depth": DepthEstimator,
+    "stereo": StereoEstimator,
+    "flow": FlowEstimator,
+    "encoder": Encoder,
+}
+
+
+def describe(
+    method: object, inputs: tuple[str, ...], outputs: tuple[str, ...], size: tuple[int, int]
+) -> Description | None:
+    """What must be said of a network exported from a method of ours, None for one of another role.
+
+    The names are those in the file; an encoder is given images of that `size`, others images as they are.
+    """
+    role = next((role for role, kind in ROLES.items() if isinstance(method, kind)), None)
+    if role is None:
+        return None
+    quantity = "depth" if getattr(method, "scale", "metric") == "unknown" else QUANTITIES[role][0]
+    return Description(
+        role=role,
+        input=Input(names=inputs, size=Size(fixed=size) if role == "encoder" else Size()),
+        output=Output(quantity=quantity, name=outputs[0], valid="valid" if "valid" in outputs else None),
+    )
