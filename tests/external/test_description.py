@@ -1,6 +1,7 @@
 """What MODEL.json may say, and the line that says what it may not."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -98,3 +99,14 @@ def test_files_that_can_run_code_are_refused_unopened(tmp_path: Path, name: str)
 def test_names_of_methods_are_no_files():
     assert not is_model_file("lucas-kanade")
     assert not is_model_file("runs/depth")
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_the_published_ones_of_the_documentation_are_read(tmp_path: Path, number: int):
+    page = (Path(__file__).parents[2] / "docs" / "external_models.md").read_text()
+    blocks = re.findall(r"^```json\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    found = read_description(described(tmp_path, blocks[number]))
+    assert len(blocks) == 2
+    assert (found.role, found.quantity) == [("depth", "inverse_depth"), ("flow", "flow_px")][number]
+    # a camera of 720x1280
+    assert found.input.size.of(720, 1280) == [(518, 924), (360, 480)][number]
