@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from firstsight.errors import InputError
-from firstsight.external import models
+from firstsight.external import models, session
 from firstsight.external.session import import_runtime
 
 Write = Callable[..., Path]
@@ -250,3 +251,22 @@ def test_the_runtime_is_an_optional_part(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
     with pytest.raises(InputError, match=r"ONNX Runtime is not installed: .*\[export\]"):
         import_runtime()
+
+
+@pytest.mark.parametrize(
+    ("usable", "used"),
+    [
+        (["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"], ["CUDA", "CPU"]),
+        (["AzureExecutionProvider", "CPUExecutionProvider"], ["CPU"]),
+    ],
+)
+def test_a_gpu_is_used_where_the_runtime_has_it(monkeypatch: pytest.MonkeyPatch, usable: list[str], used: list[str]):
+    asked: list[str] = []
+    runtime = SimpleNamespace(
+        SessionOptions=SimpleNamespace,
+        get_available_providers=lambda: usable,
+        InferenceSession=lambda path, options, providers: asked.extend(providers),
+    )
+    monkeypatch.setattr(session, "import_runtime", lambda: runtime)
+    session.opened(Path("net.onnx"))
+    assert asked == [f"{name}ExecutionProvider" for name in used]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 import firstsight
 from firstsight.cli import main, run
-from firstsight.commands.work.evaluate import Protocol, evaluate, features
+from firstsight.commands.work.evaluate import Protocol, alignment_of, evaluate, features
 from firstsight.errors import InputError
 from firstsight.external import models
 from firstsight.external.models import ExternalFlow, ExternalRelativeDepth
@@ -24,6 +24,7 @@ from firstsight.perceive.settings import Settings
 from firstsight.perceive.stages.depth import LearnedDepth
 from firstsight.perceive.workspace import Workspace
 from firstsight.recordings.recording import Recording
+from firstsight.roles import DepthEstimator
 from firstsight.run_folder import RunFolder
 
 Write = Callable[..., Path]
@@ -100,10 +101,12 @@ def test_a_network_is_judged_beside_a_method(written: Write, tmp_path: Path, cap
 
 
 def test_inverse_depth_is_judged_up_to_factor_and_shift(written: Write):
-    path = written(ground, {"role": "depth", "output": {"quantity": "inverse_depth"}})
-    (absolute, *_) = evaluate(str(path), SMALL)
-    assert "factor and shift of inverse depth" in absolute.protocol
-    assert absolute.value < 0.5
+    expected = {"depth_m": "none", "depth": "median", "inverse_depth": "inverse"}
+    for quantity, alignment in expected.items():
+        path = written(ground, {"role": "depth", "output": {"quantity": quantity}})
+        model = choice.load(str(path))
+        assert isinstance(model, DepthEstimator)
+        assert alignment_of(model) == alignment
 
 
 def test_an_encoder_is_judged_by_probes(written: Write, tmp_path: Path):
