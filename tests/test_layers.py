@@ -22,7 +22,7 @@ LAYERS = [
     {"run_folder", "losses", "nets"},
     {"training"},
     {"depth", "flow", "motion", "fusion", "mapping", "slam", "representation", "discovery"},
-    {"evaluation", "show", "catalogue", "pretrained", "installation", "doctor", "gallery"},
+    {"evaluation", "show", "catalogue", "pretrained", "external", "installation", "doctor", "gallery"},
     {"perceive", "reconstruct"},
     {"learning"},
     {"commands", "__init__"},

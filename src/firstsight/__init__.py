@@ -77,18 +77,20 @@ def learn(
 
 
 def method(name: str | Path, config: Any = None) -> Any:
-    """A method, ready to be called: by its name in the catalogue, or with what it learned from the folder of its training.
+    """A method, ready to be called: by its name in the catalogue, with what it learned from the folder of its training, or a
+    network that was trained elsewhere, from an ONNX file with a description beside it.
 
     `config` is the `Config` of its module, None for the paper's settings. A method that learns, given by name, is untrained.
     Raises InputError where there is no such method, or where the settings are another's.
     """
-    from firstsight import catalogue, pretrained
+    from firstsight import catalogue
     from firstsight.errors import InputError
+    from firstsight.perceive import choice
 
-    if (Path(name) / "config.json").is_file():
+    if choice.origin(str(name)) != "method":
         if config is not None:
-            raise InputError(f"{name}: the folder of a training has its settings; leave config out")
-        return pretrained.load(name)
+            raise InputError(f"{name}: has its settings beside its weights; leave config out")
+        return choice.load(str(name))
     entry = catalogue.find(str(name))
     wanted = entry.module.Config
     if config is not None and not isinstance(config, wanted):

@@ -10,7 +10,7 @@ import torch
 from firstsight import pretrained
 from firstsight.commands import evaluate as verb
 from firstsight.commands.work import evaluate as command
-from firstsight.commands.work.evaluate import Protocol, evaluate, write_metrics
+from firstsight.commands.work.evaluate import Protocol, described, evaluate
 from firstsight.discovery import slot_attention
 from firstsight.errors import InputError
 from firstsight.formats import png
@@ -55,7 +55,7 @@ def test_the_truth_is_without_error_and_what_is_off_is_not():
     assert value(stereo[1], "disparity error visible") > 1
 
 
-def test_methods_by_name_and_what_is_written(tmp_path):
+def test_methods_by_name_and_what_is_written():
     for name, needed in (
         ("semi-global-matching", "disparity error"),
         ("lucas-kanade", "flow EPE"),
@@ -63,8 +63,7 @@ def test_methods_by_name_and_what_is_written(tmp_path):
     ):
         metrics = evaluate(name, STREET)
         assert np.isfinite(value(metrics, needed))
-    write_metrics(tmp_path / "found.json", name, STREET, metrics)
-    found = json.loads((tmp_path / "found.json").read_text())
+    found = described(name, STREET, metrics)
     assert (found["method"], found["source"]) == (name, STREET)
     assert {"name", "value", "unit", "protocol"} <= set(found["metrics"][0])
 

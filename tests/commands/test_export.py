@@ -14,6 +14,7 @@ from firstsight import pretrained
 from firstsight.commands.work import export as command
 from firstsight.depth import monodepth
 from firstsight.errors import InputError
+from firstsight.external import models
 from firstsight.representation.joint_embedding import dino
 
 
@@ -50,6 +51,18 @@ def test_both_forms_answer_as_the_method_does(folder):
     session = onnxruntime.InferenceSession(folder / "export" / "model.onnx", providers=["CPUExecutionProvider"])
     for one, other in zip(expected, session.run(None, {"image": image.numpy()}), strict=True):
         np.testing.assert_allclose(one.detach().numpy(), other, rtol=1e-4, atol=1e-5)
+    as_a_model(folder / "export" / "model.onnx", height, width)
+
+
+def as_a_model(path: Path, height: int, width: int) -> None:
+    """With the description that is written beside it, the network takes a stage's place."""
+    method, model = pretrained.load(path.parent.parent), models.load(path)
+    image = torch.rand(1, 3, height, width)
+    expected, found = method(image), model(image)
+    if isinstance(model, models.ExternalDepth):
+        expected, found = expected.depth, found.depth
+    torch.testing.assert_close(found, expected.detach(), rtol=1e-4, atol=1e-4)
+    model.try_out()
 
 
 @pytest.mark.parametrize("gap", [1e-4, float("nan")])

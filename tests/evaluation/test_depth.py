@@ -48,6 +48,32 @@ def slow_depth_errors(estimate: DepthImage, truth: DepthImage, cap_m: float, med
     ]
 
 
+def test_inverse_depth_is_fitted_by_factor_and_shift() -> None:
+    """An estimate of 1 / (3 / depth + 0.2) is the truth, one pixel apart; medians alone would not find it."""
+    true = np.array([[2.0, 4.0, 5.0, 10.0, 20.0, 40.0]], np.float32)
+    seen = np.ones((1, 6), bool)
+    found = DepthImage(1 / (3 / true + 0.2), seen)
+    errors = DepthErrors(DepthProtocol(align="inverse"))
+    errors.add(found, DepthImage(true, seen))
+    assert values(errors.metrics())["depth Abs Rel"] == pytest.approx(0, abs=1e-5)
+    assert "per-image factor and shift of inverse depth by least squares" in errors.metrics()[0].protocol
+    # (x, y) = (0, 0.1), (1, 0.2), (2, 0.6) of inverse depths: the line through them is 0.05 + 0.25 x
+    far = DepthErrors(DepthProtocol(align="inverse"))
+    far.add(
+        DepthImage(np.array([[1e9, 1.0, 0.5]], np.float32), seen[:, :3]),
+        DepthImage(1 / np.array([[0.1, 0.2, 0.6]], np.float32), seen[:, :3]),
+    )
+    expected = [abs(1 / 0.05 - 10) / 10, abs(1 / 0.3 - 5) / 5, abs(1 / 0.55 - 1 / 0.6) * 0.6]
+    assert values(far.metrics())["depth Abs Rel"] == pytest.approx(sum(expected) / 3, rel=1e-4)
+    # what the line puts behind infinity is at the cap: (1e9, 0.5, 1/3) against 0.01, 0.02, 0.5 gives -0.0683 at x = 0
+    capped = DepthErrors(DepthProtocol(align="inverse", cap_m=101.0))
+    capped.add(
+        DepthImage(np.array([[1e9, 0.5, 1 / 3]], np.float32), seen[:, :3]),
+        DepthImage(1 / np.array([[0.01, 0.02, 0.5]], np.float32), seen[:, :3]),
+    )
+    assert values(capped.metrics())["depth RMSE"] > 1
+
+
 @pytest.mark.parametrize("median", [False, True])
 @pytest.mark.parametrize("garg", [False, True])
 def test_equals_the_loop_and_averages_over_images(median: bool, garg: bool) -> None:

@@ -214,10 +214,13 @@ def test_what_workers_answer_is_told_as_it_comes_and_a_lost_one_by_its_source(mo
 def test_workers_are_told_whole_paths(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine").mkdir()
-    settings = Settings(use=("mine", "lucas-kanade"))
+    (tmp_path / "mine" / "config.json").write_text("{}")
+    (tmp_path / "net.onnx").touch()
+    (tmp_path / "lucas-kanade").touch()
+    settings = Settings(use=("mine", "net.onnx", "lucas-kanade"))
     source, folder, told, overwrite = fleet.absolute(("drive", Path("out/drive"), settings, True))
     assert (source, folder, overwrite) == (str(tmp_path / "drive"), tmp_path / "out" / "drive", True)
-    assert told.use == (str(tmp_path / "mine"), "lucas-kanade")
+    assert told.use == (str(tmp_path / "mine"), str(tmp_path / "net.onnx"), "lucas-kanade")
     assert fleet.absolute(("sim:street", Path("out"), settings, False))[0] == "sim:street"
 
 

@@ -25,7 +25,7 @@ def perceive(
     frames: Frames = None,
     fov_deg: FovDeg = None,
     depth_per_metre: DepthPerMetre = None,
-    use: Annotated[tuple[str, ...], option("METHOD|TRAINING ...")] = (),
+    use: Annotated[tuple[str, ...], option("METHOD|TRAINING|MODEL.onnx ...")] = (),
     engine: Literal["serial", "ray"] = "serial",
     workers: Annotated[int | None, option("NUMBER")] = None,
     overwrite: Switch = False,
@@ -35,8 +35,8 @@ def perceive(
     Args:
         out: The run folder to write; by default runs/NAME. A killed run continues where it stopped. With several
             recordings: the folder that their run folders are written to, by default runs.
-        use: Methods, or folders of trainings, that take the place of a stage's own. What a method estimates says which:
-            lucas-kanade replaces that of flow.
+        use: Methods, folders of trainings, or ONNX networks with their description, that take the place of a stage's
+            own. What a method estimates says which: lucas-kanade replaces that of flow.
         engine: Whether several recordings run one after the other (serial) or side by side with Ray (ray).
         workers: How many cores to use, by default all. The results do not depend on it. With Ray each recording has one.
         overwrite: Replace the run that the folder holds.

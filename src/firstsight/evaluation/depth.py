@@ -2,7 +2,7 @@
 
 Source: Eigen, Puhrsch and Fergus, Depth Map Prediction from a Single Image (2014), section 4.1, for the depth metrics; Garg et
 al. (2016) for the crop; Zhou et al., SfM-Learner (2017), for median scaling; Menze and Geiger (2015) for D1; Scharstein et
-al. (2014) for bad-N.
+al. (2014) for bad-N; Ranftl et al., MiDaS (2020), equations 2-4, for the factor and shift of inverse depth.
 """
 
 from dataclasses import dataclass, field
@@ -28,24 +28,31 @@ DEPTH_METRICS = (
     ("δ < 1.25³", "%"),
 )
 
+Alignment = Literal["none", "median", "inverse"]
+ALIGNMENTS: dict[Alignment, str] = {
+    "none": "no scaling",
+    "median": "per-image median scaling",
+    "inverse": "per-image factor and shift of inverse depth by least squares",
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class DepthProtocol:
     """Which pixels are judged (true depth in (`min_m`, `cap_m`), inside the crop) and what is done to the estimate before.
 
-    `align` "median" multiplies each image's estimate by median(true) / median(estimated), for methods without scale. The
-    estimate is then clamped to [min_m, cap_m], as the field does.
+    `align` "median" multiplies each image's estimate by median(true) / median(estimated), for methods without scale;
+    "inverse" fits its inverse to the true one by a factor and a shift, for methods that know neither. The estimate is then
+    clamped to [min_m, cap_m], as the field does.
     """
 
     min_m: float = 1e-3
     cap_m: float = 80.0
-    align: Literal["none", "median"] = "none"
+    align: Alignment = "none"
     crop: Literal["none", "garg"] = "none"
 
     def __str__(self) -> str:
-        scaling = "no scaling" if self.align == "none" else "per-image median scaling"
         crop = "no crop" if self.crop == "none" else "Garg crop"
-        return f"true depth {self.min_m:g}-{self.cap_m:g} m, {crop}, {scaling}, estimate clamped to that range"
+        return f"true depth {self.min_m:g}-{self.cap_m:g} m, {crop}, {ALIGNMENTS[self.align]}, estimate clamped to that range"
 
 
 @dataclass
@@ -69,6 +76,8 @@ class DepthErrors:
         estimated, true = estimate.depth[chosen].astype(np.float64), truth.depth[chosen].astype(np.float64)
         if self.protocol.align == "median":
             estimated *= np.median(true) / np.median(estimated)
+        elif self.protocol.align == "inverse":
+            estimated = fitted_inverse(estimated, true, self.protocol.cap_m)
         self.images += 1
         self.sums += depth_errors(np.clip(estimated, self.protocol.min_m, self.protocol.cap_m), true)
 
@@ -82,6 +91,16 @@ class DepthErrors:
         ]
         density = f"answered share of the judged pixels ({self.protocol})"
         return (*errors, *share("depth density", self.answered, self.judged, density))
+
+
+def fitted_inverse(
+    estimated: Float[np.ndarray, " pixels"], true: Float[np.ndarray, " pixels"], cap_m: float
+) -> Float[np.ndarray, " pixels"]:
+    """The depth 1 / (s / estimated + t), at most `cap_m`, with s and t such that its inverse is nearest to that of `true`."""
+    inverse = 1 / estimated
+    terms = np.stack([inverse, np.ones_like(inverse)], 1)
+    (factor, shift), *_ = np.linalg.lstsq(terms, 1 / true)
+    return 1 / np.maximum(factor * inverse + shift, 1 / cap_m)
 
 
 def judged_pixels(truth: DepthImage, protocol: DepthProtocol) -> Bool[np.ndarray, "height width"]:

@@ -22,6 +22,7 @@ from rich.console import Console
 
 from firstsight.errors import InputError
 from firstsight.extras import install_command
+from firstsight.perceive import choice
 from firstsight.perceive.run import Settings, default_folder, perceive
 from firstsight.progress import progress_bars
 from firstsight.terminal import notes
@@ -115,7 +116,7 @@ def absolute(task: tuple[str, Path, Settings, bool]) -> tuple[str, Path, Setting
     source, folder, settings, overwrite = task
     if not source.startswith("sim:"):
         source = os.path.abspath(source)
-    use = tuple(os.path.abspath(name) if os.path.isdir(name) else name for name in settings.use)
+    use = tuple(choice.absolute(name) for name in settings.use)
     return source, folder.absolute(), replace(settings, use=use), overwrite
 
 

@@ -89,7 +89,7 @@ def check_use(use: tuple[str, ...], stages: Stages = STAGES) -> None:
         if not any(stage.takes(kind(name)) for stage in stages):
             usable = [e.name for e in catalogue.entries() if any(stage.takes(e.load()) for stage in stages)]
             raise InputError(
-                f"--use {name}: no stage takes it; use one of {', '.join(usable)}, or a trained one's folder"
+                f"--use {name}: no stage takes it; use one of {', '.join(usable)}, a trained one's folder, or an ONNX network"
             )
         check_ready(name)
 

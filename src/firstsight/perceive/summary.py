@@ -1,6 +1,6 @@
 """What `firstsight perceive` and `firstsight evaluate` print of what was measured."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 
@@ -81,11 +81,35 @@ def value_of(metric: Metric) -> str:
 
 def print_metrics(metrics: Sequence[Metric]) -> None:
     """Prints metrics with the number of their protocol, and below them each protocol once."""
-    protocols = list(dict.fromkeys(metric.protocol for metric in metrics))
-    numbers = {protocol: f"[{number}]" for number, protocol in enumerate(protocols, 1)}
-    console, made = results(), table("metric", "value", "protocol")
+    numbers, made = protocol_numbers(metrics), table("metric", "value", "protocol")
     made.columns[1].no_wrap = True
     for metric in metrics:
         made.add_row(metric.name, value_of(metric), numbers[metric.protocol])
+    print_with_protocols(made, numbers)
+
+
+def print_comparison(found: Mapping[str, Sequence[Metric]]) -> None:
+    """Prints the metrics of several methods in one table, a column each, every value with the number of its protocol."""
+    numbers = protocol_numbers([metric for metrics in found.values() for metric in metrics])
+    made = table("metric", *found)
+    names = dict.fromkeys(metric.name for metrics in found.values() for metric in metrics)
+    cells = {
+        (method, metric.name): f"{value_of(metric)} {numbers[metric.protocol]}"
+        for method, metrics in found.items()
+        for metric in metrics
+    }
+    for name in names:
+        made.add_row(name, *(cells.get((method, name), "") for method in found))
+    print_with_protocols(made, numbers)
+
+
+def protocol_numbers(metrics: Sequence[Metric]) -> dict[str, str]:
+    """Returns each protocol's number in brackets, in the order in which the metrics come."""
+    protocols = dict.fromkeys(metric.protocol for metric in metrics)
+    return {protocol: f"[{number}]" for number, protocol in enumerate(protocols, 1)}
+
+
+def print_with_protocols(made: Table, numbers: Mapping[str, str]) -> None:
+    console = results()
     console.print(made)
-    say("", *columns_of([(numbers[protocol], protocol) for protocol in protocols], console.width))
+    say("", *columns_of([(number, protocol) for protocol, number in numbers.items()], console.width))

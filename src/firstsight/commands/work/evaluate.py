@@ -11,15 +11,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from firstsight import catalogue, pretrained
+from firstsight import catalogue
 from firstsight.errors import InputError
-from firstsight.evaluation.depth import DepthErrors, DepthProtocol, DisparityErrors
+from firstsight.evaluation.depth import Alignment, DepthErrors, DepthProtocol, DisparityErrors
 from firstsight.evaluation.flow import FlowErrors
 from firstsight.evaluation.object_masks import ObjectMaskErrors, clustered_ids, ids_of
 from firstsight.evaluation.probes import Labelled, encoded, linear_metric, neighbour_metric, numbered
 from firstsight.evaluation.trajectory import trajectory_metrics
-from firstsight.formats.storage.atomic import write_json
+from firstsight.external.models import ExternalEncoder, ExternalInverseDepth
 from firstsight.geometry.images import to_tensor
+from firstsight.perceive import choice
 from firstsight.perceive.measure import item
 from firstsight.perceive.stages.depth import matched, stereo_depth
 from firstsight.perceive.workspace import depth_image, depth_tensors
@@ -70,13 +71,12 @@ class Protocol:
 
 
 def evaluate(name: str, source: str, *, frames: str | None = None, protocol: Protocol | None = None) -> Metrics:
-    """The field's metrics of a method of the catalogue, or of the folder of a trained one.
+    """The field's metrics of a method of the catalogue, of the folder of a trained one, or of a network's file.
 
     Raises InputError where the source has no truth for what the method estimates, or in no frame, and for a method that
     must be trained.
     """
-    subject = subject_of(name, source)
-    method = pretrained.load(name) if subject.kind == "training" else catalogue.find(name).load()()
+    method = choice.load(subject_of(name, source).name)
     for role, measure in MEASURES.items():
         if isinstance(method, role):
             with torch.no_grad():
@@ -91,33 +91,29 @@ def evaluate(name: str, source: str, *, frames: str | None = None, protocol: Pro
 class Subject(NamedTuple):
     """What is evaluated, against which source, and what it is in words."""
 
-    kind: Literal["method", "training", "run"]
+    kind: Literal["run"] | choice.Origin
     name: str
     source: str
     text: str
 
 
 def subject_of(name: str, source: str | None) -> Subject:
-    """Returns what a name stands for: a run folder, a training or a method of the catalogue.
+    """Returns what a name stands for: a run folder, a training, a network's file or a method of the catalogue.
 
-    Raises InputError for a name that is none of these, for a method that must be trained first, where the source is
-    missing, and for a run of another source.
+    Raises InputError for a name that is none of these, for a method that must be trained first, a network that does not
+    fit its description, where the source is missing, and for a run of another source.
     """
     if (Path(name) / "run.json").exists():
         record = RunFolder(Path(name)).read_record()
         if source not in (None, record.source):
             raise InputError(f"{name}: is a run of {record.source} and can be evaluated against that source alone")
         return Subject("run", name, record.source, f"run of {record.source}, as measured by firstsight perceive")
-    if pretrained.is_folder(name):
-        kind, text = "training", f"training of {pretrained.name(name)}"
-    else:
-        entry = catalogue.find(name)
-        if entry.learns:
-            raise InputError(f"{name}: must be trained first: firstsight train {name} SOURCE; then evaluate its folder")
-        kind, text = "method", f"method of the family {entry.family}"
+    kind = choice.origin(name)
+    if kind == "method" and catalogue.find(name).learns:
+        raise InputError(f"{name}: must be trained first: firstsight train {name} SOURCE; then evaluate its folder")
     if source is None:
         raise InputError(f"evaluate {name}: SOURCE is missing; give a recording with truth, such as sim:street")
-    return Subject(kind, name, source, f"{text}, on {source}")
+    return Subject(kind, name, source, f"{choice.described(name)}, on {source}")
 
 
 def measured(subject: Subject, *, frames: str | None = None, protocol: Protocol | None = None) -> Metrics:
@@ -138,10 +134,6 @@ def measured(subject: Subject, *, frames: str | None = None, protocol: Protocol 
 def described(name: str, source: str, metrics: Metrics) -> dict[str, Any]:
     """Returns what was measured as a value for JSON."""
     return {"method": name, "source": source, "metrics": [asdict(metric) for metric in metrics]}
-
-
-def write_metrics(path: Path, name: str, source: str, metrics: Metrics) -> None:
-    write_json(path, described(name, source, metrics))
 
 
 def stereo(method: StereoEstimator, source: str, frames: str | None, _: Protocol) -> Metrics:
@@ -171,11 +163,17 @@ def drawn_stereo(method: StereoEstimator, source: str, frames: str | None) -> It
 def depth(method: DepthEstimator, source: str, frames: str | None, protocol: Protocol) -> Metrics:
     recording = open_recording(source, frames=frames)
     truth = known(recording.truth.depth, source, "depth")
-    align = "none" if method.scale == "metric" else "median"
-    errors = DepthErrors(DepthProtocol(cap_m=protocol.cap_m, crop=protocol.crop, align=align))
+    errors = DepthErrors(DepthProtocol(cap_m=protocol.cap_m, crop=protocol.crop, align=alignment_of(method)))
     for frame, true in judged(recording, truth):
         errors.add(depth_image(method(to_tensor(frame.image()))), true)
     return errors.metrics()
+
+
+def alignment_of(method: DepthEstimator) -> Alignment:
+    """What each image's depth must be given before it can be judged: nothing, its factor, or its factor and shift."""
+    if isinstance(method, ExternalInverseDepth):
+        return "inverse"
+    return "none" if method.scale == "metric" else "median"
 
 
 def flow(method: FlowEstimator, source: str, frames: str | None, _: Protocol) -> Metrics:
@@ -230,7 +228,7 @@ def odometry(method: Odometry, source: str, frames: str | None, _: Protocol) -> 
 
 def features(method: Encoder, source: str, _: str | None, protocol: Protocol) -> Metrics:
     """Probes of an encoder that learned, on images whose folders are their classes."""
-    if not isinstance(method, Trainable):
+    if not isinstance(method, Trainable | ExternalEncoder):
         raise InputError(f"{type(method).__name__}: learns nothing; probes are for features that were learned")
     with TemporaryDirectory() as scratch:
         images = open_source(source, Wanted(ImageBatch, input_size(method)), Path(scratch))
@@ -243,8 +241,10 @@ def features(method: Encoder, source: str, _: str | None, protocol: Protocol) ->
     return (neighbour_metric(known, held_out), linear_metric(known, held_out))
 
 
-def input_size(method: Trainable) -> tuple[int, int]:
-    """(height, width) of the images that the method was trained on."""
+def input_size(method: Trainable | ExternalEncoder) -> tuple[int, int]:
+    """(height, width) of the images that the method was trained on, or that a network's description fixes."""
+    if isinstance(method, ExternalEncoder):
+        return method.image_size
     height, width = method.example_inputs()["image"].shape[-2:]
     return height, width
 

@@ -1,6 +1,7 @@
 """`firstsight export`: a trained method as torch.export and as ONNX, each checked against the method itself.
 
-Batch, height and width stay free where the method allows it; the check runs at two sizes.
+Batch, height and width stay free where the method allows it; the check runs at two sizes. The ONNX file comes with the
+description (`external.description`) with which it can take a stage's place again.
 """
 
 import logging
@@ -17,8 +18,10 @@ from torch.export import Dim
 
 from firstsight import pretrained
 from firstsight.errors import InputError
+from firstsight.external.models import describe
 from firstsight.extras import install_command
-from firstsight.formats.storage.atomic import replacing
+from firstsight.formats.storage.atomic import replacing, write_json
+from firstsight.formats.storage.configuration import to_json
 from firstsight.training import Trainable
 
 # The second size is that many times the first.
@@ -47,7 +50,9 @@ class Flat(nn.Module):
 
 
 def export(name: Path | str, out: Path) -> list[Parity]:
-    """Writes model.pt2 and model.onnx of a trained method into `out`; `name` as for `pretrained.load`.
+    """Writes model.pt2, model.onnx and what describes it into `out`; `name` as for `pretrained.load`.
+
+    A role that networks of others do not have gets no description.
 
     Raises InputError where the results differ by more than TOLERANCE, or where a part is not installed.
     """
@@ -57,19 +62,36 @@ def export(name: Path | str, out: Path) -> list[Parity]:
     names, examples = list(shown[0]), [tuple(inputs.values()) for inputs in shown]
     out.mkdir(parents=True, exist_ok=True)
     with quiet(), torch.no_grad():
+        outputs = output_names(method.method, examples[0])
         free = (tuple({0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC} for _ in names),)
         program = torch.export.export(method, examples[0], dynamic_shapes=free, strict=False)
         with replacing(out / "model.pt2") as part:
             torch.export.save(program, part)
         with replacing(out / "model.onnx") as part:
             torch.onnx.export(
-                program, examples[0], part, dynamo=True, external_data=False, input_names=names, verbose=False
+                program,
+                examples[0],
+                part,
+                dynamo=True,
+                external_data=False,
+                input_names=names,
+                output_names=list(outputs),
+                verbose=False,
             )
         session = runtime.InferenceSession(out / "model.onnx", providers=["CPUExecutionProvider"])
         again = torch.export.load(out / "model.pt2").module()
         found = [parity(method, session, again, inputs) for inputs in shown]
     require_equal(found, out)
+    height, width = examples[0][0].shape[-2:]
+    about = describe(method.method, tuple(names), outputs, (height, width))
+    if about is not None:
+        write_json(out / "model.json", to_json(about))
     return found
+
+
+def output_names(method: Trainable, inputs: tuple[Tensor, ...]) -> tuple[str, ...]:
+    """The names of what the method returns: the fields of its role's result."""
+    return getattr(method(*inputs), "_fields", ("features",))
 
 
 def require_equal(found: list[Parity], out: Path) -> None:
