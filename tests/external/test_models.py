@@ -50,7 +50,7 @@ def test_depth_is_the_modules_own(written: Write, size: tuple[int, int]):
     image = torch.rand(2, 3, *size)
     with torch.no_grad():
         expected, known = network(image)
-    depth, valid = model(image)
+    depth, valid, _ = model(image)
     assert (type(model), model.scale) == (models.ExternalDepth, "metric")
     torch.testing.assert_close(depth, expected, rtol=1e-5, atol=1e-5)
     assert torch.equal(valid, known > 0.5)
@@ -148,7 +148,7 @@ def test_inverse_depth_tells_depth_up_to_factor_and_shift(written: Write):
     about = {"role": "depth", "output": {"quantity": "inverse_depth"}}
     model = models.load(written(lambda x: 7 * x[:, 0], about))  # without a dimension for its channel
     image = torch.tensor([[0.1, 0.4], [0.0, 0.2]]).expand(1, 3, 2, 2)
-    depth, valid = model(image)
+    depth, valid, _ = model(image)
     assert model.scale == "unknown"
     assert valid.flatten().tolist() == [True, True, False, True]
     torch.testing.assert_close(depth.flatten()[[0, 1, 3]], torch.tensor([20.0, 5.0, 10.0]))
@@ -160,7 +160,7 @@ def test_depth_up_to_a_factor_and_in_other_units(written: Write):
     relative = models.load(written(constant(-2500.0), {"role": "depth", "output": {"quantity": "depth", "factor": -1}}))
     assert (relative.scale, float(relative(torch.rand(3, 8, 8)).depth[0, 0, 1, 2])) == ("unknown", 2500)
     millimetres = {"role": "depth", "output": {"quantity": "depth_m", "factor": 0.001}}
-    depth, valid = models.load(written(constant(2500.0), millimetres))(torch.rand(3, 8, 8))
+    depth, valid, _ = models.load(written(constant(2500.0), millimetres))(torch.rand(3, 8, 8))
     assert float(depth[0, 0, 1, 2]) == pytest.approx(2.5)
     assert valid.all()
 
@@ -170,7 +170,7 @@ def test_what_is_not_finite_is_not_valid_and_spreads_to_no_pixel(written: Write)
     model = models.load(written(lambda x: 1 / (x[:, :1] > 0.5).float() + 1, about))
     image = torch.ones(1, 3, 8, 16)
     image[..., :8] = 0
-    depth, valid = model(image)
+    depth, valid, _ = model(image)
     assert depth.isfinite().all()
     assert valid[0, 0, 4].tolist() == [False] * 9 + [True] * 7
     assert depth[valid].unique().tolist() == [2]

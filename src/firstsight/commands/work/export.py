@@ -38,7 +38,7 @@ class Parity(NamedTuple):
 
 
 class Flat(nn.Module):
-    """The method's forward pass with a plain tuple as the result, masks as numbers."""
+    """The method's forward pass with a plain tuple as the result, masks as numbers; what is not told is left out."""
 
     def __init__(self, method: Trainable):
         super().__init__()
@@ -46,7 +46,7 @@ class Flat(nn.Module):
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         result = self.method(*inputs)
-        return tuple(part.float() for part in result) if isinstance(result, tuple) else (result,)
+        return tuple(part.float() for part in result if part is not None) if isinstance(result, tuple) else (result,)
 
 
 def export(name: Path | str, out: Path) -> list[Parity]:
@@ -90,8 +90,9 @@ def export(name: Path | str, out: Path) -> list[Parity]:
 
 
 def output_names(method: Trainable, inputs: tuple[Tensor, ...]) -> tuple[str, ...]:
-    """The names of what the method returns: the fields of its role's result."""
-    return getattr(method(*inputs), "_fields", ("features",))
+    """The names of what the method returns: the fields of its role's result, without those that it does not tell."""
+    result = method(*inputs)
+    return tuple(name for name in getattr(result, "_fields", ("features",)) if getattr(result, name, name) is not None)
 
 
 def require_equal(found: list[Parity], out: Path) -> None:
