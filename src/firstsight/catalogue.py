@@ -29,6 +29,7 @@ METHODS = {
     "supervised-depth": Line("firstsight.depth.supervised_depth:SupervisedDepth", "DepthEstimator", learns=True),
     "monodepth": Line("firstsight.depth.monodepth:Monodepth", "DepthEstimator", learns=True),
     "monodepth2": Line("firstsight.depth.monodepth2:Monodepth2", "DepthEstimator", learns=True),
+    "geonet": Line("firstsight.depth.geonet:GeoNet", "DepthEstimator", learns=True),
     "taught-depth": Line("firstsight.depth.taught_depth:TaughtDepth", "DepthEstimator", learns=True),
     "filled-sweep": Line("firstsight.depth.filled_sweep:FilledSweep", "MultiViewDepthEstimator", learns=True),
     "depth-completion": Line("firstsight.fusion.depth_completion:DepthCompletion", "DepthCompleter"),

@@ -104,6 +104,7 @@ def test_flow_by_the_truth(tmp_path: Path):
     assert found["EPE"].before == pytest.approx((3 * math.sqrt(5) + math.hypot(3, 2)) / 4, rel=1e-5)
     assert found["EPE"].after == pytest.approx(math.sqrt(32) / 4, rel=1e-5)
     assert [one.measure for one in found.values() if one.decides] == ["EPE"]
+    assert [one.measure for one in found.values() if one.guards] == ["EPE visible"]
     assert found["image from the next"].after < 0.5 < 5 < found["image from the next"].before
 
 
@@ -127,6 +128,8 @@ def test_depth_by_the_truth_counts_gaps_as_the_median(tmp_path: Path):
     assert found["Abs Rel"].after == pytest.approx((2 / 16 + 8 / 10) / 2, rel=1e-5)
     assert found["Abs Rel, gaps filled"].before == pytest.approx((0 + 6 / 10) / 2, rel=1e-5)
     assert found["Abs Rel, gaps filled"].after == found["Abs Rel"].after
+    both = found["Abs Rel where both give"]
+    assert (both.before, both.after, both.guards) == (pytest.approx(0, abs=1e-6), pytest.approx(2 / 16, rel=1e-5), True)
     assert "against a ruler" in found["Abs Rel"].protocol
     assert [one.measure for one in found.values() if one.decides] == ["Abs Rel, gaps filled"]
 

@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -259,6 +260,16 @@ def test_what_is_not_better_by_a_percent_is_not_used(tmp_path: Path, after: floa
     assert (verdict.used, verdict.reason) == (used, words)
     nothing = learning.verdict(learning.lessons[1])
     assert (nothing.used, nothing.reason) == (False, "nothing to judge it by")
+
+
+@pytest.mark.parametrize(("after", "used"), [(1.019, True), (1.021, False)])
+def test_what_is_worse_where_the_classical_method_is_sure_is_not_used(tmp_path: Path, after: float, used: bool):
+    learning = Learning(Task(sources=(WORLD,), settings=CAMERA), tmp_path, quiet())
+    guard = replace(comparison("flow", 1 - after), measure="EPE visible", unit="px", decides=False, guards=True)
+    learning.record.comparisons = [comparison("flow", 0.3), guard]
+    verdict = learning.verdict(learning.lessons[0])
+    lost = "" if used else "; EPE visible 1 -> 1.02 px, 2.1% worse"
+    assert (verdict.used, verdict.reason) == (used, f"error 1 -> 0.7, 30.0% better{lost}")
 
 
 def test_from_python(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):

@@ -39,6 +39,7 @@ def learn(
         overwrite: Replace what was learned in the folder.
     """
     from firstsight.learning.judging import WHOLE_RUN
+    from firstsight.learning.lessons import ONE_IMAGE
     from firstsight.learning.run import learn as run_learn
     from firstsight.perceive.run import Settings, default_folder
 
@@ -62,7 +63,8 @@ def learn(
     results().print(shown)
     for one in learned.verdicts:
         say(f"{one.stage}: {one.method} is {'used' if one.used else 'not used'}: {one.reason}")
-    use = " ".join(str(folder / "trained" / stage.replace(" ", "-")) for stage in learned.used)
+    in_stages = [stage for stage in learned.used if stage != ONE_IMAGE]
+    use = " ".join(str(folder / "trained" / stage) for stage in in_stages)
     say(
         f"next: firstsight perceive {source} --use {use}"
         if use

@@ -62,7 +62,7 @@ def flow_comparisons(work: Workspace, before: FlowEstimator, after: FlowEstimato
         "crop gap": ("px", "in the border of a crop, from the whole images' flow where that closes"),
         "image from the next": ("%", "how the next image, taken back by the flow, differs (SSIM and colour)"),
     }
-    decides = "EPE" if "EPE" in values else "crop gap"
+    decides = ("EPE", "EPE visible") if "EPE" in values else ("crop gap", "image from the next")
     return comparisons(FLOW, values, words, decides, f"{len(pairs)} pairs")
 
 
@@ -112,10 +112,12 @@ def depth_comparisons(before: Workspace, after: Workspace) -> list[Comparison]:
     words = {
         "Abs Rel, gaps filled": ("", f"against {reference}; gaps have the median of what is given{scaling}"),
         "Abs Rel": ("", f"against {reference}; where the run gives depth{scaling}"),
+        "Abs Rel where both give": ("", f"against {reference}; where both runs give depth{scaling}"),
         "given": ("%", "of the pixels"),
         "image from the next": ("%", "how the next image, seen with depth and motion, differs; gaps filled likewise"),
     }
-    decides = "Abs Rel, gaps filled" if "Abs Rel, gaps filled" in values else "image from the next"
+    by_truth = ("Abs Rel, gaps filled", "Abs Rel where both give")
+    decides = by_truth if by_truth[0] in values else ("image from the next", "")
     return comparisons(DEPTH, values, words, decides, f"{len(frames)} frames")
 
 
@@ -131,6 +133,8 @@ def values_of_frame(works: tuple[Workspace, Workspace], frame: int, metric: bool
     if true is not None:
         protocol = DepthProtocol(align="none" if metric else "median")
         values["Abs Rel"] = two(abs_rel(depth, true, protocol) for depth in known)
+        both = known[0].valid & known[1].valid
+        values["Abs Rel where both give"] = two(abs_rel(depth._replace(valid=both), true, protocol) for depth in known)
         values["Abs Rel, gaps filled"] = two(abs_rel(depth, true, protocol) for depth in whole)
     values["image from the next"] = two(
         unlike_next(work, frame, depth) for work, depth in zip(works, whole, strict=True)
@@ -169,7 +173,7 @@ def one_image_comparisons(taught: Workspace, held_out: Workspace, after: DepthEs
     values = means(values_of_image(held_out, frame, constant, after) for frame in frames)
     against = "the run's own depth, where it gives some" if truth is None else held_out.recording.truth.depth_reference
     words = {"Abs Rel": ("", f"against {against}; before: the median depth of the frames that taught")}
-    return comparisons(ONE_IMAGE, values, words, "Abs Rel", f"{len(frames)} frames")
+    return comparisons(ONE_IMAGE, values, words, ("Abs Rel", ""), f"{len(frames)} frames")
 
 
 def typical_depth(work: Workspace) -> float:
@@ -198,9 +202,9 @@ def two(values: Iterable[float]) -> tuple[float, float]:
 
 
 def comparisons(
-    stage: str, values: Values, words: dict[str, tuple[str, str]], decides: str, sample: str
+    stage: str, values: Values, words: dict[str, tuple[str, str]], decides: tuple[str, str], sample: str
 ) -> list[Comparison]:
-    """The values in the order of `words`: by name their unit and how they were measured."""
+    """The values in the order of `words`: by name their unit and how they were measured. `decides`: what does, what guards."""
 
     def better(name: str) -> Literal["lower", "higher"]:
         return "higher" if name == "given" else "lower"
@@ -214,7 +218,8 @@ def comparisons(
             after=values[name][1],
             better=better(name),
             protocol=f"{how}; {sample}",
-            decides=name == decides,
+            decides=name == decides[0],
+            guards=name == decides[1],
         )
         for name, (unit, how) in words.items()
         if name in values

@@ -29,7 +29,11 @@ class Taught:
 
 @dataclass(kw_only=True, frozen=True)
 class Comparison:
-    """A value before and after, on frames that nothing was learned from; `decides` says that the verdict hangs on it."""
+    """A value before and after, on frames that nothing was learned from.
+
+    The verdict hangs on the one that `decides`, if none that `guards` is worse: those say how it is where the classical
+    method is sure.
+    """
 
     stage: str
     measure: str
@@ -39,6 +43,7 @@ class Comparison:
     better: Better
     protocol: str
     decides: bool = False
+    guards: bool = False
 
     @property
     def gain(self) -> float:
@@ -85,7 +90,7 @@ class LearnRecord:
 
     @property
     def used(self) -> list[str]:
-        """The stages whose learned method is better."""
+        """The lessons whose method is better."""
         return [verdict.stage for verdict in self.verdicts if verdict.used]
 
     def write(self, path: Path) -> None:

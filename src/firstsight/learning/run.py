@@ -39,6 +39,7 @@ from firstsight.training.data.dataset import Dataset
 from firstsight.training.data.opening import with_settings
 
 LEAST_GAIN = 0.01  # that a learned method must bring to be used
+MOST_LOSS = 0.02  # that it may bring where the classical method is sure
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,7 +188,7 @@ class Learning:
         self.record.verdicts = [self.verdict(lesson) for lesson in self.lessons]
 
     def verdict(self, lesson: Lesson) -> Verdict:
-        """Used where what decides is better by LEAST_GAIN."""
+        """Used where what decides is better by LEAST_GAIN, and nothing that guards is worse by more than MOST_LOSS."""
         taught = self.record.training(lesson.name)
         if taught is not None and taught.reason:
             return Verdict(stage=lesson.name, method=lesson.entry.name, used=False, reason=taught.reason)
@@ -195,10 +196,16 @@ class Learning:
         if not decisive:
             return Verdict(stage=lesson.name, method=lesson.entry.name, used=False, reason="nothing to judge it by")
         (one,) = decisive
-        used = one.gain >= LEAST_GAIN
-        change = f"{one.measure} {one.before:.3g} -> {one.after:.3g} {one.unit}".strip()
-        words = f"{abs(one.gain):.1%} {'better' if one.gain > 0 else 'worse'}" if one.gain else "the same"
-        return Verdict(stage=lesson.name, method=lesson.entry.name, used=used, reason=f"{change}, {words}")
+        lost = [c for c in self.record.comparisons if c.stage == lesson.name and c.guards and c.gain < -MOST_LOSS]
+        used = one.gain >= LEAST_GAIN and not lost
+        reason = "; ".join([in_words(one), *map(in_words, lost)])
+        return Verdict(stage=lesson.name, method=lesson.entry.name, used=used, reason=reason)
+
+
+def in_words(one: Comparison) -> str:
+    change = f"{one.measure} {one.before:.3g} -> {one.after:.3g} {one.unit}".strip()
+    words = f"{abs(one.gain):.1%} {'better' if one.gain > 0 else 'worse'}" if one.gain else "the same"
+    return f"{change}, {words}"
 
 
 def learn(
