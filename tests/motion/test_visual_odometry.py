@@ -54,7 +54,7 @@ def test_depth_with_the_noise_of_stereo_will_do(drive):
     rng = np.random.default_rng(0)
 
     def noisy(observation: Observation) -> Observation:
-        depth, valid = observation.depth
+        depth, valid, _ = observation.depth
         inverse = 1 / depth.clamp(min=0.1) + torch.from_numpy(rng.normal(0, 0.0028, depth.shape)).float()
         return observation._replace(depth=Depth(1 / inverse.clamp(min=1e-3), valid & (inverse > 1e-3)))
 
@@ -82,7 +82,7 @@ def test_two_black_frames_are_bridged(drive, blinded):
 def mirrored(observations: list[Observation]) -> list[Observation]:
     """Another street: the same as in a mirror."""
     return [
-        seen._replace(image=seen.image.flip(-1), depth=Depth(*(part.flip(-1) for part in seen.depth)))
+        seen._replace(image=seen.image.flip(-1), depth=Depth(*(part.flip(-1) for part in seen.depth[:2])))
         for seen in observations
     ]
 
@@ -137,7 +137,7 @@ def test_without_anything_to_see_no_frame_is_valid(drive, blinded):
 
 def test_a_frame_without_depth_is_located_by_the_landmarks_before(drive):
     observations = list(drive.observations)
-    depth, valid = observations[5].depth
+    depth, valid, _ = observations[5].depth
     observations[5] = observations[5]._replace(depth=Depth(depth, torch.zeros_like(valid)))
     odometry = run(observations)
     assert odometry.trajectory().valid[5]

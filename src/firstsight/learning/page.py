@@ -39,10 +39,10 @@ def lead(learned: LearnRecord) -> str:
 
 def verdicts(learned: LearnRecord) -> str:
     rows = [
-        (escape(one.stage), escape(one.method), chip("used" if one.used else "not used"), escape(one.reason))
+        (escape(one.stage), escape(one.method), chip("used" if one.used else "refused"), escape(one.reason))
         for one in learned.verdicts
     ]
-    return table(("Stage", "Method", "Verdict", "Why"), rows, "stages")
+    return table(("Stage", "Method", "Verdict", "Why"), rows, "findings")
 
 
 def numbers(comparisons: Sequence[Comparison]) -> str:
@@ -57,7 +57,7 @@ def numbers(comparisons: Sequence[Comparison]) -> str:
         )
         for one in comparisons
     ]
-    return table(COLUMNS, rows, "metrics") if rows else ""
+    return table(COLUMNS, rows, "findings") if rows else ""
 
 
 def trainings(learned: LearnRecord) -> str:
