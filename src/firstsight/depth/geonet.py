@@ -211,7 +211,8 @@ class GeoNet(DepthEstimator, Trainable[Batch]):
 
     def full_terms(self, pair: ImagePair, there: Moves, back: Moves) -> dict[str, Tensor]:
         """L_fw, L_fs and L_gc of one direction, means over the scales."""
-        c, looks, rough, closing = self.config, [], [], []
+        c = self.config
+        looks, rough, closing = [], [], []
         for scale, (flow, other) in enumerate(zip(there.full, back.full, strict=True)):
             image_a, image_b = (resize(image, *flow.shape[-2:]) for image in (pair.image_a, pair.image_b))
             again, inside = warp_by_flow(image_b, flow)
